@@ -1,0 +1,65 @@
+"""What the benchmark asks of a cluster: queue an array, tell its states, account for it, end it.
+
+`slurm.SlurmCluster` and `local.LocalCluster` keep this contract (tests/contract runs the same tests on both).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from slurm_bench.words.records import Attempt, JobState
+
+
+@dataclass(frozen=True)
+class Job:
+    """An array of tasks: `function(*arguments[k])` on an allocation of its own for each k.
+
+    The name is unique for all time; a job is found by it again when its id was lost.
+    """
+
+    name: str
+    folder: Path
+    function: Callable[..., object]
+    arguments: Sequence[tuple[str | int, ...]]
+    gpus: int
+    exclusive: bool
+    limit_s: int
+
+
+class Cluster(Protocol):
+    @property
+    def overrun_s(self) -> int:
+        """Seconds that a task may hold its allocation beyond its time limit."""
+
+    @property
+    def step(self) -> tuple[str, ...]:
+        """What stands before a command line to run it as a step of the allocation."""
+
+    def submit(self, job: Job) -> str:
+        """Queue a job and return its id.
+
+        Raises:
+            SchedulerError: it was not queued, as far as can be known.
+        """
+
+    def find(self, name: str) -> str | None:
+        """Id of the job of this name if it was ever queued."""
+
+    def states(self, name: str, since: datetime) -> Mapping[int, JobState]:
+        """Newest state of each task that the scheduler or its accounting knows.
+
+        Raises:
+            SchedulerError: no answer. An unanswered question is never an empty answer.
+        """
+
+    def attempts(self, names: Iterable[str], since: datetime) -> list[Attempt]:
+        """Every accounted attempt of the jobs of these names that was queued since then (UTC).
+
+        Raises:
+            SchedulerError: no answer.
+        """
+
+    def cancel(self, name: str) -> None:
+        """End all tasks of the job of this name, queued or running; no error if there are none."""

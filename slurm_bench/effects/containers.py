@@ -1,0 +1,142 @@
+"""Where untrusted programs run: in Apptainer, or (for the rehearsal) nowhere in particular.
+
+An argument list is all that Apptainer needs from us. spython, the Python client there is, only calls a program
+named `singularity`, which Debian's package lacks, and adds nothing to the list below.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from slurm_bench.words.config import ContainerConfig
+from slurm_bench.words.errors import UsageError
+
+_SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+_CONTAINER_ERROR = 255
+"""Apptainer's exit code where it could not start: a missing image, a bind that cannot be made."""
+
+
+@dataclass(frozen=True)
+class Mount:
+    outside: Path
+    inside: str
+    writable: bool = False
+
+
+@dataclass(frozen=True)
+class Program:
+    """A command and all that it gets to see."""
+
+    command: Sequence[str]
+    mounts: Sequence[Mount]
+    home: Mount
+    directory: Mount
+    """One of the mounts: where the command starts."""
+    environment: Mapping[str, str]
+    path: Sequence[str] = ()
+    """Folders before the system's own on its PATH."""
+
+
+class Container(Protocol):
+    @property
+    def image(self) -> Path | None: ...
+
+    def inside(self, mount: Mount) -> str:
+        """The path by which a program in the container knows a mount."""
+
+    def argv(self, program: Program) -> list[str]:
+        """Argument list that runs a program in a fresh container, with its environment and no other."""
+
+    def failed_to_start(self, exit_code: int) -> bool:
+        """Whether an exit code says that the container, not the program in it, failed."""
+
+
+class NoContainer:
+    """A plain process with a chosen environment. It contains nothing."""
+
+    @property
+    def image(self) -> None:
+        return None
+
+    def inside(self, mount: Mount) -> str:
+        return str(mount.outside)
+
+    def argv(self, program: Program) -> list[str]:
+        folders = [*program.path, str(Path(sys.executable).parent), _SYSTEM_PATH]
+        variables = {"PATH": ":".join(folders), "HOME": str(program.home.outside), **program.environment}
+        return ["env", "-i", f"--chdir={program.directory.outside}", *_assignments(variables), *program.command]
+
+    def failed_to_start(self, exit_code: int) -> bool:
+        return False
+
+
+class Apptainer:
+    """A fresh container from an image: no network, no host folder but the mounts, no variable but those given."""
+
+    def __init__(self, image: Path, gpu_devices: bool) -> None:
+        self._image = image
+        self._gpu_devices = gpu_devices
+
+    @property
+    def image(self) -> Path:
+        return self._image
+
+    def inside(self, mount: Mount) -> str:
+        return mount.inside
+
+    def argv(self, program: Program) -> list[str]:
+        home, directory = program.home, program.directory.inside
+        options = ["--containall", "--cleanenv", "--net", "--network=none", "--no-eval"]
+        # Never --fakeroot: a root inside could remount what is bound read-only. As root, a user namespace of
+        # our own stands in for the privileges that a cut-down root (a container's, say) lacks.
+        options += ["--userns"] if os.geteuid() == 0 else []
+        options += ["--nv"] if self._gpu_devices else []
+        options += [f"--home={home.outside}:{home.inside}", f"--pwd={directory}"]
+        options += [f"--bind={_bind(mount)}" for mount in program.mounts]
+        # By env, not by --env, which splits values at commas.
+        variables = {"PATH": ":".join([*program.path, _SYSTEM_PATH]), **program.environment}
+        inside = ["env", *_assignments(variables), *program.command]
+        # Apptainer passes APPTAINERENV_* and proxies on even when it contains all: hence `env -i` before it.
+        outside = ["env", "-i", f"PATH={os.environ['PATH']}", "HOME=/nonexistent"]
+        return [*outside, "apptainer", "--quiet", "exec", *options, str(self._image), *inside]
+
+    def failed_to_start(self, exit_code: int) -> bool:
+        return exit_code == _CONTAINER_ERROR
+
+
+def from_config(config: ContainerConfig) -> Container:
+    """
+    Raises:
+        UsageError: the program or the image is not there.
+    """
+    if config.kind == "none":
+        return NoContainer()
+    if not shutil.which("apptainer"):
+        raise UsageError("container.kind=apptainer needs apptainer on the PATH: load its module, or container=none")
+    image = Path(str(config.image))
+    if not image.is_file():
+        raise UsageError(f"container.image: no file {image}; build it with scripts/build_image {image.stem}")
+    return Apptainer(image.resolve(), config.gpu_devices)
+
+
+def image_sha256(container: Container) -> str | None:
+    """Digest of the container's image, read whole (a few seconds for 10 GB)."""
+    if container.image is None:
+        return None
+    with container.image.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _bind(mount: Mount) -> str:
+    if any(character in f"{mount.outside}{mount.inside}" for character in ",:"):
+        raise UsageError(f"{mount.outside}: Apptainer cannot bind paths with ',' or ':' in them")
+    return f"{mount.outside}:{mount.inside}:{'rw' if mount.writable else 'ro'}"
+
+
+def _assignments(variables: Mapping[str, str]) -> list[str]:
+    return [f"{name}={value}" for name, value in variables.items()]

@@ -1,0 +1,154 @@
+"""The only place that starts processes. Commands are argument lists; there is no shell."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from slurm_bench.words.records import Record
+
+# What srun and sbatch leave behind for a job's program would steer the next sbatch from inside it; SLURM_CONF
+# says where the cluster is and must stay.
+_SCHEDULER_PREFIXES = ("SLURM_", "SBATCH_", "SRUN_", "SACCT_", "SQUEUE_", "SUBMITIT_")
+_KEPT = frozenset({"SLURM_CONF"})
+
+_GRACE_S = 5.0
+"""For srun to end its step before it is ended itself."""
+
+
+@dataclass(frozen=True)
+class Completed:
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+class TimedOut(Exception):
+    """A process outlived its limit and was ended with all its children."""
+
+
+def run(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> Completed:
+    """Run a short command to its end and capture what it says.
+
+    Raises:
+        FileNotFoundError: no such program.
+        TimedOut: it took longer than timeout_s.
+    """
+    try:
+        done = subprocess.run(
+            argv,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+        )
+    except subprocess.TimeoutExpired:
+        raise TimedOut(f"{argv[0]} gave no answer in {timeout_s:g} s") from None
+    return Completed(done.returncode, done.stdout, done.stderr.strip())
+
+
+def run_logged(argv: Sequence[str], *, timeout_s: float, output: Path) -> int:
+    """Run a long command to its end, its output into a file; return its exit code (128+n for signal n).
+
+    Raises:
+        TimedOut: it took longer than timeout_s.
+    """
+    process = start(argv, output=output)
+    try:
+        code = process.wait(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        end_tree(process.pid, grace_s=_GRACE_S)
+        raise TimedOut(f"ended after {timeout_s:g} s") from None
+    finally:
+        end_tree(process.pid)
+        process.wait()
+    return code if code >= 0 else 128 - code
+
+
+def start(argv: Sequence[str], *, output: Path) -> "subprocess.Popen[bytes]":
+    """Start a process as the head of a session of its own, so that it can be ended with its children."""
+    with output.open("ab") as stream:
+        return subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+
+class ProcessIdentity(Record):
+    """A process across our own restarts: its number, and its start, because numbers come again."""
+
+    pid: int
+    created: float
+
+
+def identify(pid: int) -> ProcessIdentity:
+    return ProcessIdentity(pid=pid, created=psutil.Process(pid).create_time())
+
+
+def is_alive(identity: ProcessIdentity) -> bool:
+    try:
+        process = psutil.Process(identity.pid)
+        same = abs(process.create_time() - identity.created) < 1
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def end_tree(pid: int, grace_s: float = 0.0) -> None:
+    """End a process that `start` started, and its descendants; with a grace, ask first (SIGTERM)."""
+    try:
+        family = [psutil.Process(pid)]
+        family += family[0].children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    if grace_s:
+        _signal_all(family, signal.SIGTERM)
+        _, family = psutil.wait_procs(family, timeout=grace_s)
+    _signal_all(family, signal.SIGKILL)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _signal_all(processes: Sequence[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        try:
+            process.send_signal(number)
+        except psutil.NoSuchProcess:
+            continue
+
+
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what a surrounding job's scheduler put there."""
+    return {
+        name: value for name, value in environment.items() if name in _KEPT or not name.startswith(_SCHEDULER_PREFIXES)
+    }
+
+
+@contextmanager
+def outside_any_job() -> Iterator[None]:
+    """Let libraries that start programs themselves (submitit) see the clean environment."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(clean_environment(before))
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def shielded_children() -> Iterator[None]:
+    """Children started inside ignore Ctrl-C and a closed terminal: they are jobs, and outlive the desk."""
+    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

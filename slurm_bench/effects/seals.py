@@ -1,0 +1,181 @@
+"""Freezing a candidate: a walk by file descriptors that follows no link, into a store named by hash.
+
+The candidate's folder belongs to the agent, who may change it at any moment and point names anywhere. So every
+part of the path is opened relative to the one before with O_NOFOLLOW, without blocking on a pipe, and what was
+read through the descriptor is what is hashed and stored.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from slurm_bench.pure.static_rules import LAUNCHER, PROGRAM
+from slurm_bench.words.errors import InfrastructureError, InvalidCandidate
+from slurm_bench.words.records import Seal, SealedFile
+
+MAX_FILES = 64
+MAX_BYTES = 4 * 2**20
+MAX_DEPTH = 4
+REQUIRED = (LAUNCHER, PROGRAM)
+SUFFIXES = (".py", ".sh", ".cpp", ".cu", ".h", ".toml", ".yaml", ".md", ".txt")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def seal(root: Path, candidate: PurePosixPath, store: Path) -> Seal:
+    """Copy `root/candidate` into `store/<sha256>/`, read-only, and return what was sealed.
+
+    Args:
+        root: a folder that only we can replace (the workspace).
+        candidate: relative path below root, each part a plain name.
+        store: folder of seals, outside every mount of the agent.
+
+    Raises:
+        InvalidCandidate: naming the file and what is wrong with it.
+    """
+    contents = read_tree(root, candidate)
+    missing = [name for name in REQUIRED if name not in contents]
+    if missing:
+        raise InvalidCandidate(f"{candidate}: {' and '.join(missing)} missing")
+    sealed = _describe(contents)
+    _keep(store, sealed, contents)
+    return sealed
+
+
+def read_tree(root: Path, candidate: PurePosixPath) -> dict[str, tuple[int, bytes]]:
+    """Mode and bytes of every file below `root/candidate`, by relative name."""
+    for part in candidate.parts:
+        _check_name(part, str(candidate))
+    with _opened_folder(root, candidate) as folder:
+        contents: dict[str, tuple[int, bytes]] = {}
+        for name, mode, data in _walk(folder, PurePosixPath(), [MAX_BYTES]):
+            contents[name] = (mode, data)
+            if len(contents) > MAX_FILES:
+                raise InvalidCandidate(f"{candidate}: more than {MAX_FILES} files")
+    if not contents:
+        raise InvalidCandidate(f"{candidate}: the folder is empty")
+    return contents
+
+
+def load(store: Path, sealed: Seal) -> dict[str, str]:
+    """Text of the sealed files by name; bytes that are no UTF-8 are replaced."""
+    folder = store / sealed.sha256
+    return {file.path: (folder / file.path).read_text("utf-8", "replace") for file in sealed.files}
+
+
+def verify(folder: Path, sealed: Seal) -> None:
+    """
+    Raises:
+        InfrastructureError: the stored bytes are not what was sealed.
+    """
+    try:
+        contents = {file.path: (file.mode, (folder / file.path).read_bytes()) for file in sealed.files}
+    except OSError as error:
+        raise InfrastructureError(f"seal {sealed.sha256[:12]} cannot be read: {error}") from None
+    if _describe(contents).sha256 != sealed.sha256:
+        raise InfrastructureError(f"seal {sealed.sha256[:12]} in {folder} was changed after it was taken")
+
+
+@contextmanager
+def _opened_folder(root: Path, candidate: PurePosixPath) -> Iterator[int]:
+    handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in candidate.parts:
+            try:
+                inner = os.open(part, _FOLDER, dir_fd=handle)
+            except OSError:
+                raise InvalidCandidate(f"{candidate}: {part} is not a folder here (or is a link)") from None
+            os.close(handle)
+            handle = inner
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _walk(folder: int, prefix: PurePosixPath, room: list[int]) -> Iterator[tuple[str, int, bytes]]:
+    """Files below an open folder, depth first; `room` holds the bytes that may still be read."""
+    if len(prefix.parts) > MAX_DEPTH:
+        raise InvalidCandidate(f"{prefix}: folders nest deeper than {MAX_DEPTH}")
+    for name in sorted(os.listdir(folder)):
+        path = prefix / name
+        if name == "__pycache__":
+            continue
+        _check_name(name, str(path))
+        if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            inner = _open(name, _FOLDER, folder, path)
+            try:
+                yield from _walk(inner, path, room)
+            finally:
+                os.close(inner)
+        else:
+            handle = _open(name, _FILE, folder, path)
+            try:
+                yield str(path), *_read_file(handle, path, room)
+            finally:
+                os.close(handle)
+
+
+def _open(name: str, flags: int, folder: int, path: PurePosixPath) -> int:
+    try:
+        return os.open(name, flags, dir_fd=folder)
+    except OSError:
+        raise InvalidCandidate(f"{path}: links and special files are not allowed") from None
+
+
+def _read_file(handle: int, path: PurePosixPath, room: list[int]) -> tuple[int, bytes]:
+    facts = os.fstat(handle)
+    if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
+        raise InvalidCandidate(f"{path}: not a regular file with one name")
+    if path.suffix not in SUFFIXES:
+        raise InvalidCandidate(f"{path}: files may end in {' '.join(SUFFIXES)}")
+    if facts.st_size > room[0]:
+        raise InvalidCandidate(f"{path}: the candidate is larger than {MAX_BYTES // 2**20} MiB")
+    with os.fdopen(os.dup(handle), "rb") as stream:
+        data = stream.read(room[0] + 1)
+    room[0] -= len(data)
+    if room[0] < 0:
+        raise InvalidCandidate(f"{path}: the file grew while it was read")
+    return (0o755 if facts.st_mode & stat.S_IXUSR else 0o644), data
+
+
+def _check_name(name: str, path: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise InvalidCandidate(f"{path!r}: names are letters, digits, '.', '_' and '-', and no hidden files")
+
+
+def _describe(contents: dict[str, tuple[int, bytes]]) -> Seal:
+    files = tuple(
+        SealedFile(path=path, mode=mode, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+        for path, (mode, data) in sorted(contents.items())
+    )
+    # Names hold no space or newline, so the lines cannot be read in two ways.
+    lines = "".join(f"{file.mode:o} {file.sha256} {file.path}\n" for file in files)
+    return Seal(sha256=hashlib.sha256(lines.encode()).hexdigest(), files=files)
+
+
+def _keep(store: Path, sealed: Seal, contents: dict[str, tuple[int, bytes]]) -> None:
+    target = store / sealed.sha256
+    if target.exists():
+        return
+    store.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=store, prefix=".new-"))
+    try:
+        for path, (mode, data) in contents.items():
+            file = beside / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+            file.chmod(mode & 0o555)
+        for folder in (beside, *(path for path in beside.rglob("*") if path.is_dir())):
+            folder.chmod(0o555)
+        beside.rename(target)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise

@@ -1,0 +1,143 @@
+"""A Slurm cluster with accounting. submitit queues; states and usage we read ourselves, from squeue and sacct:
+submitit's own poller warns and goes on where a budget must stop."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+
+import submitit
+
+from slurm_bench.effects import processes
+from slurm_bench.effects.cluster import Job
+from slurm_bench.pure import sacct
+from slurm_bench.words.config import ClusterConfig
+from slurm_bench.words.errors import SchedulerError, UsageError
+from slurm_bench.words.records import Attempt, JobState
+
+_TIMEOUT_S = 60
+_TIME_LIMIT_GRANULARITY_S = 60
+"""slurmctld checks time limits once a minute."""
+_CLOCK_SKEW = timedelta(minutes=2)
+
+
+class SlurmCluster:
+    def __init__(self, config: ClusterConfig) -> None:
+        if config.slurm_conf:
+            if not Path(config.slurm_conf).exists():
+                raise UsageError(
+                    f"cluster.slurm_conf: no file {config.slurm_conf}; is the cluster up? (scripts/dev_cluster up)"
+                )
+            os.environ["SLURM_CONF"] = config.slurm_conf
+        missing = [name for name in ("sbatch", "squeue", "sacct", "scancel", "srun") if not shutil.which(name)]
+        if missing:
+            raise UsageError(
+                f"cluster.kind=slurm needs {', '.join(missing)} on the PATH: "
+                "run it on a login node, or take cluster=local"
+            )
+        self._config = config
+
+    @property
+    def step(self) -> tuple[str, ...]:
+        # All of the allocation's cores go to the one task; sbatch ran with --export=NONE, which srun would inherit.
+        return ("srun", "--ntasks=1", "--nodes=1", "--export=ALL", "--kill-on-bad-exit=1")
+
+    @cached_property
+    def overrun_s(self) -> int:
+        """KillWait and OverTimeLimit of this site, and the minute that Slurm's clock may be late."""
+        site = _ask("scontrol", "show", "config")
+        kill_wait = re.search(r"^KillWait\s*=\s*(\d+) sec", site, re.MULTILINE)
+        over = re.search(r"^OverTimeLimit\s*=\s*(\d+|UNLIMITED)", site, re.MULTILINE)
+        if not kill_wait or not over or over[1] == "UNLIMITED":
+            raise SchedulerError("scontrol show config: no KillWait, or an OverTimeLimit without end")
+        return int(kill_wait[1]) + 60 * int(over[1]) + _TIME_LIMIT_GRANULARITY_S
+
+    def submit(self, job: Job) -> str:
+        job.folder.mkdir(parents=True, exist_ok=True)
+        with processes.outside_any_job():
+            executor = submitit.SlurmExecutor(job.folder, max_num_timeout=0)
+            executor.update_parameters(**self._parameters(job))
+            try:
+                jobs = executor.map_array(job.function, *zip(*job.arguments, strict=True))
+            except submitit.core.utils.FailedJobError as error:
+                raise SchedulerError(f"sbatch refused {job.name}: {_last_line(str(error))}") from None
+        return str(jobs[0].job_id).partition("_")[0]
+
+    def _parameters(self, job: Job) -> dict[str, object]:
+        config = self._config
+        # A requeued trial would be another trial; the environment of whoever submits is none of the job's.
+        further: dict[str, object] = {"no_requeue": True, "export": "NONE", **config.sbatch}
+        if job.gpus:
+            further["gres"] = f"gpu:{config.gpu_type}:{job.gpus}"
+        site = {"partition": config.partition, "account": config.account, "qos": config.qos}
+        return {
+            "job_name": job.name,
+            "time": -(-job.limit_s // 60),
+            "nodes": 1,
+            "exclusive": job.exclusive or None,
+            "array_parallelism": config.parallel,
+            "setup": [*self._exports(), *config.setup],
+            # The batch step is the trusted runner, and starts its own steps.
+            "use_srun": False,
+            # Our own clocks end what runs too long; submitit's signal would end it early, or requeue it.
+            "signal_delay_s": 0,
+            "additional_parameters": further,
+            **{name: value for name, value in site.items() if value},
+        }
+
+    def _exports(self) -> list[str]:
+        return [f"export SLURM_CONF='{self._config.slurm_conf}'"] if self._config.slurm_conf else []
+
+    def find(self, name: str) -> str | None:
+        queued = _ask("squeue", "--noheader", "--states=all", f"--name={name}", "--format=%A|%F").split()
+        if queued:
+            return queued[0].partition("|")[2]
+        accounted = self.attempts([name], datetime.fromtimestamp(0).astimezone())
+        return accounted[0].job_id if accounted else None
+
+    def states(self, name: str, since: datetime) -> Mapping[int, JobState]:
+        # squeue first: a task that ends between the two questions is then in sacct, not in neither.
+        live = sacct.live_states(_ask("squeue", "--noheader", "--array", f"--name={name}", "--format=%i|%T"))
+        return {**sacct.latest_states(self.attempts([name], since)), **live}
+
+    def attempts(self, names: Iterable[str], since: datetime) -> list[Attempt]:
+        wanted = sorted(set(names))
+        if not wanted:
+            return []
+        begin = (since - _CLOCK_SKEW).astimezone()
+        rows = sacct.attempts(
+            _ask(
+                "sacct",
+                "--allocations",
+                "--duplicates",
+                "--parsable2",
+                f"--format={','.join(sacct.FIELDS)}",
+                f"--name={','.join(wanted)}",
+                f"--starttime={begin:%Y-%m-%dT%H:%M:%S}",
+                "--endtime=now",
+            )
+        )
+        return [row for row in rows if row.submitted >= begin]
+
+    def cancel(self, name: str) -> None:
+        _ask("scancel", f"--name={name}")
+
+
+def _ask(*argv: str) -> str:
+    """Output of one of Slurm's commands, in a clean environment."""
+    env = processes.clean_environment(os.environ) | {"SLURM_TIME_FORMAT": "%s"}
+    try:
+        done = processes.run(argv, timeout_s=_TIMEOUT_S, env=env)
+    except (processes.TimedOut, FileNotFoundError) as error:
+        raise SchedulerError(str(error)) from None
+    if done.exit_code != 0:
+        raise SchedulerError(f"{argv[0]} failed ({done.exit_code}): {_last_line(done.stderr)}")
+    return done.stdout
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "no message"

@@ -1,0 +1,89 @@
+"""Records on disk: written beside and renamed, so that a reader sees the old one, the new one or none."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import filelock
+from pydantic import ValidationError
+
+from slurm_bench.words.errors import BenchError, UsageError
+from slurm_bench.words.records import Record
+
+R = TypeVar("R", bound=Record)
+
+
+def write(path: Path, record: Record) -> None:
+    write_text(path, record.model_dump_json(indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Durable and atomic: on disk under its name when this returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    beside = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.chmod(0o644)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink()
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read(path: Path, kind: type[R]) -> R:
+    """
+    Raises:
+        BenchError: there is no such record, or it is not one of this kind and version.
+    """
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise BenchError(f"no {kind.__name__} record at {path}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BenchError(f"{path} is no {kind.__name__} record: {where}: {first['msg']}") from None
+
+
+def read_if_there(path: Path, kind: type[R]) -> R | None:
+    return read(path, kind) if path.exists() else None
+
+
+def once(path: Path, kind: type[R], make: Callable[[], R]) -> R:
+    """The record at path; made and written first if there is none. What makes every step resumable."""
+    record = read_if_there(path, kind)
+    if record is None:
+        record = make()
+        write(path, record)
+    return record
+
+
+@contextmanager
+def lock(path: Path, busy: str | None = None) -> Iterator[None]:
+    """Hold the lock file at path, as the only process; the kernel frees it when its holder dies.
+
+    Raises:
+        UsageError: with the text `busy`, if one is given and another process holds the lock.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(path, blocking=busy is None):
+            yield
+    except filelock.Timeout:
+        raise UsageError(busy or f"{path} is locked") from None

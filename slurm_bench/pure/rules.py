@@ -1,0 +1,84 @@
+"""The one home of the benchmark's rules and numbers: whoever states, checks or prints a rule takes it here."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+PUBLISHED_TARGET_LOSS: Final = 3.28
+"""Validation loss of the NanoGPT speedrun; a task's config may set another (the rehearsal does)."""
+
+RUNS: Final = 10
+"""Trials that a verdict rests on. Ten means ten: nobody may ask for fewer."""
+
+LEVEL: Final = 0.01
+"""Significance level of the loss test and of the speed test, one-sided."""
+
+CONFIDENCE: Final = 0.95
+"""Coverage of the interval that is printed with the seconds saved."""
+
+WARM_UP_STEPS: Final = 30
+
+
+@dataclass(frozen=True)
+class Rule:
+    id: str
+    text: str
+    decided_by: Literal["static", "model", "statistics"]
+
+
+RULES: Final = {
+    rule.id: rule
+    for rule in (
+        Rule(
+            "loss",
+            f"The mean final validation loss of {RUNS} runs lies below the target (one-sided t-test, p < {LEVEL}).",
+            "statistics",
+        ),
+        Rule(
+            "speed",
+            f"The mean training time of {RUNS} runs lies below the incumbent's (one-sided Welch test, p < {LEVEL}).",
+            "statistics",
+        ),
+        Rule("environment", "run.sh starts the program as the starting record does.", "static"),
+        Rule(
+            "validation",
+            "How the validation loss is computed, averaged and logged stays as it is.",
+            "static",
+        ),
+        Rule(
+            "data",
+            "Training and validation read the same shards through the same loader: "
+            "its code, its file patterns and the validation sizes stay as they are.",
+            "static",
+        ),
+        Rule(
+            "warm-up",
+            f"{WARM_UP_STEPS} warm-up steps before the clock starts, then the state is restored.",
+            "static",
+        ),
+        Rule(
+            "timing",
+            "The clock starts after the warm-up, stands still during validation and is read as before.",
+            "static",
+        ),
+        Rule("prints", "What a run prints and logs stays as it is.", "static"),
+        Rule(
+            "compiler",
+            "No new torch.compile call, flag or mode; inductor and dynamo settings stay as they are.",
+            "static",
+        ),
+        Rule("one-program", "train_gpt.py is Python that can be read; code is not built from text.", "static"),
+    )
+}
+
+
+def as_markdown(target_loss: float) -> str:
+    """RULES.md as an agent finds it in its workspace."""
+    lines = ["# Rules", "", f"Target: validation loss {target_loss:g}, in less training time.", ""]
+    lines += [f"- **{rule.id}** ({rule.decided_by}): {rule.text}" for rule in RULES.values()]
+    lines += [
+        "",
+        "A candidate is a folder `submissions/NAME` with `run.sh`, `train_gpt.py` and what they import.",
+        "`submit submissions/NAME` prints the verdict as JSON and exits 0 accepted, 1 rejected, "
+        "2 invalid, 3 undecided (ask again), 4 over budget.",
+    ]
+    return "\n".join(lines) + "\n"

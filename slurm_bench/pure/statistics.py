@@ -1,0 +1,61 @@
+"""The two tests of a verdict, by scipy. Both refuse samples that could not carry them."""
+
+import math
+from collections.abc import Sequence
+
+from scipy import stats
+
+from slurm_bench.pure.rules import CONFIDENCE, RUNS
+from slurm_bench.words.records import LossTest, SpeedTest
+
+
+class Untestable(Exception):
+    """The sample carries no test; the message says why."""
+
+
+def _check(sample: Sequence[float], what: str) -> None:
+    if len(sample) != RUNS:
+        raise Untestable(f"{len(sample)} {what}, {RUNS} are needed")
+    if not all(math.isfinite(value) for value in sample):
+        raise Untestable(f"a {what} is not finite")
+    if len(set(sample)) == 1:
+        raise Untestable(f"all {what} are equal: runs must draw their seeds")
+
+
+def loss_test(losses: Sequence[float], target: float) -> LossTest:
+    """One-sided one-sample t-test that the mean of ten validation losses (nats a token) is below target.
+
+    Raises:
+        Untestable: not exactly ten, one not finite, or no variance.
+    """
+    _check(losses, "losses")
+    test = stats.ttest_1samp(losses, target, alternative="less")
+    return LossTest(
+        mean=float(stats.tmean(losses)),
+        standard_deviation=float(stats.tstd(losses)),
+        target=target,
+        p_value=float(test.pvalue),
+    )
+
+
+def speed_test(candidate: Sequence[float], incumbent: Sequence[float]) -> SpeedTest:
+    """Welch's one-sided test that ten candidate times (seconds) lie below ten incumbent times.
+
+    The interval on the seconds saved is two-sided, of the coverage rules.CONFIDENCE.
+
+    Raises:
+        Untestable: not exactly ten of each, one not finite, or no variance.
+    """
+    _check(candidate, "candidate times")
+    _check(incumbent, "incumbent times")
+    interval = stats.ttest_ind(incumbent, candidate, equal_var=False).confidence_interval(CONFIDENCE)
+    test = stats.ttest_ind(incumbent, candidate, equal_var=False, alternative="greater")
+    incumbent_mean, candidate_mean = float(stats.tmean(incumbent)), float(stats.tmean(candidate))
+    return SpeedTest(
+        incumbent_mean_s=incumbent_mean,
+        candidate_mean_s=candidate_mean,
+        saved_s=incumbent_mean - candidate_mean,
+        saved_low_s=float(interval.low),
+        saved_high_s=float(interval.high),
+        p_value=float(test.pvalue),
+    )

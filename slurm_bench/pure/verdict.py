@@ -1,0 +1,76 @@
+"""Trials to an outcome: the last step of a submission's way, without any effect."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from slurm_bench.pure.rules import LEVEL, RUNS
+from slurm_bench.pure.statistics import Untestable, loss_test, speed_test
+from slurm_bench.words.errors import InfrastructureError
+from slurm_bench.words.records import Decision, LossTest, Opinion, Outcome, SpeedTest, Trial, TrialOutcome
+
+
+def on_opinion(opinion: Opinion) -> Decision:
+    """Decision on an opinion that rejects."""
+    first = opinion.findings[0]
+    more = f" (and {len(opinion.findings) - 1} more)" if len(opinion.findings) > 1 else ""
+    where = f"{first.file}:{first.line}" if first.line else first.file
+    return Decision(
+        outcome=Outcome.REJECTED,
+        rejected_by="judge",
+        reason=f"rule {first.rule}: {first.message}, {where}{more}",
+        findings=opinion.findings,
+    )
+
+
+def on_trials(trials: Sequence[Trial], incumbent: Sequence[Trial], target: float) -> Decision:
+    """Decision on a candidate's trials beside the incumbent's; the target is a loss in nats a token.
+
+    Raises:
+        InfrastructureError: the site failed a trial, so nothing can be said of the candidate.
+    """
+    failed = [trial for trial in trials if trial.outcome is TrialOutcome.INFRASTRUCTURE]
+    if failed:
+        raise InfrastructureError(
+            f"{len(failed)} of {len(trials)} trials failed for reasons of the site: {failed[0].note}"
+        )
+    unclean = [trial for trial in trials if trial.outcome is not TrialOutcome.CLEAN]
+    if unclean:
+        first = unclean[0]
+        clean = f"{len(trials) - len(unclean)} clean runs of {RUNS}"
+        return _rejected("loss", f"{clean}: trial {first.index} {first.outcome}, {first.note}")
+    try:
+        loss = loss_test(losses(trials), target)
+        speed = speed_test(training_times(trials), training_times(incumbent))
+    except Untestable as problem:
+        return _rejected("loss", str(problem))
+    return _on_tests(loss, speed)
+
+
+def _on_tests(loss: LossTest, speed: SpeedTest) -> Decision:
+    if not loss.p_value < LEVEL:
+        reason = f"mean loss {loss.mean:.4f} is not below {loss.target:g} (p = {loss.p_value:.2g})"
+        return _rejected("loss", reason, loss, speed)
+    if not speed.p_value < LEVEL:
+        reason = f"{speed.saved_s:.2f} s saved are not significant (p = {speed.p_value:.2g})"
+        return _rejected("speed", reason, loss, speed)
+    reason = (
+        f"mean loss {loss.mean:.4f} below {loss.target:g} (p = {loss.p_value:.2g}), {speed.saved_s:.2f} s saved "
+        f"[{speed.saved_low_s:.2f}, {speed.saved_high_s:.2f}] (p = {speed.p_value:.2g})"
+    )
+    return Decision(outcome=Outcome.ACCEPTED, reason=reason, loss=loss, speed=speed)
+
+
+def _rejected(
+    by: Literal["loss", "speed"], reason: str, loss: LossTest | None = None, speed: SpeedTest | None = None
+) -> Decision:
+    return Decision(outcome=Outcome.REJECTED, rejected_by=by, reason=reason, loss=loss, speed=speed)
+
+
+def losses(trials: Sequence[Trial]) -> list[float]:
+    """Final validation losses of the trials that have a result."""
+    return [trial.result.val_loss for trial in trials if trial.result]
+
+
+def training_times(trials: Sequence[Trial]) -> list[float]:
+    """Seconds of training time of the trials that have a result."""
+    return [trial.result.train_time_s for trial in trials if trial.result]

@@ -1,0 +1,129 @@
+"""`command=budget`: GPU-seconds by session, kind of job and day, asked afresh from the scheduler's accounting."""
+
+import csv
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from slurm_bench.pure.budget import h100_hours
+from slurm_bench.steps import site
+from slurm_bench.words.config import BudgetCommand, Config
+from slurm_bench.words.errors import UsageError
+from slurm_bench.words.paths import CampaignPaths, SessionPaths
+
+
+@dataclass(frozen=True)
+class Line:
+    """Usage of one kind of job of one session on one day (UTC, by the attempts' start)."""
+
+    session: str
+    kind: str
+    day: str
+    attempts: int
+    gpu_seconds: int
+    h100_hours: float
+
+
+@dataclass(frozen=True)
+class SessionBudget:
+    session: str
+    lines: tuple[Line, ...]
+    gpu_seconds: int
+    """Charged: the sum of the lines."""
+    reserved_gpu_seconds: int
+    """Held for jobs that are not settled yet, beyond what they are charged."""
+    h100_hours: float
+    limit_h100_hours: float
+
+
+def perform(config: Config) -> None:
+    """
+    Raises:
+        UsageError: the campaign has no sessions.
+        SchedulerError: the accounting does not answer; nothing is guessed.
+    """
+    assert isinstance(config.command, BudgetCommand)
+    campaign = CampaignPaths(Path(config.runs) / config.campaign)
+    budgets = [of_session(paths) for paths in campaign.sessions()]
+    if not budgets:
+        raise UsageError(f"no sessions in {campaign.root}; name another with campaign=")
+    {"table": _print_table, "csv": _print_csv, "json": _print_json}[config.command.format](budgets)
+
+
+def of_session(paths: SessionPaths) -> SessionBudget:
+    """What the accounting says of a session's jobs now.
+
+    Raises:
+        SchedulerError: the accounting does not answer.
+    """
+    config = site.load_config(paths)
+    cluster = site.cluster_of(config)
+    entries = {entry.job_name: entry for entry in site.ledger_of(config, paths, cluster).entries()}
+    since = min((entry.reserved_at for entry in entries.values()), default=None)
+    attempts = cluster.attempts(entries, since) if since else []
+    seconds, counts, by_job = Counter[tuple[str, str]](), Counter[tuple[str, str]](), Counter[str]()
+    for attempt in attempts:
+        key = entries[attempt.job_name].kind, f"{attempt.started or attempt.submitted:%Y-%m-%d}"
+        seconds[key] += attempt.gpu_seconds
+        counts[key] += 1
+        by_job[attempt.job_name] += attempt.gpu_seconds
+    weight = config.h100_weight
+    reserved = sum(
+        max(0, entry.reserved_gpu_seconds - by_job[name]) for name, entry in entries.items() if entry.settled_at is None
+    )
+    return SessionBudget(
+        session=config.session,
+        lines=tuple(
+            Line(config.session, kind, day, counts[kind, day], total, h100_hours(total, weight))
+            for (kind, day), total in sorted(seconds.items())
+        ),
+        gpu_seconds=seconds.total(),
+        reserved_gpu_seconds=reserved,
+        h100_hours=h100_hours(seconds.total(), weight),
+        limit_h100_hours=config.budget.h100_hours,
+    )
+
+
+def table(budgets: Iterable[SessionBudget]) -> Table:
+    """The budgets for a terminal."""
+    grid = Table(title="GPU time by the scheduler's accounting")
+    for heading in ("session", "kind", "day", "attempts", "GPU-seconds", "H100-hours"):
+        grid.add_column(heading, justify="left" if heading in ("session", "kind", "day") else "right")
+    for budget in budgets:
+        for line in budget.lines:
+            grid.add_row(
+                line.session, line.kind, line.day, str(line.attempts), str(line.gpu_seconds), f"{line.h100_hours:.4f}"
+            )
+        grid.add_row(
+            budget.session,
+            "all",
+            "",
+            str(sum(line.attempts for line in budget.lines)),
+            str(budget.gpu_seconds),
+            f"{budget.h100_hours:.4f} of {budget.limit_h100_hours:g}",
+            style="bold",
+            end_section=True,
+        )
+        if budget.reserved_gpu_seconds:
+            grid.add_row(budget.session, "reserved", "", "", str(budget.reserved_gpu_seconds), "", style="dim")
+    return grid
+
+
+def _print_table(budgets: list[SessionBudget]) -> None:
+    Console().print(table(budgets))
+
+
+def _print_csv(budgets: list[SessionBudget]) -> None:
+    writer = csv.DictWriter(sys.stdout, list(Line.__dataclass_fields__))
+    writer.writeheader()
+    writer.writerows(asdict(line) for budget in budgets for line in budget.lines)
+
+
+def _print_json(budgets: list[SessionBudget]) -> None:
+    print(json.dumps([asdict(budget) for budget in budgets], indent=1))

@@ -1,0 +1,67 @@
+"""The front door: Hydra composes the configuration, one command is performed, failures become exit codes."""
+
+import importlib
+import logging
+import os
+import sys
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from slurm_bench.words.config import Config, register
+from slurm_bench.words.errors import BenchError
+from slurm_bench.words.paths import shipped
+
+# By name, so that --help and a mistyped override need not wait for scipy and submitit.
+_COMMANDS = {
+    "run": "slurm_bench.steps.launch",
+    "budget": "slurm_bench.steps.budget",
+    "report": "slurm_bench.steps.report",
+}
+_USAGE = 2
+_INTERRUPTED = 130
+
+
+def main() -> int:
+    """Perform the command line and return its exit code; what goes wrong is one line on standard error."""
+    # Hydra would print and exit by itself; this asks it to raise instead.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("submitit").setLevel(logging.WARNING)
+    register()
+    exit_codes = []
+
+    def perform(composed: DictConfig) -> None:
+        exit_codes.append(_perform(composed))
+
+    try:
+        hydra.main(version_base="1.3", config_path=str(shipped("conf")), config_name="config")(perform)()
+    except (HydraException, OmegaConfBaseException) as error:
+        return _say(_one_line(error), _USAGE)
+    except KeyboardInterrupt:
+        return _say("interrupted; the same command with session=NAME goes on", _INTERRUPTED)
+    return max(exit_codes, default=0)
+
+
+def _perform(composed: DictConfig) -> int:
+    """Perform the command of one configuration (of a sweep, one of several) and return its exit code."""
+    try:
+        config = OmegaConf.to_object(composed)
+        assert isinstance(config, Config)
+        importlib.import_module(_COMMANDS[config.command.name]).perform(config)
+    except BenchError as error:
+        return _say(str(error), error.exit_code)
+    return 0
+
+
+def _say(message: str, exit_code: int) -> int:
+    print(f"slurm_bench: {message}", file=sys.stderr)
+    return exit_code
+
+
+def _one_line(error: Exception) -> str:
+    """The first line of an error and of its cause, which names the field."""
+    lines = [str(each).splitlines()[0].rstrip(".") for each in (error, error.__cause__) if each and str(each)]
+    return ": ".join(dict.fromkeys(lines))

@@ -1,0 +1,187 @@
+"""The desk: the trusted process that takes requests out of the agent's container and gives verdicts back.
+
+`Desk.decide` is the way of one submission. Each step's record is looked for before the step is done, so a desk that
+died goes on where it was: it judges nothing twice and queues nothing twice.
+"""
+
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+from slurm_bench.effects import seals, store
+from slurm_bench.effects.containers import Mount
+from slurm_bench.pure import verdict
+from slurm_bench.steps import judge
+from slurm_bench.steps.retime import Retimer
+from slurm_bench.words.config import Config
+from slurm_bench.words.errors import BenchError, BudgetExceeded, InfrastructureError, InvalidCandidate
+from slurm_bench.words.paths import SessionPaths, SubmissionPaths
+from slurm_bench.words.records import (
+    Decision,
+    Opinion,
+    Outcome,
+    Request,
+    Seal,
+    Submission,
+    Trial,
+    TrialOutcome,
+    Verdict,
+)
+
+log = logging.getLogger(__name__)
+
+_MAX_REQUEST_BYTES = 16 * 1024
+
+
+class Desk:
+    def __init__(self, config: Config, paths: SessionPaths, retimer: Retimer, workspace: Mount) -> None:
+        self._config = config
+        self._paths = paths
+        self._retimer = retimer
+        self._workspace = retimer.container.inside(workspace)
+        self._incumbent: Seal | None = None
+        self._incumbent_trials: list[Trial] = []
+
+    def time_incumbent(self, record: Path) -> None:
+        """Seal and time the starting record, which every candidate is measured against.
+
+        Raises:
+            InfrastructureError: it has no ten clean runs on this cluster, so no candidate could be judged.
+        """
+        where = self._paths.incumbent
+        root, name = record.parent, PurePosixPath(record.name)
+        self._incumbent = store.once(where.seal, Seal, lambda: seals.seal(root, name, self._paths.seals))
+        self._incumbent_trials, _ = self._retimer.retime("calibration", "incumbent", self._incumbent, where.retiming)
+        unclean = [trial for trial in self._incumbent_trials if trial.outcome is not TrialOutcome.CLEAN]
+        if unclean:
+            raise InfrastructureError(
+                f"the incumbent's trial {unclean[0].index} {unclean[0].outcome}: {unclean[0].note} "
+                f"(see {where.retiming.trials})"
+            )
+
+    def serve(self) -> None:
+        """Answer every request that waits in the outbox."""
+        for request in self._requests():
+            self._answer(request)
+
+    def _requests(self) -> Iterator[Request]:
+        waiting = [path for path in self._paths.outbox.glob("*.json") if not path.name.startswith(".")]
+        for path in sorted(waiting, key=lambda path: path.lstat().st_mtime):
+            request = _read_request(path)
+            if request is None:
+                log.warning("outbox: dropped %r, which is no request", path.name)
+                path.unlink()
+            elif not self._paths.verdict_in_inbox(request.id).exists():
+                yield request
+
+    def _answer(self, request: Request) -> None:
+        submission = self._open(request)
+        where = self._paths.submission(submission.number)
+        log.info("submission %s: %s", submission.number, request.path)
+        given = store.once(where.verdict, Verdict, lambda: self._verdict(submission, where))
+        log.info("submission %s: %s: %s", submission.number, given.outcome, given.reason)
+        store.write(self._paths.verdict_in_inbox(request.id), given)
+
+    def _open(self, request: Request) -> Submission:
+        known = self._submissions()
+        for submission in known:
+            if submission.request == request.id:
+                return submission
+        number = f"{len(known) + 1:04}"
+        submission = Submission(number=number, request=request.id, path=request.path, received_at=datetime.now(UTC))
+        store.write(self._paths.submission(number).submission, submission)
+        return submission
+
+    def _submissions(self) -> list[Submission]:
+        records = sorted(self._paths.submissions.glob("*/submission.json"))
+        return [store.read(record, Submission) for record in records]
+
+    def _verdict(self, submission: Submission, where: SubmissionPaths) -> Verdict:
+        try:
+            decision, gpu_seconds, repeats = self.decide(submission, where)
+        except InvalidCandidate as error:
+            decision, gpu_seconds, repeats = _failed(Outcome.INVALID, error), 0, None
+        except BudgetExceeded as error:
+            decision, gpu_seconds, repeats = _failed(Outcome.OVER_BUDGET, error), 0, None
+        except InfrastructureError as error:
+            decision, gpu_seconds, repeats = _failed(Outcome.UNDECIDED, error), 0, None
+        sealed = store.read_if_there(where.seal, Seal)
+        return Verdict(
+            **dict(decision),
+            submission=submission.number,
+            request=submission.request,
+            candidate=submission.path,
+            exit_code=decision.outcome.exit_code,
+            seal=sealed.sha256 if sealed else None,
+            gpu_seconds=gpu_seconds,
+            repeats=repeats,
+            decided_at=datetime.now(UTC),
+        )
+
+    def decide(self, submission: Submission, where: SubmissionPaths) -> tuple[Decision, int, str | None]:
+        """The way of one submission: decision, its GPU-seconds, and the submission that it repeats if any.
+
+        Raises:
+            InvalidCandidate: there is nothing that could be sealed.
+            BudgetExceeded: the retiming's worst case does not fit.
+            InfrastructureError: the site failed; the same candidate can be submitted again.
+        """
+        assert self._incumbent is not None, "time_incumbent comes first"
+        candidate = self._candidate(submission.path)
+        sealed = store.once(where.seal, Seal, lambda: seals.seal(self._paths.workspace, candidate, self._paths.seals))
+        earlier = self._decided_before(sealed)
+        if earlier is not None:
+            return _decision_of(earlier), 0, earlier.submission
+        incumbent = self._incumbent
+        opinion = store.once(where.opinion, Opinion, lambda: judge.opinion(self._paths.seals, incumbent, sealed))
+        if opinion.rejects:
+            return verdict.on_opinion(opinion), 0, None
+        trials, cost = self._retimer.retime("retiming", submission.number, sealed, where.retiming)
+        decision = verdict.on_trials(trials, self._incumbent_trials, self._config.task.target_loss)
+        return decision, cost.charged_gpu_seconds, None
+
+    def _candidate(self, path: str) -> PurePosixPath:
+        """The submitted folder relative to the workspace: `submissions/NAME`, judged by its text alone."""
+        folder = PurePosixPath(self._workspace) / self._paths.candidates.name
+        candidate = PurePosixPath(path)
+        if candidate.parent != folder or candidate.name in ("", "."):
+            raise InvalidCandidate(f"{path!r} is not a folder directly in {folder}")
+        return PurePosixPath(self._paths.candidates.name) / candidate.name
+
+    def _decided_before(self, sealed: Seal) -> Verdict | None:
+        """An earlier verdict on the same bytes that stands: they are not timed until luck comes."""
+        for path in sorted(self._paths.submissions.glob("*/verdict.json")):
+            earlier = store.read(path, Verdict)
+            stands = earlier.outcome in (Outcome.ACCEPTED, Outcome.REJECTED)
+            if stands and earlier.seal == sealed.sha256:
+                return earlier
+        return None
+
+
+def _failed(outcome: Outcome, error: BenchError) -> Decision:
+    return Decision(outcome=outcome, reason=str(error))
+
+
+def _decision_of(earlier: Verdict) -> Decision:
+    return Decision.model_validate({name: getattr(earlier, name) for name in Decision.model_fields})
+
+
+def _read_request(path: Path) -> Request | None:
+    """A request from the agent's side, or None for whatever else lies there: links, pipes, large or odd files."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with os.fdopen(handle, "rb") as stream:
+        facts = os.fstat(handle)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > _MAX_REQUEST_BYTES:
+            return None
+        text = stream.read(_MAX_REQUEST_BYTES + 1)
+    try:
+        request = Request.model_validate_json(text)
+    except ValueError:
+        return None
+    return request if request.id == path.stem and request.id.isalnum() and len(request.id) <= 64 else None

@@ -1,0 +1,154 @@
+"""`command=run`: start a session here or as a Slurm job, or go on with one that stopped."""
+
+import logging
+import os
+import sys
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+from slurm_bench.effects import containers, processes, store
+from slurm_bench.effects.cluster import Cluster, Job
+from slurm_bench.steps import report, session, site
+from slurm_bench.steps.ledger import Ledger
+from slurm_bench.words.config import Config
+from slurm_bench.words.errors import AgentFailed, BenchError, InfrastructureError, UsageError
+from slurm_bench.words.paths import CampaignPaths, SessionPaths, starting_record
+from slurm_bench.words.records import Session, SessionState
+
+log = logging.getLogger(__name__)
+
+
+def perform(config: Config) -> None:
+    """
+    Raises:
+        BenchError: with the exit code of what went wrong.
+    """
+    _make_absolute(config)
+    paths = SessionPaths(config.session_dir)
+    if paths.session.exists():
+        config = site.load_config(paths)
+        log.info("going on with %s, by the configuration that it began with", paths.root)
+    cluster = _check_site(config)
+    _open(config, paths)
+    log.info("session %s in %s", config.session, paths.root)
+    if config.cluster.kind == "local":
+        session.run(paths.root)
+    else:
+        name = _queue(config, paths, cluster)
+        if not config.cluster.follow:
+            log.info("queued as %s; see it with: python -m slurm_bench command=budget", name)
+            return
+        _follow(config, paths, cluster, name)
+    campaign = CampaignPaths(paths.root.parent)
+    report.write(campaign)
+    report.show(campaign)
+
+
+def _make_absolute(config: Config) -> None:
+    """The session's job and its trials run in other folders than this one."""
+    config.runs = os.path.abspath(config.runs)
+    config.task.data = os.path.abspath(config.task.data)
+    if config.container.image:
+        config.container.image = os.path.abspath(config.container.image)
+
+
+def _check_site(config: Config) -> Cluster:
+    """Find out what is missing before anything is written or queued."""
+    record = starting_record(config.task.record)
+    if not (record / "train_gpt.py").is_file():
+        raise UsageError(f"task.record: no train_gpt.py in {record}")
+    containers.from_config(config.container)
+    return site.cluster_of(config)
+
+
+def _open(config: Config, paths: SessionPaths) -> Session:
+    if not paths.config.exists():
+        site.save_config(paths, config)
+    return store.once(
+        paths.session,
+        Session,
+        lambda: Session(
+            id=uuid.uuid4().hex[:12],
+            name=config.session,
+            campaign=config.campaign,
+            revision=_revision(),
+            state=SessionState.RUNNING,
+            started=datetime.now(UTC),
+        ),
+    )
+
+
+def _revision() -> str:
+    """Git revision of this code, `-dirty` where it was edited; empty outside a checkout."""
+    checkout = Path(__file__).parents[2]
+    try:
+        done = processes.run(["git", "-C", str(checkout), "describe", "--always", "--dirty"], timeout_s=10)
+    except (FileNotFoundError, processes.TimedOut):
+        return ""
+    return done.stdout.strip() if done.exit_code == 0 else ""
+
+
+def _queue(config: Config, paths: SessionPaths, cluster: Cluster) -> str:
+    """Queue the session's job unless one is queued or running; return its name."""
+    ledger = site.ledger_of(config, paths, cluster)
+    ledger.settle_finished()
+    links = [entry for entry in ledger.entries() if entry.kind == "session"]
+    live = [entry for entry in links if entry.settled_at is None]
+    if live:
+        return live[-1].job_name
+    identity = store.read(paths.session, Session).id
+    job = Job(
+        name=f"slurm_bench-{identity}-session{len(links) + 1}",
+        folder=paths.jobs,
+        function=run_job,
+        arguments=[(str(paths.root),)],
+        gpus=config.cluster.session_gpus,
+        exclusive=False,
+        limit_s=round(config.cluster.session_hours * 3600),
+    )
+    return ledger.run_to_queue("session", job).job_name
+
+
+def run_job(folder: str) -> None:
+    """The body of the session's job on Slurm; what goes wrong is its log's last line and its exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    try:
+        session.run(Path(folder))
+    except BenchError as error:
+        log.error("%s", error)
+        sys.exit(error.exit_code)
+
+
+def _follow(config: Config, paths: SessionPaths, cluster: Cluster, name: str) -> None:
+    """Say what the session's own log says until its job is over."""
+    news = _Tail(paths.log)
+    ledger: Ledger = site.ledger_of(config, paths, cluster)
+    try:
+        ledger.wait_until_over(name, config.cluster.poll_seconds, config.cluster.absent_grace_seconds, news.show)
+    except KeyboardInterrupt:
+        log.info("the session goes on as job %s; the same command follows it again", name)
+        raise
+    ended = store.read(paths.session, Session)
+    if ended.state is not SessionState.FINISHED:
+        raise InfrastructureError(f"the session did not finish; see {paths.jobs} and {paths.log}")
+    if ended.agent_exit_code:
+        raise AgentFailed(f"the agent ended with exit code {ended.agent_exit_code}; see {paths.agent_log}")
+
+
+class _Tail:
+    """New lines of a growing file, to the log."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = path.stat().st_size if path.exists() else 0
+
+    def show(self) -> None:
+        if not self._path.exists():
+            return
+        with self._path.open() as stream:
+            stream.seek(self._offset)
+            for line in stream:
+                _, _, message = line.rstrip().partition(" ")
+                log.info("%s", message)
+            self._offset = stream.tell()

@@ -1,0 +1,133 @@
+"""The ledger: GPU-hours reserved before a job is queued, and charged from accounting once it is over.
+
+One file an entry. What is reserved stays held until every task is terminal or proven absent; no answer from the
+scheduler is never zero usage.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from slurm_bench.effects import store
+from slurm_bench.effects.cluster import Cluster, Job
+from slurm_bench.pure import budget
+from slurm_bench.words.errors import SchedulerError
+from slurm_bench.words.records import JobState, LedgerEntry
+
+
+class Ledger:
+    """
+    Args:
+        folder: the session's ledger.
+        limit: H100-hours of the session.
+        weight: H100-hours that a GPU-hour on this cluster counts.
+    """
+
+    def __init__(self, folder: Path, cluster: Cluster, limit: float, weight: float) -> None:
+        self._folder = folder
+        self._cluster = cluster
+        self._limit = limit
+        self._weight = weight
+
+    def entries(self) -> list[LedgerEntry]:
+        return [store.read(path, LedgerEntry) for path in sorted(self._folder.glob("*.json"))]
+
+    def run_to_queue(self, kind: str, job: Job) -> LedgerEntry:
+        """Reserve a job's worst case and queue it, each at most once however often this is called.
+
+        Raises:
+            BudgetExceeded: the worst case does not fit; nothing is reserved or queued.
+            SchedulerError: it could not be queued; nothing stays reserved.
+        """
+        entry = self._reserve(kind, job)
+        if entry.job_id is not None:
+            return entry
+        # We may have died between sbatch and the line that keeps its answer: the name finds the job.
+        job_id = self._cluster.find(job.name)
+        if job_id is None:
+            job_id = self._submit(job)
+        return self._keep(entry.model_copy(update={"job_id": job_id}))
+
+    def _reserve(self, kind: str, job: Job) -> LedgerEntry:
+        with store.lock(self._folder / "lock"):
+            known = store.read_if_there(self._path(job.name), LedgerEntry)
+            if known is not None:
+                return known
+            entry = LedgerEntry.model_validate(
+                {
+                    "job_name": job.name,
+                    "kind": kind,
+                    "tasks": len(job.arguments),
+                    "gpus": job.gpus,
+                    "worst_case_s": job.limit_s + self._cluster.overrun_s,
+                    "reserved_at": datetime.now(UTC),
+                }
+            )
+            budget.admit(self.entries(), entry, self._limit, self._weight)
+            return self._keep(entry)
+
+    def _submit(self, job: Job) -> str:
+        try:
+            return self._cluster.submit(job)
+        except SchedulerError:
+            # sbatch can fail after it queued: only a job that is nowhere gives its reservation back.
+            found = self._cluster.find(job.name)
+            if found is None:
+                self._path(job.name).unlink()
+                raise
+            return found
+
+    def settle(self, job_name: str) -> LedgerEntry:
+        """Charge what a job that is over did use, and release the rest of its reservation."""
+        entry = store.read(self._path(job_name), LedgerEntry)
+        if entry.settled_at is not None:
+            return entry
+        attempts = tuple(self._cluster.attempts([job_name], entry.reserved_at))
+        return self._keep(entry.model_copy(update={"attempts": attempts, "settled_at": datetime.now(UTC)}))
+
+    def settle_finished(self) -> None:
+        """Settle whatever is over, e.g. after a desk that died."""
+        for entry in self.entries():
+            if entry.settled_at is None and _is_over(self._states(entry), entry.tasks):
+                self.settle(entry.job_name)
+
+    def wait_until_over(self, job_name: str, poll_s: float, grace_s: float, watch: Callable[[], None]) -> LedgerEntry:
+        """Return the settled entry once every task is terminal, or unknown to the scheduler for the grace.
+
+        Raises:
+            SchedulerError: no answer for as long as the grace; the reservation stays.
+        """
+        entry = store.read(self._path(job_name), LedgerEntry)
+        last_seen = dict.fromkeys(range(entry.tasks), time.monotonic())
+        last_answer = time.monotonic()
+        while True:
+            watch()
+            try:
+                states = self._states(entry)
+                last_answer = time.monotonic()
+            except SchedulerError:
+                if time.monotonic() - last_answer > grace_s:
+                    raise
+                time.sleep(poll_s)
+                continue
+            last_seen |= dict.fromkeys(states, time.monotonic())
+            absent = {task for task, seen in last_seen.items() if time.monotonic() - seen > grace_s}
+            if _is_over(dict.fromkeys(absent, JobState.CANCELLED) | dict(states), entry.tasks):
+                watch()
+                return self.settle(job_name)
+            time.sleep(poll_s)
+
+    def _states(self, entry: LedgerEntry) -> Mapping[int, JobState]:
+        return self._cluster.states(entry.job_name, entry.reserved_at)
+
+    def _keep(self, entry: LedgerEntry) -> LedgerEntry:
+        store.write(self._path(entry.job_name), entry)
+        return entry
+
+    def _path(self, job_name: str) -> Path:
+        return self._folder / f"{job_name}.json"
+
+
+def _is_over(states: Mapping[int, JobState], tasks: int) -> bool:
+    return len(states) == tasks and all(state.is_terminal for state in states.values())

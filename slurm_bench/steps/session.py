@@ -1,0 +1,198 @@
+"""One agent's whole run: stage the workspace, time the incumbent, let the agent work while the desk serves.
+
+Runs in the foreground with cluster=local, and as a job's trusted side on Slurm. Starting it again in the same
+folder goes on from its records.
+"""
+
+import logging
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+from slurm_bench.effects import containers, processes, store
+from slurm_bench.effects.containers import Mount, Program
+from slurm_bench.pure import rules
+from slurm_bench.rehearsal import corpus
+from slurm_bench.steps import agents, site
+from slurm_bench.steps.desk import Desk
+from slurm_bench.steps.retime import Retimer
+from slurm_bench.words.config import Config
+from slurm_bench.words.errors import AgentFailed, UsageError
+from slurm_bench.words.paths import SessionPaths, shipped, starting_record
+from slurm_bench.words.records import Session, SessionState
+
+log = logging.getLogger(__name__)
+
+_DESK_POLL_S = 0.1
+_AGENT_GRACE_S = 5.0
+_CORPUS_SEED = 0
+
+
+def run(folder: Path) -> Session:
+    """Begin or go on with the session in this folder, and return it ended.
+
+    Raises:
+        UsageError: another process serves this session already.
+        InfrastructureError: the incumbent could not be timed.
+        AgentFailed: the agent's program ended with an error.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM, after the agent was ended and that was written down.
+    """
+    paths = SessionPaths(folder)
+    config = site.load_config(paths)
+    with store.lock(paths.lock, busy=f"session {config.session} is running already (in {folder})"):
+        session = store.read(paths.session, Session)
+        if session.state is SessionState.FINISHED:
+            return session
+        with _log_file(paths.log), _sigterm_as_interrupt():
+            return _Runner(config, paths, session).run()
+
+
+class _Runner:
+    def __init__(self, config: Config, paths: SessionPaths, session: Session) -> None:
+        self._config, self._paths, self._session = config, paths, session
+        self._cluster = site.cluster_of(config)
+        self._container = containers.from_config(config.container)
+        self._ledger = site.ledger_of(config, paths, self._cluster)
+        retimer = Retimer(config, paths, session.id, self._cluster, self._container, self._ledger)
+        self._workspace = Mount(paths.workspace, "/workspace", writable=True)
+        self._desk = Desk(config, paths, retimer, self._workspace)
+        self._agent = agents.by_kind(config.agent.kind)
+
+    def run(self) -> Session:
+        try:
+            self._keep(state=SessionState.RUNNING)
+            record = starting_record(self._config.task.record)
+            _end_leftover(self._paths)
+            prepare_data(self._config)
+            stage(self._config, self._paths, record)
+            self._ledger.settle_finished()
+            log.info("timing the incumbent (%d runs)", rules.RUNS)
+            self._desk.time_incumbent(record)
+            exit_code = self._let_agent_work()
+        except BaseException:
+            self._keep(state=SessionState.INTERRUPTED)
+            raise
+        self._keep(state=SessionState.FINISHED, ended=datetime.now(UTC), agent_exit_code=exit_code)
+        log.info("session %s is over", self._session.name)
+        if exit_code != 0:
+            raise AgentFailed(f"the agent ended with exit code {exit_code}; see {self._paths.agent_log}")
+        return self._session
+
+    def _let_agent_work(self) -> int:
+        deadline = time.monotonic() + self._config.agent.hours * 3600
+        agent = self._start_agent()
+        try:
+            while agent.poll() is None and time.monotonic() < deadline:
+                self._desk.serve()
+                time.sleep(_DESK_POLL_S)
+            if agent.poll() is None:
+                log.info("the session's %g hours are over: ending the agent", self._config.agent.hours)
+                return 0
+            return agent.returncode
+        finally:
+            processes.end_tree(agent.pid, grace_s=_AGENT_GRACE_S)
+            agent.wait()
+
+    def _start_agent(self) -> "subprocess.Popen[bytes]":
+        inside = self._container.inside
+        outbox = Mount(self._paths.outbox, "/desk/outbox", writable=True)
+        inbox = Mount(self._paths.inbox, "/desk/inbox")
+        tools = Mount(shipped("containers") / "bin", "/opt/slurm_bench/bin")
+        data = Mount(Path(self._config.task.data), "/workspace/data")
+        workspace = inside(self._workspace)
+        environment = {
+            "BENCHMARK_RUN_ID": self._session.name,
+            "BENCHMARK_AGENT": self._config.agent.kind,
+            "BENCHMARK_TIMEOUT_SEC": str(round(self._config.agent.hours * 3600)),
+            "BENCHMARK_WORKSPACE": workspace,
+            "BENCHMARK_EXPERIMENT_DIR": f"{workspace}/experiments",
+            "BENCHMARK_SUBMISSION_DIR": f"{workspace}/{self._paths.candidates.name}",
+            "BENCHMARK_OUTBOX": inside(outbox),
+            "BENCHMARK_INBOX": inside(inbox),
+        }
+        program = Program(
+            command=self._agent.command(self._container),
+            mounts=[self._workspace, data, outbox, inbox, tools, *self._agent.mounts],
+            home=Mount(self._paths.agent_home, "/home/agent", writable=True),
+            directory=self._workspace,
+            environment=environment,
+            path=[inside(tools)],
+        )
+        log.info("starting the agent (%s)", self._config.agent.kind)
+        agent = processes.start([*self._cluster.step, *self._container.argv(program)], output=self._paths.agent_log)
+        store.write(self._paths.agent_process, processes.identify(agent.pid))
+        return agent
+
+    def _keep(self, **changes: object) -> None:
+        self._session = self._session.model_copy(update=changes)
+        store.write(self._paths.session, self._session)
+
+
+def prepare_data(config: Config) -> None:
+    """Write the synthetic language's shards where the task wants them; or see that there are shards.
+
+    Raises:
+        UsageError: no shards.
+    """
+    folder = Path(config.task.data)
+    if config.task.synthetic:
+        corpus.write_shards(folder, config.task.synthetic, _CORPUS_SEED)
+    if not list(folder.glob("fineweb10B/fineweb_val_*.bin")):
+        raise UsageError(f"task.data: no fineweb10B/fineweb_val_*.bin in {folder}")
+
+
+def stage(config: Config, paths: SessionPaths, record: Path) -> None:
+    """Lay out the workspace: the starting record, the rules, and the folders of the contract."""
+    for folder in (paths.outbox, paths.inbox, paths.agent_home, paths.candidates, paths.workspace / "experiments"):
+        folder.mkdir(parents=True, exist_ok=True)
+    for file in record.iterdir():
+        target = paths.workspace / file.name
+        if file.is_file() and not target.exists():
+            shutil.copy(file, target)
+    store.write_text(paths.workspace / "RULES.md", rules.as_markdown(config.task.target_loss))
+    data = paths.workspace / "data"
+    if config.container.kind == "none" and not data.is_symlink():
+        data.symlink_to(config.task.data)
+    elif config.container.kind != "none":
+        data.mkdir(exist_ok=True)  # the point that the shards are mounted on
+
+
+def _end_leftover(paths: SessionPaths) -> None:
+    """End the agent that a killed desk left behind; its successor takes up the same workspace."""
+    leftover = store.read_if_there(paths.agent_process, processes.ProcessIdentity)
+    if leftover is not None and processes.is_alive(leftover):
+        log.info("ending the agent that an earlier desk left behind")
+        processes.end_tree(leftover.pid, grace_s=_AGENT_GRACE_S)
+
+
+@contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("slurm_bench")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """scancel and `kill` end a session as Ctrl-C does: written down, with the agent ended."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,40 @@
+"""From a session's configuration to the site that it runs on."""
+
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from slurm_bench.effects import store
+from slurm_bench.effects.cluster import Cluster
+from slurm_bench.effects.local import LocalCluster
+from slurm_bench.effects.slurm import SlurmCluster
+from slurm_bench.steps.ledger import Ledger
+from slurm_bench.words.config import Config
+from slurm_bench.words.paths import SessionPaths
+
+
+def save_config(paths: SessionPaths, config: Config) -> None:
+    store.write_text(paths.config, OmegaConf.to_yaml(OmegaConf.structured(config)))
+
+
+def load_config(paths: SessionPaths) -> Config:
+    """The configuration that a session began with."""
+    loaded = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(paths.config))
+    config = OmegaConf.to_object(loaded)
+    assert isinstance(config, Config)
+    return config
+
+
+def cluster_of(config: Config) -> Cluster:
+    """The cluster that the configuration names.
+
+    Raises:
+        UsageError: it cannot be reached from this machine.
+    """
+    if config.cluster.kind == "slurm":
+        return SlurmCluster(config.cluster)
+    return LocalCluster(config.cluster, Path(config.runs) / "usage")
+
+
+def ledger_of(config: Config, paths: SessionPaths, cluster: Cluster) -> Ledger:
+    return Ledger(paths.ledger, cluster, config.budget.h100_hours, config.h100_weight)

@@ -1,0 +1,215 @@
+"""The typed configuration: one dataclass for each Hydra group of conf/.
+
+OmegaConf refuses unknown keys and wrong types by these classes; `__post_init__` refuses values that make
+no sense, by the field's full name. Defaults live in conf/, not here.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from slurm_bench.words.errors import UsageError
+
+
+def _require(holds: bool, name: str, wanted: str, got: object) -> None:
+    if not holds:
+        raise UsageError(f"{name} must be {wanted}, got {got!r}")
+
+
+@dataclass
+class AgentConfig:
+    kind: str = MISSING
+    hours: float = MISSING
+    """Wall-clock hours that a session of this agent may last."""
+
+    def __post_init__(self) -> None:
+        _require(self.kind in ("scripted",), "agent.kind", "scripted", self.kind)
+        _require(self.hours > 0, "agent.hours", "above 0", self.hours)
+
+
+@dataclass
+class TaskConfig:
+    name: str = MISSING
+    record: str = MISSING
+    """The starting record: `rehearsal`, or the name of a folder in human_baselines/."""
+    data: str = MISSING
+    """Folder with fineweb10B/ in it."""
+    synthetic: str | None = None
+    """Preset of the synthetic language to write into `data` where it is missing."""
+    target_loss: float = MISSING
+    trial_minutes: float = MISSING
+    """Limit of one training run: imports, compilation and warm-up included."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Variables that every trial gets."""
+
+    def __post_init__(self) -> None:
+        _require(self.target_loss > 0, "task.target_loss", "above 0", self.target_loss)
+        _require(self.trial_minutes > 0, "task.trial_minutes", "above 0", self.trial_minutes)
+
+
+@dataclass
+class ClusterConfig:
+    kind: str = MISSING
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    gpu_type: str = MISSING
+    trial_gpus: int = MISSING
+    """GPUs of one trial's allocation."""
+    session_gpus: int = MISSING
+    """GPUs of the agent's own allocation."""
+    session_hours: float = MISSING
+    """Time limit of the agent's job: its own hours, and those that it waits for verdicts."""
+    exclusive: bool = MISSING
+    """Whether a trial has its node to itself."""
+    parallel: int = MISSING
+    """Array tasks that may run at once."""
+    poll_seconds: float = MISSING
+    absent_grace_seconds: float = MISSING
+    """How long a task may be unknown to squeue and sacct before it counts as cancelled."""
+    scratch: str = MISSING
+    """Node-local folder for trials."""
+    slurm_conf: str | None = None
+    setup: list[str] = field(default_factory=list)
+    """Shell lines before the job's program, e.g. `module load apptainer`."""
+    sbatch: dict[str, str] = field(default_factory=dict)
+    """Further sbatch options of the site, by their long names."""
+    follow: bool = MISSING
+    """Whether `run` stays until the session is over."""
+
+    def __post_init__(self) -> None:
+        _require(self.kind in ("local", "slurm"), "cluster.kind", "local or slurm", self.kind)
+        _require(self.trial_gpus > 0, "cluster.trial_gpus", "above 0", self.trial_gpus)
+        _require(self.session_gpus >= 0, "cluster.session_gpus", "0 or more", self.session_gpus)
+        _require(self.session_hours > 0, "cluster.session_hours", "above 0", self.session_hours)
+        _require(self.parallel > 0, "cluster.parallel", "above 0", self.parallel)
+        _require(self.poll_seconds > 0, "cluster.poll_seconds", "above 0", self.poll_seconds)
+        _require(
+            self.absent_grace_seconds >= 0,
+            "cluster.absent_grace_seconds",
+            "0 or more",
+            self.absent_grace_seconds,
+        )
+
+
+@dataclass
+class ContainerConfig:
+    kind: str = MISSING
+    image: str | None = None
+    gpu_devices: bool = MISSING
+    """Whether to hand the node's GPUs into the container (`--nv`)."""
+
+    def __post_init__(self) -> None:
+        _require(self.kind in ("none", "apptainer"), "container.kind", "none or apptainer", self.kind)
+        _require(self.kind == "none" or bool(self.image), "container.image", "the path of a SIF", self.image)
+
+
+@dataclass
+class JudgeConfig:
+    kind: str = MISSING
+
+    def __post_init__(self) -> None:
+        _require(self.kind in ("static",), "judge.kind", "static", self.kind)
+
+
+@dataclass
+class RetimeConfig:
+    design: str = MISSING
+
+    def __post_init__(self) -> None:
+        _require(self.design in ("classic",), "retime.design", "classic", self.design)
+
+
+@dataclass
+class BudgetConfig:
+    h100_hours: float = MISSING
+    weights: dict[str, float] = field(default_factory=dict)
+    """H100-hours that one GPU-hour of each type counts."""
+
+    def __post_init__(self) -> None:
+        _require(self.h100_hours > 0, "budget.h100_hours", "above 0", self.h100_hours)
+        for gpu_type, weight in self.weights.items():
+            _require(weight > 0, f"budget.weights.{gpu_type}", "above 0", weight)
+
+
+@dataclass
+class CommandConfig:
+    name: str = MISSING
+
+
+@dataclass
+class RunCommand(CommandConfig):
+    """Start a session, or go on with one; with -m a sweep of them."""
+
+    name: str = "run"
+
+
+@dataclass
+class BudgetCommand(CommandConfig):
+    """GPU-hours of the campaign by session, kind of job and day, from the scheduler's accounting."""
+
+    name: str = "budget"
+    format: str = "table"
+
+    def __post_init__(self) -> None:
+        _require(self.format in ("table", "csv", "json"), "command.format", "table, csv or json", self.format)
+
+
+@dataclass
+class ReportCommand(CommandConfig):
+    """Write the campaign's report again from its records."""
+
+    name: str = "report"
+
+
+COMMANDS = (RunCommand, BudgetCommand, ReportCommand)
+
+
+@dataclass
+class Config:
+    campaign: str = MISSING
+    session: str = MISSING
+    """Name of the session; naming an earlier one goes on with it."""
+    seed: int = MISSING
+    """Tells sessions of a sweep apart."""
+    runs: str = MISSING
+    """Folder of all campaigns; on Slurm on a file system that all nodes share."""
+    command: CommandConfig = MISSING
+    agent: AgentConfig = MISSING
+    task: TaskConfig = MISSING
+    cluster: ClusterConfig = MISSING
+    container: ContainerConfig = MISSING
+    judge: JudgeConfig = MISSING
+    retime: RetimeConfig = MISSING
+    budget: BudgetConfig = MISSING
+
+    def __post_init__(self) -> None:
+        for name in ("campaign", "session"):
+            value = getattr(self, name)
+            plain = value.replace("-", "").replace("_", "").replace(".", "")
+            _require(plain.isalnum() and value[0] != ".", name, "letters, digits, '.', '_' and '-'", value)
+        _require(
+            self.cluster.gpu_type in self.budget.weights,
+            "budget.weights",
+            f"a table with {self.cluster.gpu_type} in it",
+            self.budget.weights,
+        )
+
+    @property
+    def session_dir(self) -> Path:
+        return Path(self.runs) / self.campaign / self.session
+
+    @property
+    def h100_weight(self) -> float:
+        """H100-hours that one GPU-hour on this cluster counts."""
+        return self.budget.weights[self.cluster.gpu_type]
+
+
+def register() -> None:
+    """Make the schema known to Hydra: `schema` for conf/config.yaml, and the command group."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for command in COMMANDS:
+        store.store(group="command", name=command.name, node=command)

@@ -1,0 +1,51 @@
+"""Every failure that a person is told of, and the exit code that goes with it.
+
+    BenchError                 1
+    ├── UsageError             2   the command line, a config value, a file the caller named
+    │   └── InvalidCandidate   2   a candidate that cannot be sealed
+    ├── InfrastructureError    3   the site failed, nobody is to blame: ask again
+    │   ├── SchedulerError         sbatch, squeue, sacct
+    │   └── ContainerError         Apptainer or its image
+    ├── BudgetExceeded         4   the next job's worst case does not fit
+    └── AgentFailed            5   the agent's program ended with an error
+
+A message is one line: what happened, where, what to do.
+"""
+
+
+class BenchError(Exception):
+    exit_code = 1
+
+
+class UsageError(BenchError):
+    exit_code = 2
+
+
+class InvalidCandidate(UsageError):
+    pass
+
+
+class InfrastructureError(BenchError):
+    exit_code = 3
+
+
+class SchedulerError(InfrastructureError):
+    pass
+
+
+class ContainerError(InfrastructureError):
+    pass
+
+
+class BudgetExceeded(BenchError):
+    """The worst case of a job does not fit what is left of the budget (all in H100-hours)."""
+
+    exit_code = 4
+
+    def __init__(self, what: str, worst_case: float, left: float, limit: float) -> None:
+        self.worst_case, self.left, self.limit = worst_case, left, limit
+        super().__init__(f"{what} may cost {worst_case:.3f} H100-hours, but {left:.3f} of {limit:g} are left")
+
+
+class AgentFailed(BenchError):
+    exit_code = 5

@@ -1,0 +1,181 @@
+"""Every filename of a campaign, and where the package keeps what it ships."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def shipped(name: str) -> Path:
+    """A file or folder of the project's top level (conf, containers), in a checkout or an installed wheel."""
+    installed = _PACKAGE / name
+    return installed if installed.exists() else _PACKAGE.parent / name
+
+
+def starting_record(name: str) -> Path:
+    """The folder of a record that sessions start from: our own rehearsal's, or a human one."""
+    return _PACKAGE / "rehearsal" / "record" if name == "rehearsal" else shipped("human_baselines") / name
+
+
+def agent_program(kind: str) -> Path:
+    """The program of an agent that we ship, alone in the folder that is mounted for it."""
+    return _PACKAGE / "rehearsal" / kind / "agent.py"
+
+
+@dataclass(frozen=True)
+class RetimingPaths:
+    """One array of trials."""
+
+    root: Path
+
+    @property
+    def plan(self) -> Path:
+        return self.root / "plan.json"
+
+    @property
+    def trials(self) -> Path:
+        return self.root / "trials"
+
+    @property
+    def jobs(self) -> Path:
+        """submitit's own files. Never bound into a container: a forged pickle would run as us."""
+        return self.root / "jobs"
+
+    def trial(self, index: int) -> Path:
+        return trial_record(self.trials, index)
+
+
+def trial_record(trials: Path, index: int) -> Path:
+    return trials / f"{index:02}.json"
+
+
+def trial_output(trials: Path, index: int) -> Path:
+    """What the trial printed."""
+    return trials / f"{index:02}.out"
+
+
+def trial_log(trials: Path, index: int) -> Path:
+    """The training log that the trial wrote."""
+    return trials / f"{index:02}.log"
+
+
+@dataclass(frozen=True)
+class SubmissionPaths:
+    root: Path
+
+    @property
+    def submission(self) -> Path:
+        return self.root / "submission.json"
+
+    @property
+    def seal(self) -> Path:
+        return self.root / "seal.json"
+
+    @property
+    def opinion(self) -> Path:
+        return self.root / "opinion.json"
+
+    @property
+    def verdict(self) -> Path:
+        return self.root / "verdict.json"
+
+    @property
+    def retiming(self) -> RetimingPaths:
+        return RetimingPaths(self.root / "retiming")
+
+
+@dataclass(frozen=True)
+class SessionPaths:
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.yaml"
+
+    @property
+    def session(self) -> Path:
+        return self.root / "session.json"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "session.log"
+
+    @property
+    def agent_log(self) -> Path:
+        return self.root / "agent.log"
+
+    @property
+    def agent_process(self) -> Path:
+        return self.root / "agent.pid.json"
+
+    @property
+    def agent_home(self) -> Path:
+        return self.root / "home"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one desk of the session."""
+        return self.root / "desk.lock"
+
+    @property
+    def jobs(self) -> Path:
+        return self.root / "jobs"
+
+    @property
+    def workspace(self) -> Path:
+        return self.root / "workspace"
+
+    @property
+    def candidates(self) -> Path:
+        return self.workspace / "submissions"
+
+    @property
+    def outbox(self) -> Path:
+        """Requests; the agent writes here."""
+        return self.root / "outbox"
+
+    @property
+    def inbox(self) -> Path:
+        """Verdicts; the agent only reads here."""
+        return self.root / "inbox"
+
+    @property
+    def seals(self) -> Path:
+        return self.root / "seals"
+
+    @property
+    def ledger(self) -> Path:
+        return self.root / "ledger"
+
+    @property
+    def incumbent(self) -> SubmissionPaths:
+        """The starting record, sealed and timed by the same machinery as a candidate."""
+        return SubmissionPaths(self.root / "incumbent")
+
+    @property
+    def submissions(self) -> Path:
+        return self.root / "submissions"
+
+    def submission(self, number: str) -> SubmissionPaths:
+        return SubmissionPaths(self.submissions / number)
+
+    def verdict_in_inbox(self, request_id: str) -> Path:
+        return self.inbox / f"{request_id}.json"
+
+
+@dataclass(frozen=True)
+class CampaignPaths:
+    root: Path
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    @property
+    def report_data(self) -> Path:
+        return self.root / "report.json"
+
+    def sessions(self) -> list[SessionPaths]:
+        """The campaign's sessions, oldest first by name."""
+        found = sorted(self.root.glob("*/config.yaml"))
+        return [SessionPaths(config.parent) for config in found]

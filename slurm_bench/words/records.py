@@ -1,0 +1,306 @@
+"""Everything that is written down, as frozen and versioned pydantic models: one JSON file each.
+
+Times are UTC, durations seconds, charges GPU-seconds (one GPU for one second) unless a name says otherwise.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    version: Literal[1] = 1
+
+
+# What the scheduler says.
+
+
+class JobState(StrEnum):
+    """Slurm's job states, as sacct and squeue spell them."""
+
+    PENDING = "PENDING"
+    CONFIGURING = "CONFIGURING"
+    RUNNING = "RUNNING"
+    SUSPENDED = "SUSPENDED"
+    STOPPED = "STOPPED"
+    COMPLETING = "COMPLETING"
+    REQUEUE_HOLD = "REQUEUE_HOLD"
+    SPECIAL_EXIT = "SPECIAL_EXIT"
+    SIGNALING = "SIGNALING"
+    STAGE_OUT = "STAGE_OUT"
+    RESIZING = "RESIZING"
+    RESV_DEL_HOLD = "RESV_DEL_HOLD"
+    REQUEUE_FED = "REQUEUE_FED"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    TIMEOUT = "TIMEOUT"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    NODE_FAIL = "NODE_FAIL"
+    BOOT_FAIL = "BOOT_FAIL"
+    LAUNCH_FAILED = "LAUNCH_FAILED"
+    RECONFIG_FAIL = "RECONFIG_FAIL"
+    DEADLINE = "DEADLINE"
+    PREEMPTED = "PREEMPTED"
+    REVOKED = "REVOKED"
+    REQUEUED = "REQUEUED"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether this attempt is over; REQUEUED ends an attempt, never a task."""
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset(
+    {
+        JobState.COMPLETED,
+        JobState.FAILED,
+        JobState.CANCELLED,
+        JobState.TIMEOUT,
+        JobState.OUT_OF_MEMORY,
+        JobState.NODE_FAIL,
+        JobState.BOOT_FAIL,
+        JobState.LAUNCH_FAILED,
+        JobState.RECONFIG_FAIL,
+        JobState.DEADLINE,
+        JobState.PREEMPTED,
+        JobState.REVOKED,
+    }
+)
+
+
+class Attempt(Record):
+    """One accounted attempt at one array task (or at a job that is no array: task 0)."""
+
+    job_id: str
+    job_name: str
+    task: int
+    state: JobState
+    exit_code: int
+    elapsed_s: int
+    gpus: int
+    submitted: datetime
+    started: datetime | None
+    ended: datetime | None
+    node: str
+
+    @property
+    def gpu_seconds(self) -> int:
+        return self.elapsed_s * self.gpus
+
+
+class LedgerEntry(Record):
+    """What one job may cost at worst, and, once every task of it is over, what it did cost."""
+
+    job_name: str
+    kind: Literal["session", "calibration", "retiming"]
+    tasks: int
+    gpus: int
+    worst_case_s: int
+    reserved_at: datetime
+    job_id: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    settled_at: datetime | None = None
+
+    @property
+    def reserved_gpu_seconds(self) -> int:
+        return self.tasks * self.gpus * self.worst_case_s
+
+    @property
+    def charged_gpu_seconds(self) -> int:
+        return sum(attempt.gpu_seconds for attempt in self.attempts)
+
+    @property
+    def held_gpu_seconds(self) -> int:
+        """What counts against the budget: the worst case until settled, the charge afterwards."""
+        if self.settled_at is not None:
+            return self.charged_gpu_seconds
+        return max(self.reserved_gpu_seconds, self.charged_gpu_seconds)
+
+
+# The way of a submission.
+
+
+class Request(Record):
+    """What the submit shim writes into the outbox. Written by the agent's side: never trusted."""
+
+    id: str
+    path: str
+
+
+class Submission(Record):
+    """A request that the desk has taken up."""
+
+    number: str
+    request: str
+    path: str
+    received_at: datetime
+
+
+class SealedFile(Record):
+    path: str
+    mode: int
+    size: int
+    sha256: str
+
+
+class Seal(Record):
+    """The frozen copy of a candidate, named by the hash of its files' names, modes and bytes."""
+
+    sha256: str
+    files: tuple[SealedFile, ...]
+
+
+class Finding(Record):
+    """A rule that a judge holds broken, with the two places that show it."""
+
+    rule: str
+    message: str
+    file: str
+    line: int | None = None
+    baseline: str = ""
+    candidate: str = ""
+
+
+class Opinion(Record):
+    """What a judge says of a seal. A judge may only reject."""
+
+    judge: str
+    seal: str
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def rejects(self) -> bool:
+        return bool(self.findings)
+
+
+class TrialPlan(Record):
+    """All that the trial runner on a node needs to know; it asks nobody else."""
+
+    job_name: str
+    seal: Seal
+    seal_dir: str
+    data_dir: str
+    trials_dir: str
+    scratch_dir: str
+    tasks: int
+    timeout_s: int
+    environment: dict[str, str]
+    container: Literal["none", "apptainer"]
+    image: str | None
+    image_sha256: str | None
+    gpu_devices: bool
+    step: tuple[str, ...]
+
+
+class TrialOutcome(StrEnum):
+    CLEAN = "clean"
+    CRASHED = "crashed"
+    TIMED_OUT = "timed out"
+    NO_RESULT = "no result"
+    IMPLAUSIBLE = "implausible"
+    INFRASTRUCTURE = "infrastructure"
+
+
+class TrainResult(Record):
+    """The final line of a training log."""
+
+    steps: int
+    val_loss: float
+    train_time_s: float
+
+
+class Trial(Record):
+    """One timed training run, as its runner saw it."""
+
+    index: int
+    outcome: TrialOutcome
+    note: str
+    exit_code: int | None
+    result: TrainResult | None
+    wall_s: float
+    started: datetime | None
+    node: str
+    seal: str
+    image_sha256: str | None
+
+
+class LossTest(Record):
+    """One-sided one-sample t-test that the mean validation loss lies below the target."""
+
+    mean: float
+    standard_deviation: float
+    target: float
+    p_value: float
+
+
+class SpeedTest(Record):
+    """Welch's test that the candidate trains faster than the incumbent, in seconds of training time."""
+
+    incumbent_mean_s: float
+    candidate_mean_s: float
+    saved_s: float
+    saved_low_s: float
+    saved_high_s: float
+    p_value: float
+
+
+class Outcome(StrEnum):
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    INVALID = "invalid"
+    UNDECIDED = "undecided"
+    OVER_BUDGET = "over budget"
+
+    @property
+    def exit_code(self) -> int:
+        """What `submit` exits with."""
+        return list(Outcome).index(self)
+
+
+class Decision(Record):
+    """An outcome with its reason and what it rests on."""
+
+    outcome: Outcome
+    reason: str
+    rejected_by: Literal["judge", "loss", "speed"] | None = None
+    findings: tuple[Finding, ...] = ()
+    loss: LossTest | None = None
+    speed: SpeedTest | None = None
+
+
+class Verdict(Decision):
+    """The last word on a submission."""
+
+    submission: str
+    request: str
+    candidate: str
+    exit_code: int
+    seal: str | None
+    gpu_seconds: int
+    repeats: str | None
+    """The earlier submission of the same seal whose decision this is; nothing was timed again."""
+    decided_at: datetime
+
+
+class SessionState(StrEnum):
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    FINISHED = "finished"
+
+
+class Session(Record):
+    """One agent's whole run."""
+
+    id: str
+    name: str
+    campaign: str
+    revision: str
+    state: SessionState
+    started: datetime
+    ended: datetime | None = None
+    agent_exit_code: int | None = None
