@@ -131,11 +131,11 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def outside_any_job() -> Iterator[None]:
-    """Let libraries that start programs themselves (submitit) see the clean environment."""
+def outside_any_job(further: Mapping[str, str]) -> Iterator[None]:
+    """Let libraries that start programs themselves (submitit) see the clean environment, and `further`."""
     before = dict(os.environ)
     os.environ.clear()
-    os.environ.update(clean_environment(before))
+    os.environ.update({**clean_environment(before), **further})
     try:
         yield
     finally:

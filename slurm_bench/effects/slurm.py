@@ -3,6 +3,7 @@ submitit's own poller warns and goes on where a budget must stop."""
 
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -26,12 +27,10 @@ _CLOCK_SKEW = timedelta(minutes=2)
 
 class SlurmCluster:
     def __init__(self, config: ClusterConfig) -> None:
-        if config.slurm_conf:
-            if not Path(config.slurm_conf).exists():
-                raise UsageError(
-                    f"cluster.slurm_conf: no file {config.slurm_conf}; is the cluster up? (scripts/dev_cluster up)"
-                )
-            os.environ["SLURM_CONF"] = config.slurm_conf
+        if config.slurm_conf and not Path(config.slurm_conf).exists():
+            raise UsageError(
+                f"cluster.slurm_conf: no file {config.slurm_conf}; is the cluster up? (scripts/dev_cluster up)"
+            )
         missing = [name for name in ("sbatch", "squeue", "sacct", "scancel", "srun") if not shutil.which(name)]
         if missing:
             raise UsageError(
@@ -39,6 +38,7 @@ class SlurmCluster:
                 "run it on a login node, or take cluster=local"
             )
         self._config = config
+        self._environment = {"SLURM_CONF": config.slurm_conf} if config.slurm_conf else {}
 
     @property
     def step(self) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ class SlurmCluster:
     @cached_property
     def overrun_s(self) -> int:
         """KillWait and OverTimeLimit of this site, and the minute that Slurm's clock may be late."""
-        site = _ask("scontrol", "show", "config")
+        site = self._ask("scontrol", "show", "config")
         kill_wait = re.search(r"^KillWait\s*=\s*(\d+) sec", site, re.MULTILINE)
         over = re.search(r"^OverTimeLimit\s*=\s*(\d+|UNLIMITED)", site, re.MULTILINE)
         if not kill_wait or not over or over[1] == "UNLIMITED":
@@ -57,7 +57,7 @@ class SlurmCluster:
 
     def submit(self, job: Job) -> str:
         job.folder.mkdir(parents=True, exist_ok=True)
-        with processes.outside_any_job():
+        with processes.outside_any_job(self._environment):
             executor = submitit.SlurmExecutor(job.folder, max_num_timeout=0)
             executor.update_parameters(**self._parameters(job))
             try:
@@ -89,10 +89,10 @@ class SlurmCluster:
         }
 
     def _exports(self) -> list[str]:
-        return [f"export SLURM_CONF='{self._config.slurm_conf}'"] if self._config.slurm_conf else []
+        return [f"export {name}={shlex.quote(value)}" for name, value in self._environment.items()]
 
     def find(self, name: str) -> str | None:
-        queued = _ask("squeue", "--noheader", "--states=all", f"--name={name}", "--format=%A|%F").split()
+        queued = self._ask("squeue", "--noheader", "--states=all", f"--name={name}", "--format=%A|%F").split()
         if queued:
             return queued[0].partition("|")[2]
         accounted = self.attempts([name], datetime.fromtimestamp(0).astimezone())
@@ -100,7 +100,7 @@ class SlurmCluster:
 
     def states(self, name: str, since: datetime) -> Mapping[int, JobState]:
         # squeue first: a task that ends between the two questions is then in sacct, not in neither.
-        live = sacct.live_states(_ask("squeue", "--noheader", "--array", f"--name={name}", "--format=%i|%T"))
+        live = sacct.live_states(self._ask("squeue", "--noheader", "--array", f"--name={name}", "--format=%i|%T"))
         return {**sacct.latest_states(self.attempts([name], since)), **live}
 
     def attempts(self, names: Iterable[str], since: datetime) -> list[Attempt]:
@@ -109,7 +109,7 @@ class SlurmCluster:
             return []
         begin = (since - _CLOCK_SKEW).astimezone()
         rows = sacct.attempts(
-            _ask(
+            self._ask(
                 "sacct",
                 "--allocations",
                 "--duplicates",
@@ -123,19 +123,18 @@ class SlurmCluster:
         return [row for row in rows if row.submitted >= begin]
 
     def cancel(self, name: str) -> None:
-        _ask("scancel", f"--name={name}")
+        self._ask("scancel", f"--name={name}")
 
-
-def _ask(*argv: str) -> str:
-    """Output of one of Slurm's commands, in a clean environment."""
-    env = processes.clean_environment(os.environ) | {"SLURM_TIME_FORMAT": "%s"}
-    try:
-        done = processes.run(argv, timeout_s=_TIMEOUT_S, env=env)
-    except (processes.TimedOut, FileNotFoundError) as error:
-        raise SchedulerError(str(error)) from None
-    if done.exit_code != 0:
-        raise SchedulerError(f"{argv[0]} failed ({done.exit_code}): {_last_line(done.stderr)}")
-    return done.stdout
+    def _ask(self, *argv: str) -> str:
+        """Output of one of Slurm's commands, in a clean environment."""
+        env = {**processes.clean_environment(os.environ), **self._environment, "SLURM_TIME_FORMAT": "%s"}
+        try:
+            done = processes.run(argv, timeout_s=_TIMEOUT_S, env=env)
+        except (processes.TimedOut, FileNotFoundError) as error:
+            raise SchedulerError(str(error)) from None
+        if done.exit_code != 0:
+            raise SchedulerError(f"{argv[0]} failed ({done.exit_code}): {_last_line(done.stderr)}")
+        return done.stdout
 
 
 def _last_line(text: str) -> str:

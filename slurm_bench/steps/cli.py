@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from slurm_bench.words.config import Config, register
+from slurm_bench.words.config import Config, refuse_unknown, register
 from slurm_bench.words.errors import BenchError
 from slurm_bench.words.paths import shipped
 
@@ -50,9 +50,12 @@ def _perform(composed: DictConfig) -> int:
     try:
         config = OmegaConf.to_object(composed)
         assert isinstance(config, Config)
+        refuse_unknown(config)
         importlib.import_module(_COMMANDS[config.command.name]).perform(config)
     except BenchError as error:
         return _say(str(error), error.exit_code)
+    except OmegaConfBaseException as error:
+        return _say(_one_line(error), _USAGE)
     return 0
 
 

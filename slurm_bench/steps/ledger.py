@@ -47,7 +47,7 @@ class Ledger:
         job_id = self._cluster.find(job.name)
         if job_id is None:
             job_id = self._submit(job)
-        return self._keep(entry.model_copy(update={"job_id": job_id}))
+        return self._keep(entry.model_copy(update={"job_id": job_id, "queued_at": datetime.now(UTC)}))
 
     def _reserve(self, kind: str, job: Job) -> LedgerEntry:
         with store.lock(self._folder / "lock"):

@@ -62,38 +62,46 @@ def _run_trial(plan: TrialPlan, index: int) -> Trial:
 
 @contextmanager
 def _scratch(plan: TrialPlan) -> Iterator[Path]:
-    """A fresh folder on the node with an empty home, removed afterwards whatever is in it."""
+    """A fresh folder on the node, removed afterwards whatever is in it."""
     folder = Path(tempfile.mkdtemp(prefix="slurm_bench-trial-", dir=plan.scratch_dir))
     try:
-        for name in ("run", "home", "tmp"):
-            (folder / name).mkdir()
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _train(plan: TrialPlan, index: int, scratch: Path) -> int:
-    """Run the seal's run.sh in a folder of links to the read-only seal and data; return its exit code."""
+    """Run the seal's run.sh and return its exit code."""
+    output = paths.trial_output(Path(plan.trials_dir), index)
+    return processes.run_logged(command_line(plan, scratch), timeout_s=plan.timeout_s, output=output)
+
+
+def command_line(plan: TrialPlan, scratch: Path) -> list[str]:
+    """Lay out the scratch folder for one trial and return the argument list that runs it there.
+
+    The run starts in a folder of its own with links to the read-only seal and data, an empty home and empty
+    caches.
+    """
     container = _container(plan)
-    seal = Mount(Path(plan.seal_dir), "/seal")
-    data = Mount(Path(plan.data_dir), "/data")
-    run = Mount(scratch / "run", "/run_folder", writable=True)
+    seal, data = Mount(Path(plan.seal_dir), "/seal"), Mount(Path(plan.data_dir), "/data")
+    run = Mount(scratch / "run", "/trial", writable=True)
     temporary = Mount(scratch / "tmp", "/tmp", writable=True)
-    top_level = {PurePosixPath(file.path).parts[0] for file in plan.seal.files}
-    for name in top_level:
+    home = Mount(scratch / "home", "/home/trial", writable=True)
+    for mount in (run, temporary, home):
+        mount.outside.mkdir()
+    for name in {PurePosixPath(file.path).parts[0] for file in plan.seal.files}:
         (run.outside / name).symlink_to(f"{container.inside(seal)}/{name}")
     (run.outside / "data").symlink_to(container.inside(data))
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    environment |= {"TMPDIR": container.inside(temporary), "PYTHONDONTWRITEBYTECODE": "1", **plan.environment}
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    fixed = {"TMPDIR": container.inside(temporary), "PYTHONDONTWRITEBYTECODE": "1"}
     program = Program(
         command=["bash", "run.sh"],
         mounts=[seal, data, run, temporary],
-        home=Mount(scratch / "home", "/home/trial"),
+        home=home,
         directory=run,
-        environment=environment,
+        environment={**passed_on, **fixed, **plan.environment},
     )
-    output = paths.trial_output(Path(plan.trials_dir), index)
-    return processes.run_logged([*plan.step, *container.argv(program)], timeout_s=plan.timeout_s, output=output)
+    return [*plan.step, *container.argv(program)]
 
 
 def _container(plan: TrialPlan) -> Container:

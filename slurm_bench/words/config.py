@@ -4,7 +4,7 @@ OmegaConf refuses unknown keys and wrong types by these classes; `__post_init__`
 no sense, by the field's full name. Defaults live in conf/, not here.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
@@ -33,7 +33,7 @@ class AgentConfig:
 class TaskConfig:
     name: str = MISSING
     record: str = MISSING
-    """The starting record: `rehearsal`, or the name of a folder in human_baselines/."""
+    """The starting record: `rehearsal`, the name of a folder in human_baselines/, or an absolute path."""
     data: str = MISSING
     """Folder with fineweb10B/ in it."""
     synthetic: str | None = None
@@ -205,6 +205,20 @@ class Config:
     def h100_weight(self) -> float:
         """H100-hours that one GPU-hour on this cluster counts."""
         return self.budget.weights[self.cluster.gpu_type]
+
+
+def refuse_unknown(config: object) -> None:
+    """Refuse what Hydra's `+field=value` added past the schema.
+
+    Raises:
+        UsageError: naming the field and its section.
+    """
+    assert is_dataclass(config)
+    known = {each.name for each in fields(config)}
+    for name, value in vars(config).items():
+        _require(name in known, type(config).__name__, f"without the unknown key {name!r}", value)
+        if is_dataclass(value):
+            refuse_unknown(value)
 
 
 def register() -> None:

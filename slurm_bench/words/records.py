@@ -103,6 +103,7 @@ class LedgerEntry(Record):
     worst_case_s: int
     reserved_at: datetime
     job_id: str | None = None
+    queued_at: datetime | None = None
     attempts: tuple[Attempt, ...] = ()
     settled_at: datetime | None = None
 

@@ -1,0 +1,169 @@
+"""Measures what the project promises of itself and prints it beside the limit; exits 1 if a limit is missed.
+
+The cluster figure runs on the development cluster (scripts/dev_cluster up) with Apptainer, and is left out, aloud,
+where there is none.
+"""
+
+import os
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from slurm_bench.effects import containers, seals, store
+from slurm_bench.pure import verdict
+from slurm_bench.steps import session, site, trial
+from slurm_bench.steps.retime import Retimer, collect
+from slurm_bench.words.config import Config, register
+from slurm_bench.words.paths import SessionPaths, shipped, starting_record
+from slurm_bench.words.records import LedgerEntry, Submission, TrialPlan
+
+
+@dataclass(frozen=True)
+class Figure:
+    what: str
+    measured: float
+    limit: float
+    unit: str
+    note: str = ""
+
+
+def main() -> int:
+    figures = []
+    with tempfile.TemporaryDirectory(prefix="slurm_bench-bench-") as folder:
+        for figure in measure(Path(folder)):
+            print(
+                f"{figure.what}: {figure.measured:.2f} {figure.unit} (limit {figure.limit:g}) {figure.note}", flush=True
+            )
+            figures.append(figure)
+    table = Table("figure", "measured", "limit", "note", title=f"{os.cpu_count()} cores, {datetime.now(UTC):%Y-%m-%d}")
+    for figure in figures:
+        table.add_row(
+            figure.what, f"{figure.measured:.2f} {figure.unit}", f"{figure.limit:g} {figure.unit}", figure.note
+        )
+    Console().print(table)
+    return int(any(figure.measured > figure.limit for figure in figures))
+
+
+def measure(folder: Path) -> Iterator[Figure]:
+    yield help_time()
+    yield from rehearsal(folder / "local", [])
+    if shutil.which("sbatch") and shutil.which("apptainer"):
+        *_, queueing = rehearsal(folder / "slurm", ["cluster=dev", "container=apptainer"])
+        yield queueing
+        yield verdict_against_bare_array(folder / "array")
+    else:
+        print("no Slurm or no Apptainer: the cluster's figures are left out", flush=True)
+
+
+def seconds(argv: list[str]) -> float:
+    began = time.perf_counter()
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return time.perf_counter() - began
+
+
+def help_time() -> Figure:
+    times = [seconds([sys.executable, "-m", "slurm_bench", "--help"]) for _ in range(10)]
+    note = f"median of 10, {min(times):.2f} to {max(times):.2f}"
+    return Figure("--help", statistics.median(times), 0.7, "s", note)
+
+
+def rehearsal(runs: Path, overrides: list[str]) -> Iterator[Figure]:
+    """The whole rehearsal, and in it the time from `submit` to a queued array."""
+    took = seconds([sys.executable, "-m", "slurm_bench", f"runs={runs}", "session=one", *overrides])
+    where = "local" if not overrides else "Slurm and Apptainer"
+    yield Figure(f"rehearsal, {where}", took, 180, "s")
+    paths = SessionPaths(runs / "rehearsal" / "one")
+    waits = list(waits_for_queue(paths))
+    yield Figure(
+        f"submit to queued array, {where}", max(waits), 1, "s", f"worst of {len(waits)}, static judge included"
+    )
+
+
+def waits_for_queue(paths: SessionPaths) -> Iterator[float]:
+    """Seconds from each request's file to the line in the ledger that its array is queued."""
+    entries = [store.read(path, LedgerEntry) for path in paths.ledger.glob("*.json")]
+    for record in sorted(paths.submissions.glob("*/submission.json")):
+        submission = store.read(record, Submission)
+        asked = (paths.outbox / f"{submission.request}.json").stat().st_mtime
+        for entry in entries:
+            if entry.job_name.endswith(f"-{submission.number}") and entry.queued_at:
+                yield entry.queued_at.timestamp() - asked
+
+
+def verdict_against_bare_array(runs: Path) -> Figure:
+    """A ten-trial verdict beside `sbatch --array` of the same ten command lines, each in turn, three times."""
+    config = composed(["cluster=dev", "container=apptainer", f"runs={runs}", "session=one"])
+    session.prepare_data(config)
+    ours, bare = [], []
+    for attempt in range(3):
+        took, plan = timed_verdict(config, attempt)
+        ours.append(took)
+        bare.append(timed_bare_array(config, plan, runs / f"bare{attempt}"))
+    ratio = statistics.median(ours) / statistics.median(bare)
+    note = f"medians of 3: {statistics.median(ours):.1f} s against {statistics.median(bare):.1f} s"
+    return Figure("ten-trial verdict / bare array", ratio, 1.25, "x", note)
+
+
+def composed(overrides: list[str]) -> Config:
+    register()
+    with initialize_config_dir(str(shipped("conf").absolute()), version_base="1.3"):
+        config = OmegaConf.to_object(compose("config", overrides=overrides))
+    assert isinstance(config, Config)
+    config.container.image = str(Path(str(config.container.image)).absolute())
+    return config
+
+
+def timed_verdict(config: Config, attempt: int) -> tuple[float, TrialPlan]:
+    paths = SessionPaths(config.session_dir / str(attempt))
+    record = starting_record(config.task.record)
+    sealed = seals.seal(record.parent, PurePosixPath(record.name), paths.seals)
+    cluster = site.cluster_of(config)
+    container = containers.from_config(config.container)
+    ledger = site.ledger_of(config, paths, cluster)
+    retimer = Retimer(config, paths, uuid.uuid4().hex[:12], cluster, container, ledger)
+    where = paths.incumbent.retiming
+    began = time.perf_counter()
+    trials, _ = retimer.retime("calibration", "bench", sealed, where)
+    verdict.on_trials(trials, trials, config.task.target_loss)
+    took = time.perf_counter() - began
+    plan = store.read(where.plan, TrialPlan)
+    assert len(collect(plan, where)) == plan.tasks
+    return took, plan
+
+
+def timed_bare_array(config: Config, plan: TrialPlan, folder: Path) -> float:
+    """The same command lines with the same resources, each a line of shell in a plain array."""
+    for task in range(plan.tasks):
+        scratch = folder / f"task{task}"
+        scratch.mkdir(parents=True)
+        (scratch / "command").write_text(shlex.join(trial.command_line(plan, scratch)))
+    cluster = config.cluster
+    argv = ["sbatch", "--wait", f"--array=0-{plan.tasks - 1}%{cluster.parallel}", "--exclusive", "--export=NONE"]
+    argv += [
+        f"--partition={cluster.partition}",
+        f"--account={cluster.account}",
+        "--time=3",
+        f"--output={folder}/%a.log",
+    ]
+    argv += [f"--gres=gpu:{cluster.gpu_type}:{cluster.trial_gpus}"]
+    argv += [f"--wrap=export SLURM_CONF={cluster.slurm_conf}; bash {folder}/task$SLURM_ARRAY_TASK_ID/command"]
+    os.environ["SLURM_CONF"] = str(cluster.slurm_conf)
+    return seconds(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""The front door: one clear line and the right exit code, never a traceback."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+
+def slurm_bench(*overrides: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "slurm_bench", *overrides],
+        cwd=REPOSITORY,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["budgt.h100_hours=1"], "'budgt'"),
+        (["budget.hours=1"], "'hours' not in 'BudgetConfig'"),
+        (["+cluster.gpus=8"], "unknown key 'gpus'"),
+        (["budget.h100_hours=-1"], "budget.h100_hours must be above 0, got -1.0"),
+        (["budget.h100_hours=many"], "budget.h100_hours"),
+        (["budget.h100_hours=nan"], "budget.h100_hours must be above 0"),
+        (["cluster.parallel=0"], "cluster.parallel must be above 0"),
+        (["cluster.gpu_type=b200"], "budget.weights"),
+        (["cluster=moon"], "cluster/moon"),
+        (["agent.kind=hal"], "agent.kind must be scripted"),
+        (["session=../elsewhere"], "session"),
+        (["session='a b'"], "session must be"),
+        (["task.record=2031-01-01_Unknown"], "no train_gpt.py in"),
+        (["container=apptainer", "container.image=nowhere.sif"], "scripts/build_image nowhere"),
+        (["command=budget", "campaign=none-of-this-name"], "no sessions in"),
+        (["command=report", "campaign=none-of-this-name"], "no sessions in"),
+        (["cluster=dev", "cluster.slurm_conf=/nowhere/slurm.conf"], "scripts/dev_cluster up"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(overrides: list[str], words: str, tmp_path: Path) -> None:
+    done = slurm_bench(f"runs={tmp_path}/runs", *overrides)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("slurm_bench: ")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_cluster_without_sbatch(tmp_path: Path) -> None:
+    done = slurm_bench(f"runs={tmp_path}/runs", "cluster=slurm", PATH="/nonexistent")
+    assert done.returncode == 2
+    assert done.stderr.startswith("slurm_bench: cluster.kind=slurm needs sbatch")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_help_names_the_groups_and_imports_nothing_heavy() -> None:
+    done = slurm_bench("--help")
+    assert done.returncode == 0
+    for group in ("agent: scripted", "cluster: dev, local, slurm", "command: budget, report, run"):
+        assert group in done.stdout
+    probe = "import sys; import slurm_bench.steps.cli; print([m for m in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
+    for heavy in ("torch", "scipy", "submitit", "pydantic", "numpy", "jinja2"):
+        assert f"'{heavy}'" not in loaded

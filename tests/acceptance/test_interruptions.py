@@ -1,0 +1,115 @@
+"""A session whose desk dies, at the hardest moments, goes on in the same folder: nothing is queued twice or lost."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from slurm_bench.effects import store
+from slurm_bench.words.paths import CampaignPaths, SessionPaths
+from slurm_bench.words.records import LedgerEntry, Session, SessionState, Verdict
+from tests.conftest import REPOSITORY
+
+OUTCOMES = ["invalid", "rejected", "rejected", "accepted"]
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> SessionPaths:
+    return SessionPaths(tmp_path / "runs/rehearsal/one")
+
+
+def start(paths: SessionPaths) -> "subprocess.Popen[bytes]":
+    runs = paths.root.parents[1]
+    with (runs.parent / "front.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "slurm_bench", f"runs={runs}", "session=one"],
+            cwd=REPOSITORY,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def wait(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, "the session ended early"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def trials(paths: SessionPaths, number: str) -> list[Path]:
+    return list(paths.submission(number).retiming.trials.glob("*.json"))
+
+
+def check_records(paths: SessionPaths) -> None:
+    """Every record that is there can be read whole."""
+    for path in paths.root.rglob("*.json"):
+        json.loads(path.read_text())
+
+
+def check_ended(paths: SessionPaths) -> None:
+    assert store.read(paths.session, Session).state is SessionState.FINISHED
+    notes = [paths.workspace / f"experiments/{name}.json" for name in agent_plan()]
+    assert [json.loads(note.read_text())["outcome"] for note in notes] == OUTCOMES
+    entries = [store.read(path, LedgerEntry) for path in paths.ledger.glob("*.json")]
+    assert sorted(entry.kind for entry in entries) == ["calibration", "retiming", "retiming"]
+    for entry in entries:
+        assert entry.settled_at is not None
+        assert sorted(attempt.task for attempt in entry.attempts) == list(range(10)), entry.job_name
+    assert CampaignPaths(paths.root.parent).report.exists()
+
+
+def agent_plan() -> list[str]:
+    return ["malformed", "tampered-validation", "too-few-steps", "honest-speed-up"]
+
+
+@pytest.mark.timeout(600)
+def test_killed_in_calibration_and_interrupted_in_a_retiming(paths: SessionPaths) -> None:
+    process = start(paths)
+    wait(lambda: len(list(paths.incumbent.retiming.trials.glob("*.json"))) >= 2, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    check_records(paths)
+
+    process = start(paths)
+    wait(lambda: any(len(trials(paths, f"{number:04}")) >= 3 for number in range(1, 9)), process)
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal does: to every process in the foreground
+    assert process.wait(timeout=60) == 130
+    check_records(paths)
+    assert store.read(paths.session, Session).state is SessionState.INTERRUPTED
+
+    process = start(paths)
+    assert process.wait(timeout=300) == 0, (paths.root.parents[1].parent / "front.log").read_text()
+    check_ended(paths)
+    # The interrupted candidate was asked for anew by the agent, and answered from the one retiming.
+    verdicts = [store.read(path, Verdict) for path in sorted(paths.submissions.glob("*/verdict.json"))]
+    assert len({verdict.seal for verdict in verdicts if verdict.gpu_seconds}) == 2
+
+    process = start(paths)
+    assert process.wait(timeout=60) == 0, "starting a session that is over only shows it"
+
+
+def test_a_second_desk_is_refused(paths: SessionPaths) -> None:
+    process = start(paths)
+    try:
+        wait(paths.incumbent.retiming.plan.exists, process)
+        second = subprocess.run(
+            [sys.executable, "-m", "slurm_bench", f"runs={paths.root.parents[1]}", "session=one"],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert second.returncode == 2
+        assert "is running already" in second.stderr.splitlines()[-1]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 130

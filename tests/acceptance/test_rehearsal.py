@@ -1,0 +1,135 @@
+"""The whole benchmark, as a user starts it: four candidates, four outcomes, and a budget that agrees."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slurm_bench.effects import store
+from slurm_bench.words.paths import CampaignPaths, SessionPaths
+from slurm_bench.words.records import Session, SessionState, Trial, TrialPlan, Verdict
+from tests.conftest import DEV_CLUSTER, IMAGE, REPOSITORY
+
+EXPECTED = {
+    "malformed": ("invalid", None),
+    "tampered-validation": ("rejected", "judge"),
+    "too-few-steps": ("rejected", "loss"),
+    "honest-speed-up": ("accepted", None),
+}
+
+
+def slurm_bench(runs: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "slurm_bench", f"runs={runs}", *overrides],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def check_outcomes(session: SessionPaths) -> list[Verdict]:
+    assert store.read(session.session, Session).state is SessionState.FINISHED
+    verdicts = [store.read(path, Verdict) for path in sorted(session.submissions.glob("*/verdict.json"))]
+    seen = {Path(verdict.candidate).name: (verdict.outcome.value, verdict.rejected_by) for verdict in verdicts}
+    assert seen == EXPECTED, [verdict.reason for verdict in verdicts]
+    answers = [json.loads((session.workspace / f"experiments/{name}.json").read_text()) for name in EXPECTED]
+    assert [answer["exit_code"] for answer in answers] == [2, 1, 1, 0]
+    return verdicts
+
+
+def check_report(campaign: CampaignPaths) -> None:
+    page = campaign.report.read_text()
+    for name, (outcome, by) in EXPECTED.items():
+        assert name in page
+        assert f"{outcome} by {by}" if by else outcome in page
+    assert "http" not in page, "the page is self-contained"
+    (summary,) = json.loads(campaign.report_data.read_text())
+    assert len(summary["incumbent_losses"]) == 10
+    assert [len(each["losses"]) for each in summary["submissions"]] == [0, 0, 10, 10]
+
+
+def budget(runs: Path, form: str) -> str:
+    done = slurm_bench(runs, "command=budget", f"command.format={form}")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.timeout(400)
+def test_on_a_bare_machine(tmp_path: Path) -> None:
+    done = slurm_bench(tmp_path, "session=one")
+    assert done.returncode == 0, done.stderr
+    campaign = CampaignPaths(tmp_path / "rehearsal")
+    verdicts = check_outcomes(campaign.sessions()[0])
+    check_report(campaign)
+    for name, (outcome, _) in EXPECTED.items():
+        assert name in done.stdout and outcome in done.stdout
+    assert str(campaign.report) in done.stdout
+    (total,) = json.loads(budget(tmp_path, "json"))
+    assert total["gpu_seconds"] > sum(verdict.gpu_seconds for verdict in verdicts) > 0
+    assert total["reserved_gpu_seconds"] == 0
+    rows = list(csv.DictReader(io.StringIO(budget(tmp_path, "csv"))))
+    assert {row["kind"] for row in rows} == {"calibration", "retiming"}
+    assert sum(int(row["gpu_seconds"]) for row in rows) == total["gpu_seconds"]
+
+
+@pytest.mark.slurm
+@pytest.mark.apptainer
+@pytest.mark.timeout(600)
+def test_on_slurm_in_apptainer(tmp_path: Path) -> None:
+    done = slurm_bench(tmp_path, "cluster=dev", "container=apptainer", "session=one")
+    assert done.returncode == 0, done.stderr
+    campaign = CampaignPaths(tmp_path / "rehearsal")
+    (session,) = campaign.sessions()
+    check_outcomes(session)
+    check_report(campaign)
+    check_trials(session)
+    check_budget_against_sacct(tmp_path, session)
+
+
+def check_trials(session: SessionPaths) -> None:
+    image = subprocess.run(["sha256sum", str(IMAGE)], capture_output=True, text=True, check=True).stdout.split()[0]
+    for where in (session.incumbent.retiming, session.submission("0004").retiming):
+        trials = [store.read(path, Trial) for path in sorted(where.trials.glob("*.json"))]
+        assert {trial.image_sha256 for trial in trials} == {image}
+        assert {trial.node for trial in trials} <= {"gpu1", "gpu2", "gpu3", "gpu4"}
+        assert store.read(where.plan, TrialPlan).step[0] == "srun"
+        assert len({trial.result.val_loss for trial in trials if trial.result}) > 1, "runs draw their seeds"
+
+
+def check_budget_against_sacct(runs: Path, session: SessionPaths) -> None:
+    """The figure of command=budget beside a sum over sacct that shares no code with it."""
+    identity = store.read(session.session, Session).id
+    (total,) = json.loads(budget(runs, "json"))
+    sacct = subprocess.run(
+        [
+            "sacct",
+            "-X",
+            "-D",
+            "--noheader",
+            "--parsable2",
+            "--starttime=now-1day",
+            "--format=JobName%80,ElapsedRaw,AllocTRES",
+        ],
+        env={**os.environ, "SLURM_CONF": str(DEV_CLUSTER / "slurm.conf")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds = 0
+    jobs = 0
+    for row in sacct.stdout.splitlines():
+        name, elapsed, tres = row.split("|")
+        if identity in name:
+            resources = dict(part.split("=") for part in tres.split(",") if part)
+            seconds += int(elapsed) * int(resources.get("gres/gpu", 0))
+            jobs += 1
+    assert jobs == 31  # the session, ten calibrations, twice ten retimings
+    assert total["gpu_seconds"] == seconds
+    assert total["reserved_gpu_seconds"] == 0

@@ -1,0 +1,110 @@
+"""Shared fixtures, and what a test may need of the machine."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from slurm_bench.words.config import Config
+
+REPOSITORY = Path(__file__).parents[1]
+IMAGE = REPOSITORY / "containers" / "rehearsal.sif"
+DEV_CLUSTER = Path(os.environ.get("SLURM_BENCH_DEV_CLUSTER", "/var/lib/slurm_bench_dev"))
+
+
+def _has_cluster() -> bool:
+    return bool(shutil.which("sbatch")) and (DEV_CLUSTER / "slurm.conf").exists()
+
+
+def _has_apptainer() -> bool:
+    return bool(shutil.which("apptainer")) and IMAGE.exists()
+
+
+_NEEDS = {
+    "slurm": (
+        _has_cluster,
+        "no development cluster: as root, scripts/install_cluster_packages and scripts/dev_cluster up",
+    ),
+    "apptainer": (
+        _has_apptainer,
+        "no Apptainer or image: as root, scripts/install_cluster_packages and scripts/build_image rehearsal",
+    ),
+}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A missing part skips its tests, saying how to get it; under CI it fails them."""
+    for marker, (is_there, remedy) in _NEEDS.items():
+        if item.get_closest_marker(marker) and not is_there():
+            if os.environ.get("CI") == "true":
+                pytest.fail(remedy)
+            pytest.skip(remedy)
+
+
+QUICK_PROGRAM = '''\
+"""Pretends to train, in the log format of the records."""
+import random
+import time
+import uuid
+from pathlib import Path
+
+STEPS = 10
+LOSS = 3.20
+SECONDS = 0.08
+
+log = Path("logs") / f"{uuid.uuid4()}.txt"
+log.parent.mkdir()
+text = Path(__file__).read_text() + "=" * 100 + "\\n"
+seconds = SECONDS + random.uniform(0, 0.004)
+time.sleep(seconds)
+loss = random.gauss(LOSS, 0.002)
+text += f"step:{STEPS}/{STEPS} val_loss:{loss:.5f} train_time:{1000 * seconds:.3f}ms step_avg:1.00ms\\n"
+log.write_text(text)
+'''
+
+
+@pytest.fixture
+def quick_record(tmp_path: Path) -> Path:
+    """A starting record whose runs take a tenth of a second."""
+    record = tmp_path / "quick-record"
+    record.mkdir()
+    (record / "train_gpt.py").write_text(QUICK_PROGRAM)
+    (record / "run.sh").write_text("#!/usr/bin/env bash\nexec python3 train_gpt.py\n")
+    return record
+
+
+@pytest.fixture
+def config(tmp_path: Path, quick_record: Path) -> Config:
+    """A session's configuration: this machine, no container, the quick record."""
+    loaded = OmegaConf.merge(
+        OmegaConf.structured(Config),
+        {
+            "campaign": "test",
+            "session": "one",
+            "seed": 0,
+            "runs": str(tmp_path / "runs"),
+            "command": {"name": "run"},
+            "agent": {"kind": "scripted", "hours": 1.0},
+            "task": {
+                "name": "quick",
+                "record": str(quick_record),
+                "data": str(tmp_path / "data"),
+                "target_loss": 3.28,
+                "trial_minutes": 0.1,
+            },
+            "cluster": _section("cluster/local"),
+            "container": _section("container/none"),
+            "judge": {"kind": "static"},
+            "retime": {"design": "classic"},
+            "budget": _section("budget/published"),
+        },
+    )
+    made = OmegaConf.to_object(loaded)
+    assert isinstance(made, Config)
+    return made
+
+
+def _section(name: str) -> object:
+    return OmegaConf.load(REPOSITORY / "conf" / f"{name}.yaml")

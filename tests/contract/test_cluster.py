@@ -1,0 +1,181 @@
+"""One contract for every cluster: in memory, on this machine, and a real Slurm with its accounting."""
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from slurm_bench.effects.cluster import Cluster, Job
+from slurm_bench.effects.local import LocalCluster
+from slurm_bench.effects.slurm import SlurmCluster
+from slurm_bench.words.config import ClusterConfig
+from slurm_bench.words.errors import SchedulerError, UsageError
+from slurm_bench.words.records import JobState
+from tests.conftest import DEV_CLUSTER, REPOSITORY
+from tests.contract import tasks
+from tests.fake_cluster import FakeCluster
+
+DEADLINE_S = 60
+REAL = ["local", pytest.param("slurm", marks=pytest.mark.slurm)]
+
+
+def cluster_config(name: str, **changes: object) -> ClusterConfig:
+    sections = [OmegaConf.load(REPOSITORY / "conf/cluster" / f"{file}.yaml") for file in name.split("+")]
+    fields = [{key: value for key, value in section.items() if key != "defaults"} for section in sections]
+    merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ClusterConfig), *fields, changes))
+    assert isinstance(merged, ClusterConfig)
+    return merged
+
+
+def slurm(**changes: object) -> SlurmCluster:
+    return SlurmCluster(cluster_config("slurm+dev", **{"slurm_conf": str(DEV_CLUSTER / "slurm.conf"), **changes}))
+
+
+@pytest.fixture(params=["memory", *REAL])
+def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Cluster:
+    if request.param == "memory":
+        return FakeCluster()
+    if request.param == "local":
+        return LocalCluster(cluster_config("local"), tmp_path / "usage")
+    return slurm()
+
+
+@pytest.fixture
+def name() -> str:
+    return f"slurm_bench-test-{uuid.uuid4().hex}"
+
+
+def job(name: str, folder: Path, function: Callable[[str, int], None], count: int = 4, **changes: object) -> Job:
+    fields = {
+        "name": name,
+        "folder": folder / "jobs",
+        "function": function,
+        "arguments": [(str(folder), task) for task in range(count)],
+        "gpus": 2,
+        "exclusive": False,
+        "limit_s": 120,
+    }
+    return Job(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, "the cluster took too long"
+        time.sleep(0.2)
+
+
+def until_over(cluster: Cluster, name: str, count: int, since: datetime) -> Mapping[int, JobState]:
+    def states() -> Mapping[int, JobState]:
+        return cluster.states(name, since)
+
+    wait(lambda: len(states()) == count and all(state.is_terminal for state in states().values()))
+    return states()
+
+
+def test_an_array_runs_and_is_accounted(cluster: Cluster, name: str, tmp_path: Path) -> None:
+    since = datetime.now(UTC)
+    job_id = cluster.submit(job(name, tmp_path, tasks.touch))
+    states = until_over(cluster, name, 4, since)
+    assert states == dict.fromkeys(range(4), JobState.COMPLETED)
+    assert {path.name for path in tmp_path.glob("task*")} == {"task0", "task1", "task2", "task3"}
+    attempts = cluster.attempts([name], since)
+    assert [attempt.task for attempt in sorted(attempts, key=lambda row: row.task)] == [0, 1, 2, 3]
+    for attempt in attempts:
+        assert (attempt.gpus, attempt.exit_code, attempt.job_name) == (2, 0, name)
+        assert attempt.started and attempt.ended and attempt.started <= attempt.ended
+    assert cluster.find(name) == job_id
+
+
+def test_a_failed_task_is_its_own_failure(cluster: Cluster, name: str, tmp_path: Path) -> None:
+    since = datetime.now(UTC)
+    cluster.submit(job(name, tmp_path, tasks.fail_at_odd))
+    states = until_over(cluster, name, 4, since)
+    assert states == {
+        0: JobState.COMPLETED,
+        1: JobState.FAILED,
+        2: JobState.COMPLETED,
+        3: JobState.FAILED,
+    }
+
+
+def test_a_job_of_one_task_is_task_0(cluster: Cluster, name: str, tmp_path: Path) -> None:
+    since = datetime.now(UTC)
+    cluster.submit(job(name, tmp_path, tasks.touch, count=1))
+    assert until_over(cluster, name, 1, since) == {0: JobState.COMPLETED}
+
+
+def test_an_unknown_name_is_absent_not_an_error(cluster: Cluster, name: str) -> None:
+    since = datetime.now(UTC) - timedelta(hours=1)
+    assert cluster.find(name) is None
+    assert cluster.states(name, since) == {}
+    assert cluster.attempts([name], since) == []
+    assert cluster.attempts([], since) == []
+    cluster.cancel(name)
+
+
+@pytest.mark.parametrize("cluster", REAL, indirect=True)
+def test_cancel_ends_running_tasks(cluster: Cluster, name: str, tmp_path: Path) -> None:
+    since = datetime.now(UTC)
+    cluster.submit(job(name, tmp_path, tasks.sleep, count=2))
+    wait(lambda: len(list(tmp_path.glob("task*"))) == 2)
+    cluster.cancel(name)
+    states = until_over(cluster, name, 2, since)
+    assert not any(state is JobState.COMPLETED for state in states.values())
+    assert all(attempt.gpu_seconds <= 2 * DEADLINE_S for attempt in cluster.attempts([name], since))
+
+
+@pytest.mark.slurm
+def test_the_environment_of_whoever_submits_stays_outside(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "canary")
+    monkeypatch.setenv("SBATCH_TIMELIMIT", "99999")
+    cluster = slurm()
+    since = datetime.now(UTC)
+    cluster.submit(job(name, tmp_path, tasks.note_environment, count=1))
+    until_over(cluster, name, 1, since)
+    seen = (tmp_path / "task0").read_text().split()
+    assert "ANTHROPIC_API_KEY" not in seen
+    assert "SLURM_JOB_ID" in seen
+
+
+@pytest.mark.slurm
+def test_a_refused_sbatch_says_why(name: str, tmp_path: Path) -> None:
+    with pytest.raises(SchedulerError, match=r"(?i)invalid account"):
+        slurm(account="nobody-has-this").submit(job(name, tmp_path, tasks.touch))
+
+
+@pytest.mark.slurm
+def test_no_answer_is_never_an_empty_answer(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients of a copy of slurm.conf that points at closed ports; the daemons are left alone."""
+    lines = (DEV_CLUSTER / "slurm.conf").read_text().splitlines()
+    kept = [line for line in lines if not line.startswith(("AccountingStoragePort", "SlurmctldPort"))]
+    closed = tmp_path / "slurm.conf"
+    closed.write_text("\n".join([*kept, "AccountingStoragePort=6999", "SlurmctldPort=6998", "MessageTimeout=2"]))
+    monkeypatch.setenv("SLURM_CONF", str(closed))
+    cluster = slurm(slurm_conf=str(closed))
+    since = datetime.now(UTC)
+    with pytest.raises(SchedulerError, match="sacct failed"):
+        cluster.attempts([name], since)
+    with pytest.raises(SchedulerError, match="squeue failed"):
+        cluster.states(name, since)
+    with pytest.raises(SchedulerError):
+        cluster.find(name)
+
+
+@pytest.mark.slurm
+def test_the_overrun_is_this_sites(monkeypatch: pytest.MonkeyPatch) -> None:
+    conf = (DEV_CLUSTER / "slurm.conf").read_text()
+    (kill_wait,) = [line.partition("=")[2] for line in conf.splitlines() if line.startswith("KillWait=")]
+    assert slurm().overrun_s == 60 + int(kill_wait)
+
+
+def test_no_slurm_here_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(UsageError, match="needs sbatch, squeue, sacct, scancel, srun on the PATH"):
+        SlurmCluster(cluster_config("slurm"))

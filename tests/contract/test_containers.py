@@ -1,0 +1,137 @@
+"""What both kinds of container keep, and what only a real one does."""
+
+from pathlib import Path
+
+import pytest
+
+from slurm_bench.effects import processes
+from slurm_bench.effects.containers import Apptainer, Container, Mount, NoContainer, Program, from_config, image_sha256
+from slurm_bench.words.config import ContainerConfig
+from slurm_bench.words.errors import UsageError
+from tests.conftest import IMAGE
+
+APPTAINER = pytest.param("apptainer", marks=pytest.mark.apptainer)
+
+
+@pytest.fixture(params=["none", APPTAINER])
+def container(request: pytest.FixtureRequest) -> Container:
+    return NoContainer() if request.param == "none" else Apptainer(IMAGE, gpu_devices=False)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, Mount]:
+    mounts = {
+        "work": Mount(tmp_path / "work", "/workspace", writable=True),
+        "given": Mount(tmp_path / "given", "/given"),
+        "home": Mount(tmp_path / "home", "/home/somebody", writable=True),
+    }
+    for mount in mounts.values():
+        mount.outside.mkdir()
+    (mounts["given"].outside / "file").write_text("given\n")
+    return mounts
+
+
+def run(container: Container, folders: dict[str, Mount], *command: str, **environment: str) -> processes.Completed:
+    program = Program(
+        command=command,
+        mounts=[folders["work"], folders["given"]],
+        home=folders["home"],
+        directory=folders["work"],
+        environment=environment,
+    )
+    return processes.run(container.argv(program), timeout_s=60)
+
+
+def test_it_starts_in_the_given_folder_with_the_given_home(container: Container, folders: dict[str, Mount]) -> None:
+    done = run(
+        container,
+        folders,
+        "bash",
+        "-c",
+        "pwd; touch here; touch ~/there; cat $GIVEN/file",
+        GIVEN=container.inside(folders["given"]),
+    )
+    assert done == processes.Completed(0, f"{container.inside(folders['work'])}\ngiven\n", "")
+    assert (folders["work"].outside / "here").exists()
+    assert (folders["home"].outside / "there").exists()
+
+
+@pytest.mark.parametrize("value", ["plain", "a,b,c", "two words", "quo'te\"s", "$(id)", "two\nlines", ""])
+def test_variables_arrive_as_they_are(container: Container, folders: dict[str, Mount], value: str) -> None:
+    done = run(container, folders, "python3", "-c", "import os; print(os.environ['X'], end='')", X=value)
+    assert done.stdout == value, done.stderr
+
+
+def test_nothing_of_our_environment_comes_along(
+    container: Container, folders: dict[str, Mount], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_API_KEY", "APPTAINERENV_OPENAI_API_KEY", "SINGULARITYENV_KEY", "HTTPS_PROXY", "SLURM_CONF"):
+        monkeypatch.setenv(name, "canary")
+    done = run(container, folders, "env")
+    assert done.exit_code == 0
+    assert "canary" not in done.stdout
+
+
+@pytest.mark.parametrize(("command", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", 137)])
+def test_exit_codes_pass_through(container: Container, folders: dict[str, Mount], command: str, code: int) -> None:
+    program = Program(["bash", "-c", command], [folders["work"]], folders["home"], folders["work"], {})
+    output = folders["work"].outside.parent / "output"
+    assert processes.run_logged(container.argv(program), timeout_s=60, output=output) == code
+    assert not container.failed_to_start(code)
+
+
+@pytest.mark.apptainer
+class TestApptainer:
+    @pytest.fixture
+    def container(self) -> Container:
+        return Apptainer(IMAGE, gpu_devices=False)
+
+    def test_read_only_mounts(self, container: Container, folders: dict[str, Mount]) -> None:
+        done = run(container, folders, "bash", "-c", "echo changed > /given/file")
+        assert done.exit_code != 0
+        assert "Read-only" in done.stderr
+        assert (folders["given"].outside / "file").read_text() == "given\n"
+
+    def test_no_network_but_loopback(self, container: Container, folders: dict[str, Mount]) -> None:
+        done = run(
+            container, folders, "python3", "-c", "import socket; print([name for _, name in socket.if_nameindex()])"
+        )
+        assert done.stdout == "['lo']\n"
+
+    def test_no_folder_of_the_host(self, container: Container, folders: dict[str, Mount]) -> None:
+        outside = folders["work"].outside.parent / "secret"
+        outside.touch()
+        assert run(container, folders, "ls", str(outside)).exit_code != 0
+        assert run(container, folders, "ls", "/run/munge", "/var/lib/slurm_bench_dev").exit_code != 0
+
+    def test_no_process_of_the_host(self, container: Container, folders: dict[str, Mount]) -> None:
+        done = run(container, folders, "bash", "-c", "ls -d /proc/[0-9]* | wc -l")
+        assert int(done.stdout) < 10
+
+    def test_what_it_leaves_behind_is_ended(self, container: Container, folders: dict[str, Mount]) -> None:
+        script = "(setsid sleep 987654 &) ; exit 0"
+        assert run(container, folders, "bash", "-c", script).exit_code == 0
+        assert processes.run(["pgrep", "-f", "sleep 987654"], timeout_s=10).exit_code == 1
+
+    def test_an_image_that_is_none_fails_to_start(self, folders: dict[str, Mount], tmp_path: Path) -> None:
+        broken = tmp_path / "broken.sif"
+        broken.write_text("no image")
+        container = Apptainer(broken, gpu_devices=False)
+        assert container.failed_to_start(run(container, folders, "true").exit_code)
+
+    def test_the_digest_is_the_files(self, container: Container) -> None:
+        done = processes.run(["sha256sum", str(IMAGE)], timeout_s=60)
+        assert image_sha256(container) == done.stdout.split()[0]
+
+
+def test_a_path_that_cannot_be_bound(folders: dict[str, Mount]) -> None:
+    odd = Mount(folders["work"].outside / "a,b", "/odd")
+    program = Program(["true"], [odd], folders["home"], folders["work"], {})
+    with pytest.raises(UsageError, match="cannot bind"):
+        Apptainer(IMAGE, gpu_devices=False).argv(program)
+
+
+def test_a_missing_program_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(UsageError, match="apptainer on the PATH"):
+        from_config(ContainerConfig(kind="apptainer", image="x.sif", gpu_devices=False))

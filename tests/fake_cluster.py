@@ -1,0 +1,79 @@
+"""A cluster in memory: tasks run when they are queued, in this process, unless told otherwise."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+from slurm_bench.effects.cluster import Job
+from slurm_bench.words.errors import SchedulerError
+from slurm_bench.words.records import Attempt, JobState
+
+
+class FakeCluster:
+    """
+    Args:
+        lost: tasks that vanish from the scheduler without a trace, as cancelled pending ones do.
+    """
+
+    step: tuple[str, ...] = ()
+    overrun_s = 90
+
+    def __init__(self, lost: Iterable[int] = ()) -> None:
+        self.lost = set(lost)
+        self.queued: list[Job] = []
+        self.silent = False
+        """No command of the scheduler answers."""
+        self.refusing = False
+        """sbatch refuses."""
+        self.dying_after_queueing = False
+        """We die between sbatch and the line that keeps its answer."""
+        self._attempts: dict[str, list[Attempt]] = {}
+
+    def submit(self, job: Job) -> str:
+        self._speak()
+        if self.refusing:
+            raise SchedulerError("sbatch refused: invalid account")
+        self.queued.append(job)
+        self._attempts[job.name] = [self._run(job, task) for task in range(len(job.arguments)) if task not in self.lost]
+        if self.dying_after_queueing:
+            raise KeyboardInterrupt
+        return str(len(self.queued))
+
+    def _run(self, job: Job, task: int) -> Attempt:
+        try:
+            job.function(*job.arguments[task])
+            state, code = JobState.COMPLETED, 0
+        except Exception:  # noqa: BLE001  as on a cluster, a task's failure is its state
+            state, code = JobState.FAILED, 1
+        now = datetime.now(UTC)
+        return Attempt(
+            job_id=str(len(self.queued)),
+            job_name=job.name,
+            task=task,
+            state=state,
+            exit_code=code,
+            elapsed_s=1,
+            gpus=job.gpus,
+            submitted=now,
+            started=now,
+            ended=now,
+            node="fake1",
+        )
+
+    def find(self, name: str) -> str | None:
+        self._speak()
+        known = [number for number, job in enumerate(self.queued, 1) if job.name == name]
+        return str(known[0]) if known else None
+
+    def states(self, name: str, since: datetime) -> Mapping[int, JobState]:
+        return {attempt.task: attempt.state for attempt in self.attempts([name], since)}
+
+    def attempts(self, names: Iterable[str], since: datetime) -> list[Attempt]:
+        self._speak()
+        return [attempt for name in sorted(set(names)) for attempt in self._attempts.get(name, [])]
+
+    def cancel(self, name: str) -> None:
+        self._speak()
+
+    def _speak(self) -> None:
+        if self.silent:
+            raise SchedulerError("sacct: connection refused")

@@ -1,0 +1,223 @@
+"""The desk's way of a submission, with real seals, real trials of a quick program and a cluster in memory."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from slurm_bench.effects import store
+from slurm_bench.effects.containers import Mount, NoContainer
+from slurm_bench.steps import site
+from slurm_bench.steps.desk import Desk
+from slurm_bench.steps.retime import Retimer
+from slurm_bench.words.config import Config
+from slurm_bench.words.errors import InfrastructureError
+from slurm_bench.words.paths import SessionPaths
+from slurm_bench.words.records import LedgerEntry, Outcome, Verdict
+from tests.fake_cluster import FakeCluster
+
+FAST = ("SECONDS = 0.08", "SECONDS = 0.04")
+
+
+class Scene:
+    """A session whose agent is the test."""
+
+    def __init__(self, config: Config, cluster: FakeCluster) -> None:
+        config.cluster.poll_seconds = 0.01
+        config.cluster.absent_grace_seconds = 0.1
+        self.config, self.cluster = config, cluster
+        self.record = Path(config.task.record)
+        self.paths = SessionPaths(config.session_dir)
+        for folder in (self.paths.candidates, self.paths.outbox, self.paths.inbox, Path(config.task.data)):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.desk = self.another_desk()
+
+    def another_desk(self) -> Desk:
+        ledger = site.ledger_of(self.config, self.paths, self.cluster)
+        retimer = Retimer(self.config, self.paths, "id", self.cluster, NoContainer(), ledger)
+        desk = Desk(self.config, self.paths, retimer, Mount(self.paths.workspace, "/workspace"))
+        desk.time_incumbent(self.record)
+        return desk
+
+    def candidate(self, name: str, *edits: tuple[str, str]) -> Path:
+        folder = self.paths.candidates / name
+        shutil.copytree(self.record, folder)
+        program = folder / "train_gpt.py"
+        text = program.read_text()
+        for old, new in edits:
+            assert old in text
+            text = text.replace(old, new)
+        program.write_text(text)
+        return folder
+
+    def request(self, path: Path | str, request: str = "a1") -> None:
+        text = json.dumps({"version": 1, "id": request, "path": str(path)})
+        (self.paths.outbox / f"{request}.json").write_text(text)
+
+    def submit(self, path: Path | str, request: str = "a1") -> Verdict:
+        self.request(path, request)
+        self.desk.serve()
+        return store.read(self.paths.verdict_in_inbox(request), Verdict)
+
+    def ledger(self) -> dict[str, LedgerEntry]:
+        entries = site.ledger_of(self.config, self.paths, self.cluster).entries()
+        return {entry.job_name.removeprefix("slurm_bench-id-"): entry for entry in entries}
+
+
+@pytest.fixture
+def scene(config: Config) -> Scene:
+    return Scene(config, FakeCluster())
+
+
+def test_a_faster_candidate_is_accepted_and_charged(scene: Scene) -> None:
+    verdict = scene.submit(scene.candidate("fast", FAST))
+    assert verdict.outcome is Outcome.ACCEPTED, verdict.reason
+    assert verdict.exit_code == 0
+    assert verdict.speed is not None and 0.02 < verdict.speed.saved_s < 0.06
+    assert verdict.gpu_seconds == 10
+    assert {name: entry.charged_gpu_seconds for name, entry in scene.ledger().items()} == {"incumbent": 10, "0001": 10}
+    assert all(entry.settled_at for entry in scene.ledger().values())
+
+
+@pytest.mark.parametrize(
+    ("edit", "by"),
+    [
+        (("LOSS = 3.20", "LOSS = 3.30"), "loss"),
+        (("SECONDS = 0.08", "SECONDS = 0.16"), "speed"),
+        (("log.write_text(text)", "raise SystemExit(7)"), "loss"),
+        (("log.write_text(text)", "log.write_text(text.replace('val_loss:3', 'val_loss:nan'))"), "loss"),
+        (("time.sleep(seconds)", "seconds = 900"), "loss"),
+        (("log.parent.mkdir()", "log.parent.mkdir(); (log.parent / 'more.txt').write_text('')"), "loss"),
+    ],
+)
+def test_rejections_by_the_runs(scene: Scene, edit: tuple[str, str], by: str) -> None:
+    verdict = scene.submit(scene.candidate("bad", edit))
+    assert (verdict.outcome, verdict.rejected_by, verdict.exit_code) == (Outcome.REJECTED, by, 1)
+
+
+def test_the_judge_rejects_before_anything_is_queued(scene: Scene) -> None:
+    verdict = scene.submit(scene.candidate("exec", ("STEPS = 10", "STEPS = 10\nexec('')")))
+    assert (verdict.outcome, verdict.rejected_by) == (Outcome.REJECTED, "judge")
+    assert verdict.findings[0].rule == "one-program"
+    assert list(scene.ledger()) == ["incumbent"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/etc", "submissions/fast", "{workspace}", "{workspace}/submissions", "{workspace}/submissions/../seals", ""],
+)
+def test_paths_outside_the_submissions_are_invalid(scene: Scene, path: str) -> None:
+    verdict = scene.submit(path.format(workspace=scene.paths.workspace))
+    assert (verdict.outcome, verdict.exit_code) == (Outcome.INVALID, 2)
+    assert len(scene.cluster.queued) == 1
+
+
+@pytest.mark.parametrize("name", ["it's", 'say "hi"', "two\nlines", "-rf", ".hidden", "ä"])
+def test_names_that_could_mislead_are_invalid(scene: Scene, name: str) -> None:
+    verdict = scene.submit(scene.candidate(name))
+    assert verdict.outcome is Outcome.INVALID
+    assert "\n" not in verdict.reason
+    assert len(scene.cluster.queued) == 1
+
+
+def test_the_same_seal_is_not_timed_again(scene: Scene) -> None:
+    first = scene.submit(scene.candidate("slow", ("SECONDS = 0.08", "SECONDS = 0.12")))
+    again = scene.submit(scene.candidate("slow-again", ("SECONDS = 0.08", "SECONDS = 0.12")), "a2")
+    assert again.repeats == first.submission == "0001"
+    assert (again.outcome, again.speed) == (first.outcome, first.speed)
+    assert len(scene.cluster.queued) == 2
+
+
+def test_too_small_a_budget_queues_nothing(scene: Scene) -> None:
+    worst_case = scene.ledger()["incumbent"].reserved_gpu_seconds / 3600
+    scene.config.budget.h100_hours = worst_case
+    scene.desk = scene.another_desk()
+    verdict = scene.submit(scene.candidate("fast", FAST))
+    assert (verdict.outcome, verdict.exit_code) == (Outcome.OVER_BUDGET, 4)
+    assert len(scene.cluster.queued) == 1
+    assert list(scene.ledger()) == ["incumbent"]
+
+
+def test_lost_tasks_leave_a_candidate_undecided(scene: Scene) -> None:
+    scene.cluster.lost = {3, 4}
+    candidate = scene.candidate("fast", FAST)
+    verdict = scene.submit(candidate)
+    assert (verdict.outcome, verdict.exit_code) == (Outcome.UNDECIDED, 3)
+    assert scene.ledger()["0001"].charged_gpu_seconds == 8
+    scene.cluster.lost = set()
+    assert scene.submit(candidate, "a2").outcome is Outcome.ACCEPTED
+
+
+def test_a_silent_scheduler_is_never_zero_usage(scene: Scene) -> None:
+    scene.cluster.silent = True
+    candidate = scene.candidate("fast", FAST)
+    verdict = scene.submit(candidate)
+    assert verdict.outcome is Outcome.UNDECIDED
+    assert "connection refused" in verdict.reason
+    held = scene.ledger()["0001"]
+    assert held.held_gpu_seconds == held.reserved_gpu_seconds > 0
+
+
+def test_a_refused_sbatch_gives_its_reservation_back(scene: Scene) -> None:
+    scene.cluster.refusing = True
+    assert scene.submit(scene.candidate("fast", FAST)).outcome is Outcome.UNDECIDED
+    assert list(scene.ledger()) == ["incumbent"]
+
+
+def test_a_desk_that_died_after_sbatch_queues_nothing_twice(scene: Scene) -> None:
+    scene.cluster.dying_after_queueing = True
+    with pytest.raises(KeyboardInterrupt):
+        scene.submit(scene.candidate("fast", FAST))
+    assert scene.ledger()["0001"].job_id is None
+    scene.cluster.dying_after_queueing = False
+    scene.desk = scene.another_desk()
+    scene.desk.serve()
+    verdict = store.read(scene.paths.verdict_in_inbox("a1"), Verdict)
+    assert verdict.outcome is Outcome.ACCEPTED
+    assert len(scene.cluster.queued) == 2
+
+
+def test_a_verdict_that_did_not_reach_the_inbox_is_given_again(scene: Scene) -> None:
+    verdict = scene.submit(scene.candidate("fast", FAST))
+    scene.paths.verdict_in_inbox("a1").unlink()
+    scene.desk = scene.another_desk()
+    scene.desk.serve()
+    assert store.read(scene.paths.verdict_in_inbox("a1"), Verdict) == verdict
+    assert len(scene.cluster.queued) == 2
+
+
+def test_an_incumbent_that_crashes_ends_the_session(config: Config) -> None:
+    Path(config.task.record, "run.sh").write_text("exit 3\n")
+    with pytest.raises(InfrastructureError, match="incumbent's trial 0 crashed: exit 3"):
+        Scene(config, FakeCluster())
+
+
+def drop_link(outbox: Path) -> None:
+    (outbox / "a1.json").symlink_to("/etc/passwd")
+
+
+def drop_garbage(outbox: Path) -> None:
+    (outbox / "a1.json").write_text("{")
+
+
+def drop_other_id(outbox: Path) -> None:
+    (outbox / "a1.json").write_text(json.dumps({"version": 1, "id": "../../x", "path": "x"}))
+
+
+def drop_large(outbox: Path) -> None:
+    (outbox / "a1.json").write_text(json.dumps({"version": 1, "id": "a1", "path": "x" * 100_000}))
+
+
+def drop_more(outbox: Path) -> None:
+    (outbox / "a1.json").write_text(json.dumps({"version": 1, "id": "a1", "path": "x", "outcome": "accepted"}))
+
+
+@pytest.mark.parametrize("drop", [drop_link, drop_garbage, drop_other_id, drop_large, drop_more])
+def test_what_is_no_request_is_dropped(scene: Scene, drop: Callable[[Path], None]) -> None:
+    drop(scene.paths.outbox)
+    scene.desk.serve()
+    assert not list(scene.paths.outbox.iterdir())
+    assert not list(scene.paths.inbox.iterdir())
+    assert not scene.paths.submissions.exists()
