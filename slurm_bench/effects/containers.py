@@ -92,9 +92,9 @@ class Apptainer:
     def argv(self, program: Program) -> list[str]:
         home, directory = program.home, program.directory.inside
         options = ["--containall", "--cleanenv", "--net", "--network=none", "--no-eval"]
-        # Never --fakeroot: a root inside could remount what is bound read-only. As root, a user namespace of
-        # our own stands in for the privileges that a cut-down root (a container's, say) lacks.
-        options += ["--userns"] if os.geteuid() == 0 else []
+        # Never --fakeroot: a root inside could remount what is bound read-only. Where we are root ourselves, the
+        # same has to be taken from root: a user namespace of its own, and no capability in it.
+        options += ["--userns", "--no-privs"] if os.geteuid() == 0 else []
         options += ["--nv"] if self._gpu_devices else []
         options += [f"--home={home.outside}:{home.inside}", f"--pwd={directory}"]
         options += [f"--bind={_bind(mount)}" for mount in program.mounts]

@@ -126,7 +126,11 @@ def _warm_up(tree: ast.Module) -> Iterator[Piece]:
 
 
 def _prints(tree: ast.Module) -> Iterator[Piece]:
-    return _calls(tree, lambda name: name in ("print", "print0"))
+    """Calls that print, and the program's own way of printing."""
+    yield from _calls(tree, lambda name: name in ("print", "print0"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name == "print0":
+            yield _piece(node)
 
 
 def _compile_calls(tree: ast.Module) -> Iterator[Piece]:

@@ -96,13 +96,13 @@ def show(campaign: CampaignPaths) -> None:
 def verdict_table(summary: SessionSummary) -> Table:
     """A session's verdicts for a terminal."""
     table = Table(title=f"{summary.session.name} ({summary.session.state})", title_justify="left")
-    for heading in ("candidate", "verdict", "loss", "seconds saved", "why"):
-        table.add_column(heading)
+    for heading in ("candidate", "verdict", "loss", "saved", "why"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "candidate")
     for each in summary.submissions:
         verdict = each.verdict
         by = f" by {verdict.rejected_by}" if verdict.rejected_by else ""
         loss = f"{verdict.loss.mean:.4f}" if verdict.loss else ""
-        saved = f"{verdict.speed.saved_s:.2f}" if verdict.speed else ""
+        saved = f"{verdict.speed.saved_s:.2f} s" if verdict.speed else ""
         table.add_row(each.name, f"{verdict.outcome}{by}", loss, saved, verdict.reason)
     return table
 

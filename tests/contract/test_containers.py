@@ -92,6 +92,14 @@ class TestApptainer:
         assert "Read-only" in done.stderr
         assert (folders["given"].outside / "file").read_text() == "given\n"
 
+    @pytest.mark.parametrize("trick", ["mount -o remount,rw,bind /given", "umount /given", "unshare -Urm true"])
+    def test_mounts_cannot_be_changed_from_inside(
+        self, container: Container, folders: dict[str, Mount], trick: str
+    ) -> None:
+        done = run(container, folders, "bash", "-c", f"{trick}; echo changed > /given/file")
+        assert done.exit_code != 0
+        assert (folders["given"].outside / "file").read_text() == "given\n"
+
     def test_no_network_but_loopback(self, container: Container, folders: dict[str, Mount]) -> None:
         done = run(
             container, folders, "python3", "-c", "import socket; print([name for _, name in socket.if_nameindex()])"

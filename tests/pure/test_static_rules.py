@@ -49,19 +49,14 @@ def test_honest_edits_pass(old: str, new: str) -> None:
         ("warm-up", "warmup_steps = 30", "warmup_steps = 300"),
         ("warm-up", "model.load_state_dict(initial_state[0])", "pass"),
         ("timing", "elapsed_ms = training_time_ms + 1000", "elapsed_ms = training_time_ms + 500"),
-        (
-            "prints",
-            "console=True,\n            )\n            model.train()",
-            "console=False,\n            )\n            model.train()",
-        ),
+        ("prints", '{train_steps} {timing}", console=True)', '{train_steps} {timing}", console=False)'),
+        ("prints", "print(s, file=log)", "print(s.replace('val_loss:0.8', 'val_loss:0.7'), file=log)"),
         ("compiler", "torch.compile(raw_model, dynamic=False)", "torch.compile(raw_model, mode='max-autotune')"),
         ("compiler", "BOS_ID = 0", "BOS_ID = 0\ntorch._inductor.config.coordinate_descent_tuning = True"),
         ("one-program", "BOS_ID = 0", "BOS_ID = 0\nexec(open('data/more').read())"),
     ],
 )
 def test_broken_rules_are_found(rule: str, old: str, new: str) -> None:
-    if PROGRAM.count(old) > 1:  # the same line in two functions: the first is enough
-        new, old = (PROGRAM[: PROGRAM.index(old)][-200:] + new), PROGRAM[: PROGRAM.index(old)][-200:] + old
     assert rule in rules_broken((old, new))
 
 

@@ -19,8 +19,13 @@ ASK_AGAIN_S = 1.0
 Edit = tuple[str, str]
 
 TAMPERED: tuple[Edit, ...] = (("val_loss /= val_steps", "val_loss /= 1.05 * val_steps"),)
-TOO_FEW_STEPS: tuple[Edit, ...] = (("num_iterations: int = 150", "num_iterations: int = 40"),)
-HONEST: tuple[Edit, ...] = (("num_iterations: int = 150", "num_iterations: int = 100"),)
+TOO_FEW_STEPS: tuple[Edit, ...] = (("num_iterations: int = 200", "num_iterations: int = 40"),)
+HONEST: tuple[Edit, ...] = (
+    ("num_iterations: int = 200", "num_iterations: int = 80"),
+    ("head_lr: float = 0.005", "head_lr: float = 0.02"),
+    ("muon_lr: float = 0.02", "muon_lr: float = 0.04"),
+    ("muon_momentum: float = 0.9", "muon_momentum: float = 0.8"),
+)
 
 
 def without_launcher(candidate: Path) -> None:
