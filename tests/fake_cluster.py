@@ -12,13 +12,15 @@ class FakeCluster:
     """
     Args:
         lost: tasks that vanish from the scheduler without a trace, as cancelled pending ones do.
+        cancelled: tasks that run and are cancelled at their end.
+        requeued: tasks that run twice.
     """
 
     step: tuple[str, ...] = ()
     overrun_s = 90
 
-    def __init__(self, lost: Iterable[int] = ()) -> None:
-        self.lost = set(lost)
+    def __init__(self, lost: Iterable[int] = (), cancelled: Iterable[int] = (), requeued: Iterable[int] = ()) -> None:
+        self.lost, self.cancelled, self.requeued = set(lost), set(cancelled), set(requeued)
         self.queued: list[Job] = []
         self.silent = False
         """No command of the scheduler answers."""
@@ -33,7 +35,8 @@ class FakeCluster:
         if self.refusing:
             raise SchedulerError("sbatch refused: invalid account")
         self.queued.append(job)
-        self._attempts[job.name] = [self._run(job, task) for task in range(len(job.arguments)) if task not in self.lost]
+        kept = [task for task in range(len(job.arguments)) if task not in self.lost]
+        self._attempts[job.name] = [self._run(job, task) for task in [*kept, *self.requeued]]
         if self.dying_after_queueing:
             raise KeyboardInterrupt
         return str(len(self.queued))
@@ -44,6 +47,8 @@ class FakeCluster:
             state, code = JobState.COMPLETED, 0
         except Exception:  # noqa: BLE001  as on a cluster, a task's failure is its state
             state, code = JobState.FAILED, 1
+        if task in self.cancelled:
+            state = JobState.CANCELLED
         now = datetime.now(UTC)
         return Attempt(
             job_id=str(len(self.queued)),

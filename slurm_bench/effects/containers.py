@@ -6,14 +6,12 @@ named `singularity`, which Debian's package lacks, and adds nothing to the list 
 
 import hashlib
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from slurm_bench.words.config import ContainerConfig
 from slurm_bench.words.errors import UsageError
 
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -107,21 +105,6 @@ class Apptainer:
 
     def failed_to_start(self, exit_code: int) -> bool:
         return exit_code == _CONTAINER_ERROR
-
-
-def from_config(config: ContainerConfig) -> Container:
-    """
-    Raises:
-        UsageError: the program or the image is not there.
-    """
-    if config.kind == "none":
-        return NoContainer()
-    if not shutil.which("apptainer"):
-        raise UsageError("container.kind=apptainer needs apptainer on the PATH: load its module, or container=none")
-    image = Path(str(config.image))
-    if not image.is_file():
-        raise UsageError(f"container.image: no file {image}; build it with scripts/build_image {image.stem}")
-    return Apptainer(image.resolve(), config.gpu_devices)
 
 
 def image_sha256(container: Container) -> str | None:

@@ -6,11 +6,12 @@ import os
 import sys
 
 import hydra
+from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from slurm_bench.words.config import Config, refuse_unknown, register
+from slurm_bench.words.config import COMMANDS, Config, refuse_unknown
 from slurm_bench.words.errors import BenchError
 from slurm_bench.words.paths import shipped
 
@@ -43,6 +44,14 @@ def main() -> int:
     except KeyboardInterrupt:
         return _say("interrupted; the same command with session=NAME goes on", _INTERRUPTED)
     return max(exit_codes, default=0)
+
+
+def register() -> None:
+    """Make the schema known to Hydra: `schema` for conf/config.yaml, and the command group."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for command in COMMANDS:
+        store.store(group="command", name=command.name, node=command)
 
 
 def _perform(composed: DictConfig) -> int:

@@ -7,7 +7,7 @@ import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
-from slurm_bench.effects import containers, processes, store
+from slurm_bench.effects import processes, store
 from slurm_bench.effects.cluster import Cluster, Job
 from slurm_bench.steps import report, session, site
 from slurm_bench.steps.ledger import Ledger
@@ -58,7 +58,7 @@ def _check_site(config: Config) -> Cluster:
     record = starting_record(config.task.record)
     if not (record / "train_gpt.py").is_file():
         raise UsageError(f"task.record: no train_gpt.py in {record}")
-    containers.from_config(config.container)
+    site.container_of(config.container)
     return site.cluster_of(config)
 
 

@@ -99,6 +99,8 @@ class Ledger:
             SchedulerError: no answer for as long as the grace; the reservation stays.
         """
         entry = store.read(self._path(job_name), LedgerEntry)
+        if entry.settled_at is not None:
+            return entry
         last_seen = dict.fromkeys(range(entry.tasks), time.monotonic())
         last_answer = time.monotonic()
         while True:

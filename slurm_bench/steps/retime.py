@@ -1,6 +1,8 @@
 """Ten trials of one seal: planned, reserved, queued, awaited and collected, each step resumable from its record."""
 
 import logging
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,13 +10,17 @@ from slurm_bench.effects import containers, store
 from slurm_bench.effects.cluster import Cluster, Job
 from slurm_bench.effects.containers import Container
 from slurm_bench.pure.rules import RUNS
+from slurm_bench.pure.sacct import latest_states
 from slurm_bench.steps import trial
 from slurm_bench.steps.ledger import Ledger
 from slurm_bench.words.config import Config
 from slurm_bench.words.paths import RetimingPaths, SessionPaths
-from slurm_bench.words.records import LedgerEntry, Seal, Trial, TrialOutcome, TrialPlan
+from slurm_bench.words.records import Attempt, JobState, LedgerEntry, Seal, Trial, TrialOutcome, TrialPlan
 
 log = logging.getLogger(__name__)
+
+_RUNNER_S = 60
+"""What the runner itself may take around a trial: its imports, the container's start, cleaning up."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class Retimer:
         entry = self.ledger.wait_until_over(
             plan.job_name, cluster.poll_seconds, cluster.absent_grace_seconds, progress.log_news
         )
-        return collect(plan, where), entry
+        return collect(plan, where, entry.attempts), entry
 
     def _plan(self, name: str, sealed: Seal, where: RetimingPaths) -> TrialPlan:
         config, image = self.config, self.container.image
@@ -81,20 +87,30 @@ class Retimer:
         )
 
 
-_RUNNER_S = 60
-"""What the runner itself may take around a trial: its imports, the container's start, cleaning up."""
+def collect(plan: TrialPlan, where: RetimingPaths, attempts: Sequence[Attempt]) -> list[Trial]:
+    """A trial for each task of an array that is over.
+
+    Only a task that the scheduler calls completed, at its first attempt, has a trial that counts: one that was
+    cancelled leaves the record of a run that crashed, and one that was requeued has run twice.
+    """
+    states = latest_states(attempts)
+    tries = Counter(attempt.task for attempt in attempts)
+    return [_trial(plan, where, task, states.get(task), tries[task]) for task in range(plan.tasks)]
 
 
-def collect(plan: TrialPlan, where: RetimingPaths) -> list[Trial]:
-    """A trial for each task of an array that is over; a task without a record failed with its node."""
-    return [store.read_if_there(where.trial(index), Trial) or _lost(plan, index) for index in range(plan.tasks)]
+def _trial(plan: TrialPlan, where: RetimingPaths, task: int, state: JobState | None, tries: int) -> Trial:
+    if state is not JobState.COMPLETED:
+        return _lost(plan, task, f"array task {task} {state or 'was never run'}")
+    if tries != 1:
+        return _lost(plan, task, f"array task {task} ran {tries} times")
+    return store.read_if_there(where.trial(task), Trial) or _lost(plan, task, f"array task {task} left no record")
 
 
-def _lost(plan: TrialPlan, index: int) -> Trial:
+def _lost(plan: TrialPlan, task: int, note: str) -> Trial:
     return Trial(
-        index=index,
+        index=task,
         outcome=TrialOutcome.INFRASTRUCTURE,
-        note="the array task ended without a record",
+        note=note,
         exit_code=None,
         result=None,
         wall_s=0,

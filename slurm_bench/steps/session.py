@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from slurm_bench.effects import containers, processes, store
+from slurm_bench.effects import processes, store
 from slurm_bench.effects.containers import Mount, Program
 from slurm_bench.pure import rules
 from slurm_bench.rehearsal import corpus
@@ -57,7 +57,7 @@ class _Runner:
     def __init__(self, config: Config, paths: SessionPaths, session: Session) -> None:
         self._config, self._paths, self._session = config, paths, session
         self._cluster = site.cluster_of(config)
-        self._container = containers.from_config(config.container)
+        self._container = site.container_of(config.container)
         self._ledger = site.ledger_of(config, paths, self._cluster)
         retimer = Retimer(config, paths, session.id, self._cluster, self._container, self._ledger)
         self._workspace = Mount(paths.workspace, "/workspace", writable=True)

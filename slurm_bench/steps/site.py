@@ -1,15 +1,18 @@
 """From a session's configuration to the site that it runs on."""
 
+import shutil
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from slurm_bench.effects import store
 from slurm_bench.effects.cluster import Cluster
+from slurm_bench.effects.containers import Apptainer, Container, NoContainer
 from slurm_bench.effects.local import LocalCluster
 from slurm_bench.effects.slurm import SlurmCluster
 from slurm_bench.steps.ledger import Ledger
-from slurm_bench.words.config import Config
+from slurm_bench.words.config import Config, ContainerConfig
+from slurm_bench.words.errors import UsageError
 from slurm_bench.words.paths import SessionPaths
 
 
@@ -38,3 +41,19 @@ def cluster_of(config: Config) -> Cluster:
 
 def ledger_of(config: Config, paths: SessionPaths, cluster: Cluster) -> Ledger:
     return Ledger(paths.ledger, cluster, config.budget.h100_hours, config.h100_weight)
+
+
+def container_of(config: ContainerConfig) -> Container:
+    """The container that the configuration names.
+
+    Raises:
+        UsageError: the program or the image is not there.
+    """
+    if config.kind == "none":
+        return NoContainer()
+    if not shutil.which("apptainer"):
+        raise UsageError("container.kind=apptainer needs apptainer on the PATH: load its module, or container=none")
+    image = Path(str(config.image))
+    if not image.is_file():
+        raise UsageError(f"container.image: no file {image}; build it with scripts/build_image {image.stem}")
+    return Apptainer(image.resolve(), config.gpu_devices)

@@ -7,7 +7,6 @@ no sense, by the field's full name. Defaults live in conf/, not here.
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from slurm_bench.words.errors import UsageError
@@ -219,11 +218,3 @@ def refuse_unknown(config: object) -> None:
         _require(name in known, type(config).__name__, f"without the unknown key {name!r}", value)
         if is_dataclass(value):
             refuse_unknown(value)
-
-
-def register() -> None:
-    """Make the schema known to Hydra: `schema` for conf/config.yaml, and the command group."""
-    store = ConfigStore.instance()
-    store.store(name="schema", node=Config)
-    for command in COMMANDS:
-        store.store(group="command", name=command.name, node=command)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from slurm_bench.effects import processes
-from slurm_bench.effects.containers import Apptainer, Container, Mount, NoContainer, Program, from_config, image_sha256
+from slurm_bench.effects.containers import Apptainer, Container, Mount, NoContainer, Program, image_sha256
+from slurm_bench.steps import site
 from slurm_bench.words.config import ContainerConfig
 from slurm_bench.words.errors import UsageError
 from tests.conftest import IMAGE
@@ -142,4 +143,4 @@ def test_a_path_that_cannot_be_bound(folders: dict[str, Mount]) -> None:
 def test_a_missing_program_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(UsageError, match="apptainer on the PATH"):
-        from_config(ContainerConfig(kind="apptainer", image="x.sif", gpu_devices=False))
+        site.container_of(ContainerConfig(kind="apptainer", image="x.sif", gpu_devices=False))

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from slurm_bench.steps.desk import Desk
 from slurm_bench.steps.retime import Retimer
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import InfrastructureError
-from slurm_bench.words.paths import SessionPaths
+from slurm_bench.words.paths import SessionPaths, shipped
 from slurm_bench.words.records import LedgerEntry, Outcome, Verdict
 from tests.fake_cluster import FakeCluster
 
@@ -150,6 +152,21 @@ def test_lost_tasks_leave_a_candidate_undecided(scene: Scene) -> None:
     assert scene.submit(candidate, "a2").outcome is Outcome.ACCEPTED
 
 
+def test_a_cancelled_task_is_not_a_crash_of_the_candidate(scene: Scene) -> None:
+    scene.cluster.cancelled = {5}
+    verdict = scene.submit(scene.candidate("fast", FAST))
+    assert verdict.outcome is Outcome.UNDECIDED
+    assert "array task 5 CANCELLED" in verdict.reason
+
+
+def test_a_requeued_task_is_charged_twice_and_counts_for_nothing(scene: Scene) -> None:
+    scene.cluster.requeued = {2}
+    verdict = scene.submit(scene.candidate("fast", FAST))
+    assert verdict.outcome is Outcome.UNDECIDED
+    assert "array task 2 ran 2 times" in verdict.reason
+    assert scene.ledger()["0001"].charged_gpu_seconds == 11
+
+
 def test_a_silent_scheduler_is_never_zero_usage(scene: Scene) -> None:
     scene.cluster.silent = True
     candidate = scene.candidate("fast", FAST)
@@ -192,6 +209,54 @@ def test_an_incumbent_that_crashes_ends_the_session(config: Config) -> None:
     Path(config.task.record, "run.sh").write_text("exit 3\n")
     with pytest.raises(InfrastructureError, match="incumbent's trial 0 crashed: exit 3"):
         Scene(config, FakeCluster())
+
+
+def spoil_link(folder: Path) -> None:
+    (folder / "more.py").symlink_to("/etc/passwd")
+
+
+def spoil_large(folder: Path) -> None:
+    with (folder / "more.py").open("wb") as stream:
+        stream.truncate(2 * 2**30)
+
+
+def spoil_program(folder: Path) -> None:
+    (folder / "train_gpt.py").unlink()
+
+
+def spoil_all(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "words"),
+    [
+        ("linked", spoil_link, "more.py: links"),
+        ("large", spoil_large, "more.py: the candidate is larger than 4 MiB"),
+        ("headless", spoil_program, "submissions/headless: train_gpt.py missing"),
+        ("empty", spoil_all, "submissions/empty: the folder is empty"),
+        ('it\'s "one"\nor two', None, "names are letters"),
+        ("../../../../etc", None, "not a folder directly in"),
+    ],
+)
+def test_submit_says_in_one_line_what_is_wrong_and_exits_2(
+    scene: Scene, name: str, spoil: Callable[[Path], None] | None, words: str
+) -> None:
+    """The real shim beside a serving desk."""
+    folder = scene.paths.candidates / name
+    if spoil:
+        spoil(scene.candidate(name))
+    environment = {"BENCHMARK_OUTBOX": str(scene.paths.outbox), "BENCHMARK_INBOX": str(scene.paths.inbox)}
+    argv = [sys.executable, "-I", str(shipped("containers") / "bin" / "submit"), str(folder)]
+    shim = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while shim.poll() is None:
+        scene.desk.serve()
+    out, err = shim.communicate()
+    assert shim.returncode == 2
+    assert json.loads(out)["outcome"] == "invalid"
+    assert words in err and len(err.splitlines()) == 1
+    assert len(scene.cluster.queued) == 1, "only the incumbent was ever queued"
 
 
 def drop_link(outbox: Path) -> None:
