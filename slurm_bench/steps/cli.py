@@ -42,7 +42,7 @@ def main() -> int:
     except (HydraException, OmegaConfBaseException) as error:
         return _say(_one_line(error), _USAGE)
     except KeyboardInterrupt:
-        return _say("interrupted; the same command with session=NAME goes on", _INTERRUPTED)
+        return _INTERRUPTED
     return max(exit_codes, default=0)
 
 
@@ -61,6 +61,9 @@ def _perform(composed: DictConfig) -> int:
         assert isinstance(config, Config)
         refuse_unknown(config)
         importlib.import_module(_COMMANDS[config.command.name]).perform(config)
+    except KeyboardInterrupt:
+        _say(f"interrupted; the same command with session={composed.session} goes on", _INTERRUPTED)
+        raise
     except BenchError as error:
         return _say(str(error), error.exit_code)
     except OmegaConfBaseException as error:

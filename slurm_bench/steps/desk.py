@@ -49,18 +49,19 @@ class Desk:
         """Seal and time the starting record, which every candidate is measured against.
 
         Raises:
-            InfrastructureError: it has no ten clean runs on this cluster, so no candidate could be judged.
+            InfrastructureError: no ten clean runs. They are set aside: the next start of the session times anew.
         """
         where = self._paths.incumbent
-        root, name = record.parent, PurePosixPath(record.name)
-        self._incumbent = store.once(where.seal, Seal, lambda: seals.seal(root, name, self._paths.seals))
-        self._incumbent_trials, _ = self._retimer.retime("calibration", "incumbent", self._incumbent, where.retiming)
+        root, folder = record.parent, PurePosixPath(record.name)
+        self._incumbent = store.once(where.seal, Seal, lambda: seals.seal(root, folder, self._paths.seals))
+        name = f"incumbent{len(where.failed_retimings()) + 1}"
+        self._incumbent_trials, _ = self._retimer.retime("calibration", name, self._incumbent, where.retiming)
         unclean = [trial for trial in self._incumbent_trials if trial.outcome is not TrialOutcome.CLEAN]
         if unclean:
-            raise InfrastructureError(
-                f"the incumbent's trial {unclean[0].index} {unclean[0].outcome}: {unclean[0].note} "
-                f"(see {where.retiming.trials})"
-            )
+            aside = where.next_failed_retiming()
+            where.retiming.root.rename(aside)
+            problem = f"{unclean[0].outcome}: {unclean[0].note}"
+            raise InfrastructureError(f"the incumbent's trial {unclean[0].index} {problem} (see {aside})")
 
     def serve(self) -> None:
         """Answer every request that waits in the outbox."""

@@ -41,8 +41,8 @@ def perform(config: Config) -> None:
             return
         _follow(config, paths, cluster, name)
     campaign = CampaignPaths(paths.root.parent)
-    report.write(campaign)
-    report.show(campaign)
+    sessions = report.write(campaign)
+    report.show(campaign, [summary for summary in sessions if summary.session.name == config.session])
 
 
 def _make_absolute(config: Config) -> None:

@@ -1,7 +1,7 @@
 """`command=report`: a campaign's verdicts and budget from its records, as a page, as data and on the terminal."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,12 +62,11 @@ def perform(config: Config) -> None:
     campaign = CampaignPaths(Path(config.runs).absolute() / config.campaign)
     if not campaign.sessions():
         raise UsageError(f"no sessions in {campaign.root}; name another with campaign=")
-    write(campaign)
-    show(campaign)
+    show(campaign, write(campaign))
 
 
-def write(campaign: CampaignPaths) -> None:
-    """Write report.html, self-contained, and report.json with the same content."""
+def write(campaign: CampaignPaths) -> list[SessionSummary]:
+    """Write report.html, self-contained, and report.json with the same content; return that content."""
     sessions = summaries(campaign)
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         _TEMPLATE.read_text()
@@ -78,12 +77,13 @@ def write(campaign: CampaignPaths) -> None:
     store.write_text(campaign.report, page)
     data = TypeAdapter(list[SessionSummary]).dump_json(sessions, indent=1)
     store.write_text(campaign.report_data, data.decode() + "\n")
+    return sessions
 
 
-def show(campaign: CampaignPaths) -> None:
-    """Print the verdicts, and where the report lies."""
+def show(campaign: CampaignPaths, sessions: Iterable[SessionSummary]) -> None:
+    """Print the verdicts of sessions, and where the campaign's report lies."""
     console = Console()
-    for summary in summaries(campaign):
+    for summary in sessions:
         console.print(verdict_table(summary))
         if summary.budget:
             console.print(

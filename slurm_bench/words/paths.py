@@ -83,6 +83,13 @@ class SubmissionPaths:
     def retiming(self) -> RetimingPaths:
         return RetimingPaths(self.root / "retiming")
 
+    def failed_retimings(self) -> list[Path]:
+        """Retimings set aside because they could not be used."""
+        return sorted(self.root.glob("retiming-failed*"))
+
+    def next_failed_retiming(self) -> Path:
+        return self.root / f"retiming-failed{len(self.failed_retimings()) + 1}"
+
 
 @dataclass(frozen=True)
 class SessionPaths:

@@ -79,7 +79,7 @@ def test_a_faster_candidate_is_accepted_and_charged(scene: Scene) -> None:
     assert verdict.exit_code == 0
     assert verdict.speed is not None and 0.02 < verdict.speed.saved_s < 0.06
     assert verdict.gpu_seconds == 10
-    assert {name: entry.charged_gpu_seconds for name, entry in scene.ledger().items()} == {"incumbent": 10, "0001": 10}
+    assert {name: entry.charged_gpu_seconds for name, entry in scene.ledger().items()} == {"incumbent1": 10, "0001": 10}
     assert all(entry.settled_at for entry in scene.ledger().values())
 
 
@@ -103,7 +103,7 @@ def test_the_judge_rejects_before_anything_is_queued(scene: Scene) -> None:
     verdict = scene.submit(scene.candidate("exec", ("STEPS = 10", "STEPS = 10\nexec('')")))
     assert (verdict.outcome, verdict.rejected_by) == (Outcome.REJECTED, "judge")
     assert verdict.findings[0].rule == "one-program"
-    assert list(scene.ledger()) == ["incumbent"]
+    assert list(scene.ledger()) == ["incumbent1"]
 
 
 @pytest.mark.parametrize(
@@ -133,13 +133,13 @@ def test_the_same_seal_is_not_timed_again(scene: Scene) -> None:
 
 
 def test_too_small_a_budget_queues_nothing(scene: Scene) -> None:
-    worst_case = scene.ledger()["incumbent"].reserved_gpu_seconds / 3600
+    worst_case = scene.ledger()["incumbent1"].reserved_gpu_seconds / 3600
     scene.config.budget.h100_hours = worst_case
     scene.desk = scene.another_desk()
     verdict = scene.submit(scene.candidate("fast", FAST))
     assert (verdict.outcome, verdict.exit_code) == (Outcome.OVER_BUDGET, 4)
     assert len(scene.cluster.queued) == 1
-    assert list(scene.ledger()) == ["incumbent"]
+    assert list(scene.ledger()) == ["incumbent1"]
 
 
 def test_lost_tasks_leave_a_candidate_undecided(scene: Scene) -> None:
@@ -180,7 +180,7 @@ def test_a_silent_scheduler_is_never_zero_usage(scene: Scene) -> None:
 def test_a_refused_sbatch_gives_its_reservation_back(scene: Scene) -> None:
     scene.cluster.refusing = True
     assert scene.submit(scene.candidate("fast", FAST)).outcome is Outcome.UNDECIDED
-    assert list(scene.ledger()) == ["incumbent"]
+    assert list(scene.ledger()) == ["incumbent1"]
 
 
 def test_a_desk_that_died_after_sbatch_queues_nothing_twice(scene: Scene) -> None:
@@ -203,6 +203,16 @@ def test_a_verdict_that_did_not_reach_the_inbox_is_given_again(scene: Scene) -> 
     scene.desk.serve()
     assert store.read(scene.paths.verdict_in_inbox("a1"), Verdict) == verdict
     assert len(scene.cluster.queued) == 2
+
+
+def test_an_incumbent_that_failed_is_timed_anew_at_the_next_start(config: Config) -> None:
+    cluster = FakeCluster(lost={7})
+    with pytest.raises(InfrastructureError, match="incumbent's trial 7 infrastructure: array task 7 was never run"):
+        Scene(config, cluster)
+    cluster.lost = set()
+    scene = Scene(config, cluster)
+    charges = {name: entry.charged_gpu_seconds for name, entry in scene.ledger().items()}
+    assert charges == {"incumbent1": 9, "incumbent2": 10}
 
 
 def test_an_incumbent_that_crashes_ends_the_session(config: Config) -> None:
