@@ -138,7 +138,7 @@ def timed_verdict(config: Config, attempt: int) -> tuple[float, TrialPlan]:
     retimer = Retimer(config, paths, uuid.uuid4().hex[:12], cluster, container, ledger)
     where = paths.incumbent.retiming
     began = time.perf_counter()
-    trials, _ = retimer.retime("calibration", "bench", sealed, where)
+    trials = retimer.retime("calibration", "bench", sealed, where)
     verdict.on_trials(trials, trials, config.task.target_loss)
     took = time.perf_counter() - began
     return took, store.read(where.plan, TrialPlan)
@@ -149,7 +149,7 @@ def timed_bare_array(config: Config, plan: TrialPlan, folder: Path) -> float:
     for task in range(plan.tasks):
         scratch = folder / f"task{task}"
         scratch.mkdir(parents=True)
-        (scratch / "command").write_text(shlex.join(trial.command_line(plan, scratch)))
+        (scratch / "command").write_text(shlex.join(trial.command_line(plan, scratch, ["bash", "run.sh"])))
     cluster = config.cluster
     argv = ["sbatch", "--parsable", f"--array=0-{plan.tasks - 1}%{cluster.parallel}", "--exclusive", "--export=NONE"]
     argv += [

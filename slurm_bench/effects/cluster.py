@@ -24,8 +24,19 @@ class Job:
     function: Callable[..., object]
     arguments: Sequence[tuple[str | int, ...]]
     gpus: int
+    node_gpus: int
     exclusive: bool
-    limit_s: int
+    limit_minutes: int
+    """Whole minutes, as Slurm counts time limits."""
+
+    @property
+    def held_gpus(self) -> int:
+        """GPUs that a task is charged for: an exclusive one for its whole node's."""
+        return self.node_gpus if self.exclusive else self.gpus
+
+    @property
+    def limit_s(self) -> int:
+        return 60 * self.limit_minutes
 
 
 class Cluster(Protocol):

@@ -15,8 +15,6 @@ from typing import Protocol
 from slurm_bench.words.errors import UsageError
 
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
-_CONTAINER_ERROR = 255
-"""Apptainer's exit code where it could not start: a missing image, a bind that cannot be made."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +48,6 @@ class Container(Protocol):
     def argv(self, program: Program) -> list[str]:
         """Argument list that runs a program in a fresh container, with its environment and no other."""
 
-    def failed_to_start(self, exit_code: int) -> bool:
-        """Whether an exit code says that the container, not the program in it, failed."""
-
 
 class NoContainer:
     """A plain process with a chosen environment. It contains nothing."""
@@ -68,9 +63,6 @@ class NoContainer:
         folders = [*program.path, str(Path(sys.executable).parent), _SYSTEM_PATH]
         variables = {"PATH": ":".join(folders), "HOME": str(program.home.outside), **program.environment}
         return ["env", "-i", f"--chdir={program.directory.outside}", *_assignments(variables), *program.command]
-
-    def failed_to_start(self, exit_code: int) -> bool:
-        return False
 
 
 class Apptainer:
@@ -102,9 +94,6 @@ class Apptainer:
         # Apptainer passes APPTAINERENV_* and proxies on even when it contains all: hence `env -i` before it.
         outside = ["env", "-i", f"PATH={os.environ['PATH']}", "HOME=/nonexistent"]
         return [*outside, "apptainer", "--quiet", "exec", *options, str(self._image), *inside]
-
-    def failed_to_start(self, exit_code: int) -> bool:
-        return exit_code == _CONTAINER_ERROR
 
 
 def image_sha256(container: Container) -> str | None:

@@ -49,7 +49,7 @@ class LocalCluster:
         for lane in range(width):
             turns = [(task, job.arguments[task]) for task in range(lane, len(job.arguments), width)]
             executor = submitit.LocalExecutor(job.folder)
-            executor.update_parameters(timeout_min=job.limit_s / 60 * len(turns), signal_delay_s=0)
+            executor.update_parameters(timeout_min=job.limit_minutes * len(turns), signal_delay_s=0)
             with processes.outside_any_job({}), processes.shielded_children():
                 lanes.append(executor.submit(_work_through, job.name, usage, job.function, turns, job.gpus))
         job_id = str(lanes[0].job_id)

@@ -23,6 +23,8 @@ MAX_FILES = 64
 MAX_BYTES = 4 * 2**20
 MAX_DEPTH = 4
 REQUIRED = (LAUNCHER, PROGRAM)
+RESERVED = ("data", "logs")
+"""Names that a trial's own folder uses."""
 SUFFIXES = (".py", ".sh", ".cpp", ".cu", ".h", ".toml", ".yaml", ".md", ".txt")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -42,6 +44,9 @@ def seal(root: Path, candidate: PurePosixPath, store: Path) -> Seal:
         InvalidCandidate: naming the file and what is wrong with it.
     """
     contents = read_tree(root, candidate)
+    taken = sorted({PurePosixPath(name).parts[0] for name in contents} & set(RESERVED))
+    if taken:
+        raise InvalidCandidate(f"{candidate}: {' and '.join(taken)} is what a trial brings itself")
     missing = [name for name in REQUIRED if name not in contents]
     if missing:
         raise InvalidCandidate(f"{candidate}: {' and '.join(missing)} missing")
@@ -109,7 +114,7 @@ def _walk(folder: int, prefix: PurePosixPath, room: list[int]) -> Iterator[tuple
         if name == "__pycache__":
             continue
         _check_name(name, str(path))
-        if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+        if _is_folder(name, folder, path):
             inner = _open(name, _FOLDER, folder, path)
             try:
                 yield from _walk(inner, path, room)
@@ -121,6 +126,13 @@ def _walk(folder: int, prefix: PurePosixPath, room: list[int]) -> Iterator[tuple
                 yield str(path), *_read_file(handle, path, room)
             finally:
                 os.close(handle)
+
+
+def _is_folder(name: str, folder: int, path: PurePosixPath) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+    except OSError:
+        raise InvalidCandidate(f"{path}: the file went away while it was read") from None
 
 
 def _open(name: str, flags: int, folder: int, path: PurePosixPath) -> int:

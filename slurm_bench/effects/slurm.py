@@ -75,7 +75,7 @@ class SlurmCluster:
         site = {"partition": config.partition, "account": config.account, "qos": config.qos}
         return {
             "job_name": job.name,
-            "time": -(-job.limit_s // 60),
+            "time": job.limit_minutes,
             "nodes": 1,
             "exclusive": job.exclusive or None,
             "array_parallelism": config.parallel,

@@ -38,7 +38,7 @@ RULES: Final = {
             f"The mean training time of {RUNS} runs lies below the incumbent's (one-sided Welch test, p < {LEVEL}).",
             "statistics",
         ),
-        Rule("environment", "run.sh starts the program as the starting record does.", "static"),
+        Rule("environment", "run.sh, libraries and environment variables stay as in the starting record.", "static"),
         Rule(
             "validation",
             "How the validation loss is computed, averaged and logged stays as it is.",

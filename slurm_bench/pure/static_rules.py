@@ -5,6 +5,8 @@ the same pieces as the baseline; what a check cannot prove is left to other judg
 """
 
 import ast
+import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +21,13 @@ _DATA_SETTINGS = {"train_files", "val_files", "val_tokens", "val_batch_size"}
 _CLOCK = {"perf_counter", "training_time_ms", "t0"}
 _WARM_UP = {"warmup_steps", "initial_state"}
 _COMPILER_SETTINGS = ("torch._inductor.config", "torch._dynamo.config")
-_CODE_FROM_TEXT = {"exec", "eval", "compile", "__import__", "import_module"}
+_CODE_FROM_TEXT = {"exec", "eval", "compile", "__import__", "importlib.import_module"}
+_PATCHING_CALLS = {"setattr", "delattr", "globals", "locals", "vars", "object.__setattr__", "os.putenv"}
+_STANDARD = {"atexit", "builtins", "ctypes", "gc", "importlib", "inspect", "runpy", "signal", "subprocess"}
+_FAR_REACHING = _STANDARD | {"_inductor", "_dynamo"}
+"""Parts of imported names with which a program could reach around what the other checks look at."""
+
+_LIBRARIES = {"numpy", "torch", "triton", "flash_attn", "flash_attn_interface"} | sys.stdlib_module_names
 
 
 @dataclass(frozen=True)
@@ -40,15 +48,25 @@ class _Check:
 def findings(baseline: Mapping[str, str], candidate: Mapping[str, str]) -> tuple[Finding, ...]:
     """Broken rules of a candidate beside the baseline; both map file names to text."""
     found = list(_launcher(baseline[LAUNCHER], candidate[LAUNCHER]))
+    for name, text in candidate.items():
+        if name.endswith(".py"):
+            found += _in_program(name, baseline.get(name, ""), text)
+    return tuple(found)
+
+
+def _in_program(name: str, baseline: str, candidate: str) -> Iterator[Finding]:
+    stem = name.removesuffix(".py").partition("/")[0]
+    if stem in _LIBRARIES:
+        yield Finding(rule="one-program", message=f"takes the place of the module {stem}", file=name)
     try:
-        tree = ast.parse(candidate[PROGRAM])
+        reference, tree = ast.parse(baseline), ast.parse(candidate)
+        for check in _CHECKS:
+            yield from _compare(name, check, list(check.pieces(reference)), list(check.pieces(tree)))
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
-        return (*found, Finding(rule="one-program", message="cannot be parsed", file=PROGRAM, line=line))
-    reference = ast.parse(baseline[PROGRAM])
-    for check in _CHECKS:
-        found += _compare(check, list(check.pieces(reference)), list(check.pieces(tree)))
-    return tuple(found)
+        yield Finding(rule="one-program", message="cannot be parsed", file=name, line=line)
+    except (RecursionError, MemoryError):
+        yield Finding(rule="one-program", message="nests too deeply to be read", file=name)
 
 
 def _launcher(baseline: str, candidate: str) -> Iterator[Finding]:
@@ -56,7 +74,7 @@ def _launcher(baseline: str, candidate: str) -> Iterator[Finding]:
         yield Finding(rule="environment", message="run.sh differs from the starting record's", file=LAUNCHER)
 
 
-def _compare(check: _Check, reference: list[Piece], pieces: list[Piece]) -> Iterator[Finding]:
+def _compare(name: str, check: _Check, reference: list[Piece], pieces: list[Piece]) -> Iterator[Finding]:
     """At most one finding a check: the first piece that was added, beside the first that went missing."""
     missing = _surplus(reference, pieces)
     added = _surplus(pieces, reference)
@@ -64,7 +82,7 @@ def _compare(check: _Check, reference: list[Piece], pieces: list[Piece]) -> Iter
         yield Finding(
             rule=check.rule,
             message=f"{check.what} differs",
-            file=PROGRAM,
+            file=name,
             line=added[0].line if added else None,
             baseline=missing[0].source if missing else "",
             candidate=added[0].source if added else "",
@@ -95,6 +113,7 @@ def _loader(tree: ast.Module) -> Iterator[Piece]:
         yield _piece(definitions[name])
         used = {node.id for node in ast.walk(definitions[name]) if isinstance(node, ast.Name)}
         wanted += [other for other in used & definitions.keys() - seen if other not in wanted]
+    yield from _bindings(tree, _LOADER | seen)
 
 
 def _data_settings(tree: ast.Module) -> Iterator[Piece]:
@@ -134,21 +153,66 @@ def _prints(tree: ast.Module) -> Iterator[Piece]:
 
 
 def _compile_calls(tree: ast.Module) -> Iterator[Piece]:
-    yield from _calls(tree, lambda name: name == "torch.compile")
+    """Every use of torch.compile, called, as a decorator or under another name."""
     for node in ast.walk(tree):
-        for decorator in getattr(node, "decorator_list", ()):
-            if ast.unparse(decorator) == "torch.compile":
-                yield _piece(decorator)
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == "torch.compile":
+            yield Piece(node.lineno, "torch.compile")
+    yield from _calls(tree, lambda name: name == "torch.compile")
 
 
 def _compiler_settings(tree: ast.Module) -> Iterator[Piece]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and any(name in _head(node) for name in _COMPILER_SETTINGS):
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and any(
+            name in _head(node) for name in _COMPILER_SETTINGS
+        ):
             yield _piece(node)
 
 
 def _code_from_text(tree: ast.Module) -> Iterator[Piece]:
-    return _calls(tree, lambda name: name.rpartition(".")[2] in _CODE_FROM_TEXT and name != "torch.compile")
+    return _calls(tree, lambda name: name in _CODE_FROM_TEXT)
+
+
+def _far_reaching_imports(tree: ast.Module) -> Iterator[Piece]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            words = set(re.findall(r"\w+", ast.unparse(node)))
+            if words & _FAR_REACHING or {"torch", "compile"} <= words:
+                yield _piece(node)
+
+
+def _patches(tree: ast.Module) -> Iterator[Piece]:
+    """What changes a library or the environment while the program runs."""
+    foreign = {
+        (name.asname or name.name).partition(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in node.names
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
+            if _root(node) in foreign:
+                yield _piece(node)
+        elif isinstance(node, ast.Attribute) and node.attr in ("__dict__", "__globals__"):
+            yield _piece(node)
+    yield from _calls(tree, lambda name: name in _PATCHING_CALLS or name.startswith("os.environ."))
+
+
+def _root(node: ast.AST) -> str:
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _bindings(tree: ast.Module, names: set[str]) -> Iterator[Piece]:
+    """Every place that gives one of the names a meaning."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) if name in names:
+                yield Piece(node.lineno, f"definition of {name}")
+            case ast.Name(id=name, ctx=ast.Store()) if name in names:
+                yield Piece(node.lineno, f"{name} = …")
+            case ast.Import() | ast.ImportFrom() if {alias.asname or alias.name for alias in node.names} & names:
+                yield _piece(node)
 
 
 _CHECKS = (
@@ -160,7 +224,9 @@ _CHECKS = (
     _Check("prints", "a print", _prints),
     _Check("compiler", "a torch.compile call", _compile_calls, only_additions=True),
     _Check("compiler", "a setting of the compiler", _compiler_settings),
+    _Check("environment", "an import that reaches around the rules", _far_reaching_imports, only_additions=True),
     _Check("one-program", "a call that makes code from text", _code_from_text, only_additions=True),
+    _Check("environment", "a change to a library or to the environment", _patches, only_additions=True),
 )
 
 

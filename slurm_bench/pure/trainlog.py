@@ -9,7 +9,8 @@ SEPARATOR = "=" * 100
 """Before the first such line the log holds the program's own text, which speaks of losses too."""
 
 _VALIDATION = re.compile(
-    r"^step:(?P<step>\d+)/(?P<steps>\d+) val_loss:(?P<loss>\S+) train_time:(?P<ms>\d+(?:\.\d+)?)ms step_avg:\S+$",
+    r"^step:(?P<step>\d{1,9})/(?P<steps>\d{1,9}) val_loss:(?P<loss>\S{1,40}) "
+    r"train_time:(?P<ms>\d{1,12}(?:\.\d{1,9})?)ms step_avg:\S{1,40}$",
     re.MULTILINE,
 )
 

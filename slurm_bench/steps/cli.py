@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from slurm_bench.words.config import COMMANDS, Config, refuse_unknown
-from slurm_bench.words.errors import BenchError
+from slurm_bench.words.errors import BenchError, InfrastructureError
 from slurm_bench.words.paths import shipped
 
 # By name, so that --help and a mistyped override need not wait for scipy and submitit.
@@ -39,7 +39,7 @@ def main() -> int:
 
     try:
         hydra.main(version_base="1.3", config_path=str(shipped("conf")), config_name="config")(perform)()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         return _say(_one_line(error), _USAGE)
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -68,6 +68,8 @@ def _perform(composed: DictConfig) -> int:
         return _say(str(error), error.exit_code)
     except OmegaConfBaseException as error:
         return _say(_one_line(error), _USAGE)
+    except OSError as error:
+        return _say(str(error), InfrastructureError.exit_code)
     return 0
 
 

@@ -6,6 +6,7 @@ died goes on where it was: it judges nothing twice and queues nothing twice.
 
 import logging
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from slurm_bench.pure import verdict
 from slurm_bench.steps import judge
 from slurm_bench.steps.retime import Retimer
 from slurm_bench.words.config import Config
-from slurm_bench.words.errors import BenchError, BudgetExceeded, InfrastructureError, InvalidCandidate
+from slurm_bench.words.errors import BudgetExceeded, InfrastructureError, InvalidCandidate
 from slurm_bench.words.paths import SessionPaths, SubmissionPaths
 from slurm_bench.words.records import (
     Decision,
@@ -55,7 +56,7 @@ class Desk:
         root, folder = record.parent, PurePosixPath(record.name)
         self._incumbent = store.once(where.seal, Seal, lambda: seals.seal(root, folder, self._paths.seals))
         name = f"incumbent{len(where.failed_retimings()) + 1}"
-        self._incumbent_trials, _ = self._retimer.retime("calibration", name, self._incumbent, where.retiming)
+        self._incumbent_trials = self._retimer.retime("calibration", name, self._incumbent, where.retiming)
         unclean = [trial for trial in self._incumbent_trials if trial.outcome is not TrialOutcome.CLEAN]
         if unclean:
             aside = where.next_failed_retiming()
@@ -69,19 +70,18 @@ class Desk:
             self._answer(request)
 
     def _requests(self) -> Iterator[Request]:
-        waiting = [path for path in self._paths.outbox.glob("*.json") if not path.name.startswith(".")]
-        for path in sorted(waiting, key=lambda path: path.lstat().st_mtime):
+        for path in sorted(self._paths.outbox.glob("[!.]*.json"), key=_age):
             request = _read_request(path)
             if request is None:
                 log.warning("outbox: dropped %r, which is no request", path.name)
-                path.unlink()
+                _drop(path)
             elif not self._paths.verdict_in_inbox(request.id).exists():
                 yield request
 
     def _answer(self, request: Request) -> None:
         submission = self._open(request)
         where = self._paths.submission(submission.number)
-        log.info("submission %s: %s", submission.number, request.path)
+        log.info("submission %s: %r", submission.number, request.path)
         given = store.once(where.verdict, Verdict, lambda: self._verdict(submission, where))
         log.info("submission %s: %s: %s", submission.number, given.outcome, given.reason)
         store.write(self._paths.verdict_in_inbox(request.id), given)
@@ -102,13 +102,16 @@ class Desk:
 
     def _verdict(self, submission: Submission, where: SubmissionPaths) -> Verdict:
         try:
-            decision, gpu_seconds, repeats = self.decide(submission, where)
+            decision, repeats = self.decide(submission, where)
         except InvalidCandidate as error:
-            decision, gpu_seconds, repeats = _failed(Outcome.INVALID, error), 0, None
+            decision, repeats = _failed(Outcome.INVALID, error), None
         except BudgetExceeded as error:
-            decision, gpu_seconds, repeats = _failed(Outcome.OVER_BUDGET, error), 0, None
+            decision, repeats = _failed(Outcome.OVER_BUDGET, error), None
         except InfrastructureError as error:
-            decision, gpu_seconds, repeats = _failed(Outcome.UNDECIDED, error), 0, None
+            decision, repeats = _failed(Outcome.UNDECIDED, error), None
+        except Exception as error:
+            log.exception("submission %s: a defect of the desk", submission.number)
+            decision, repeats = _failed(Outcome.UNDECIDED, error), None
         sealed = store.read_if_there(where.seal, Seal)
         return Verdict(
             **dict(decision),
@@ -117,13 +120,13 @@ class Desk:
             candidate=submission.path,
             exit_code=decision.outcome.exit_code,
             seal=sealed.sha256 if sealed else None,
-            gpu_seconds=gpu_seconds,
+            gpu_seconds=self._retimer.charged(submission.number),
             repeats=repeats,
             decided_at=datetime.now(UTC),
         )
 
-    def decide(self, submission: Submission, where: SubmissionPaths) -> tuple[Decision, int, str | None]:
-        """The way of one submission: decision, its GPU-seconds, and the submission that it repeats if any.
+    def decide(self, submission: Submission, where: SubmissionPaths) -> tuple[Decision, str | None]:
+        """The way of one submission: its decision, and the earlier submission that it repeats if any.
 
         Raises:
             InvalidCandidate: there is nothing that could be sealed.
@@ -135,14 +138,13 @@ class Desk:
         sealed = store.once(where.seal, Seal, lambda: seals.seal(self._paths.workspace, candidate, self._paths.seals))
         earlier = self._decided_before(sealed)
         if earlier is not None:
-            return _decision_of(earlier), 0, earlier.submission
+            return _decision_of(earlier), earlier.submission
         incumbent = self._incumbent
         opinion = store.once(where.opinion, Opinion, lambda: judge.opinion(self._paths.seals, incumbent, sealed))
         if opinion.rejects:
-            return verdict.on_opinion(opinion), 0, None
-        trials, cost = self._retimer.retime("retiming", submission.number, sealed, where.retiming)
-        decision = verdict.on_trials(trials, self._incumbent_trials, self._config.task.target_loss)
-        return decision, cost.charged_gpu_seconds, None
+            return verdict.on_opinion(opinion), None
+        trials = self._retimer.retime("retiming", submission.number, sealed, where.retiming)
+        return verdict.on_trials(trials, self._incumbent_trials, self._config.task.target_loss), None
 
     def _candidate(self, path: str) -> PurePosixPath:
         """The submitted folder relative to the workspace: `submissions/NAME`, judged by its text alone."""
@@ -162,12 +164,28 @@ class Desk:
         return None
 
 
-def _failed(outcome: Outcome, error: BenchError) -> Decision:
-    return Decision(outcome=outcome, reason=str(error))
+def _failed(outcome: Outcome, error: Exception) -> Decision:
+    return Decision(outcome=outcome, reason=str(error) or repr(error))
 
 
 def _decision_of(earlier: Verdict) -> Decision:
     return Decision.model_validate({name: getattr(earlier, name) for name in Decision.model_fields})
+
+
+def _age(path: Path) -> float:
+    """When a request was written; whatever went away since sorts first."""
+    try:
+        return path.lstat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _drop(path: Path) -> None:
+    """Remove whatever the agent put where a request belongs."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _read_request(path: Path) -> Request | None:
@@ -176,13 +194,12 @@ def _read_request(path: Path) -> Request | None:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
-    with os.fdopen(handle, "rb") as stream:
-        facts = os.fstat(handle)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size > _MAX_REQUEST_BYTES:
-            return None
-        text = stream.read(_MAX_REQUEST_BYTES + 1)
     try:
-        request = Request.model_validate_json(text)
-    except ValueError:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return None
+        request = Request.model_validate_json(os.read(handle, _MAX_REQUEST_BYTES))
+    except (OSError, ValueError):
         return None
-    return request if request.id == path.stem and request.id.isalnum() and len(request.id) <= 64 else None
+    finally:
+        os.close(handle)
+    return request if request.id == path.stem else None

@@ -1,6 +1,7 @@
 """`command=run`: start a session here or as a Slurm job, or go on with one that stopped."""
 
 import logging
+import math
 import os
 import sys
 import uuid
@@ -18,6 +19,8 @@ from slurm_bench.words.records import Session, SessionState
 
 log = logging.getLogger(__name__)
 
+_ODD_CHARACTERS = ",:%\\\"'\n"
+
 
 def perform(config: Config) -> None:
     """
@@ -26,23 +29,45 @@ def perform(config: Config) -> None:
     """
     _make_absolute(config)
     paths = SessionPaths(config.session_dir)
+    follow = config.cluster.follow
     if paths.session.exists():
         config = site.load_config(paths)
         log.info("going on with %s, by the configuration that it began with", paths.root)
     cluster = _check_site(config)
-    _open(config, paths)
+    opened = _open(config, paths)
     log.info("session %s in %s", config.session, paths.root)
-    if config.cluster.kind == "local":
-        session.run(paths.root)
-    else:
-        name = _queue(config, paths, cluster)
-        if not config.cluster.follow:
-            log.info("queued as %s; see it with: python -m slurm_bench command=budget", name)
+    if opened.state is not SessionState.FINISHED:
+        if config.cluster.kind == "local":
+            session.run(paths.root)
+        elif not _run_as_job(config, paths, cluster, follow):
             return
-        _follow(config, paths, cluster, name)
     campaign = CampaignPaths(paths.root.parent)
     sessions = report.write(campaign)
     report.show(campaign, [summary for summary in sessions if summary.session.name == config.session])
+    _raise_what_failed(paths)
+
+
+def _run_as_job(config: Config, paths: SessionPaths, cluster: Cluster, follow: bool) -> bool:
+    """Queue the session's job and, if asked to, stay with it; return whether it is over."""
+    name = _queue(config, paths, cluster)
+    if follow:
+        _follow(config, paths, cluster, name)
+    else:
+        log.info("queued as %s; see it with: python -m slurm_bench command=budget", name)
+    return follow
+
+
+def _raise_what_failed(paths: SessionPaths) -> None:
+    """What went wrong in the session, here or in its job, with the exit code that goes with it."""
+    ended = store.read(paths.session, Session)
+    if ended.problem:
+        problem = BenchError(ended.problem)
+        problem.exit_code = ended.problem_exit_code
+        raise problem
+    if ended.state is not SessionState.FINISHED:
+        raise InfrastructureError(f"the session did not finish; see {paths.jobs} and {paths.log}")
+    if ended.agent_exit_code:
+        raise AgentFailed(f"the agent ended with exit code {ended.agent_exit_code}; see {paths.agent_log}")
 
 
 def _make_absolute(config: Config) -> None:
@@ -55,6 +80,9 @@ def _make_absolute(config: Config) -> None:
 
 def _check_site(config: Config) -> Cluster:
     """Find out what is missing before anything is written or queued."""
+    odd = sorted(set(config.runs) & set(_ODD_CHARACTERS))
+    if odd:
+        raise UsageError(f"runs: {config.runs!r} holds {' '.join(odd)}, which Slurm or Apptainer would misread")
     record = starting_record(config.task.record)
     if not (record / "train_gpt.py").is_file():
         raise UsageError(f"task.record: no train_gpt.py in {record}")
@@ -63,8 +91,11 @@ def _check_site(config: Config) -> Cluster:
 
 
 def _open(config: Config, paths: SessionPaths) -> Session:
-    if not paths.config.exists():
-        site.save_config(paths, config)
+    try:
+        if not paths.config.exists():
+            site.save_config(paths, config)
+    except OSError as error:
+        raise UsageError(f"runs: {error}") from None
     return store.once(
         paths.session,
         Session,
@@ -92,22 +123,23 @@ def _revision() -> str:
 def _queue(config: Config, paths: SessionPaths, cluster: Cluster) -> str:
     """Queue the session's job unless one is queued or running; return its name."""
     ledger = site.ledger_of(config, paths, cluster)
-    ledger.settle_finished()
-    links = [entry for entry in ledger.entries() if entry.kind == "session"]
-    live = [entry for entry in links if entry.settled_at is None]
-    if live:
-        return live[-1].job_name
-    identity = store.read(paths.session, Session).id
-    job = Job(
-        name=f"slurm_bench-{identity}-session{len(links) + 1}",
-        folder=paths.jobs,
-        function=run_job,
-        arguments=[(str(paths.root),)],
-        gpus=config.cluster.session_gpus,
-        exclusive=False,
-        limit_s=round(config.cluster.session_hours * 3600),
-    )
-    return ledger.run_to_queue("session", job).job_name
+    with store.lock(paths.launch_lock):
+        ledger.settle_finished()
+        links = [entry for entry in ledger.entries() if entry.kind == "session"]
+        settled = [entry for entry in links if entry.settled_at is not None]
+        identity = store.read(paths.session, Session).id
+        job = Job(
+            # A link that is not over keeps its name: it is found again, queued or not.
+            name=f"slurm_bench-{identity}-session{len(settled) + 1}",
+            folder=paths.jobs,
+            function=run_job,
+            arguments=[(str(paths.root),)],
+            gpus=config.cluster.session_gpus,
+            node_gpus=config.cluster.node_gpus,
+            exclusive=False,
+            limit_minutes=math.ceil(config.cluster.session_hours * 60),
+        )
+        return ledger.run_to_queue("session", job).job_name
 
 
 def run_job(folder: str) -> None:
@@ -129,11 +161,6 @@ def _follow(config: Config, paths: SessionPaths, cluster: Cluster, name: str) ->
     except KeyboardInterrupt:
         log.info("the session goes on as job %s; the same command follows it again", name)
         raise
-    ended = store.read(paths.session, Session)
-    if ended.state is not SessionState.FINISHED:
-        raise InfrastructureError(f"the session did not finish; see {paths.jobs} and {paths.log}")
-    if ended.agent_exit_code:
-        raise AgentFailed(f"the agent ended with exit code {ended.agent_exit_code}; see {paths.agent_log}")
 
 
 class _Tail:

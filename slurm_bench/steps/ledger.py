@@ -40,32 +40,32 @@ class Ledger:
             BudgetExceeded: the worst case does not fit; nothing is reserved or queued.
             SchedulerError: it could not be queued; nothing stays reserved.
         """
-        entry = self._reserve(kind, job)
-        if entry.job_id is not None:
-            return entry
-        # We may have died between sbatch and the line that keeps its answer: the name finds the job.
-        job_id = self._cluster.find(job.name)
-        if job_id is None:
-            job_id = self._submit(job)
-        return self._keep(entry.model_copy(update={"job_id": job_id, "queued_at": datetime.now(UTC)}))
+        with store.lock(self._folder / "lock"):
+            entry = self._reserve(kind, job)
+            if entry.job_id is not None:
+                return entry
+            # We may have died between sbatch and the line that keeps its answer: the name finds the job.
+            job_id = self._cluster.find(job.name)
+            if job_id is None:
+                job_id = self._submit(job)
+            return self._keep(entry.model_copy(update={"job_id": job_id, "queued_at": datetime.now(UTC)}))
 
     def _reserve(self, kind: str, job: Job) -> LedgerEntry:
-        with store.lock(self._folder / "lock"):
-            known = store.read_if_there(self._path(job.name), LedgerEntry)
-            if known is not None:
-                return known
-            entry = LedgerEntry.model_validate(
-                {
-                    "job_name": job.name,
-                    "kind": kind,
-                    "tasks": len(job.arguments),
-                    "gpus": job.gpus,
-                    "worst_case_s": job.limit_s + self._cluster.overrun_s,
-                    "reserved_at": datetime.now(UTC),
-                }
-            )
-            budget.admit(self.entries(), entry, self._limit, self._weight)
-            return self._keep(entry)
+        known = store.read_if_there(self._path(job.name), LedgerEntry)
+        if known is not None:
+            return known
+        entry = LedgerEntry.model_validate(
+            {
+                "job_name": job.name,
+                "kind": kind,
+                "tasks": len(job.arguments),
+                "gpus": job.held_gpus,
+                "worst_case_s": job.limit_s + self._cluster.overrun_s,
+                "reserved_at": datetime.now(UTC),
+            }
+        )
+        budget.admit(self.entries(), entry, self._limit, self._weight)
+        return self._keep(entry)
 
     def _submit(self, job: Job) -> str:
         try:
@@ -77,6 +77,11 @@ class Ledger:
                 self._path(job.name).unlink()
                 raise
             return found
+
+    def charged(self, job_name: str) -> int:
+        """GPU-seconds that a settled job was charged; 0 for any other."""
+        entry = store.read_if_there(self._path(job_name), LedgerEntry)
+        return entry.charged_gpu_seconds if entry else 0
 
     def settle(self, job_name: str) -> LedgerEntry:
         """Charge what a job that is over did use, and release the rest of its reservation."""

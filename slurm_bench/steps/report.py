@@ -9,6 +9,7 @@ from pathlib import Path
 import jinja2
 from pydantic import TypeAdapter
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from slurm_bench.effects import store
@@ -90,7 +91,7 @@ def show(campaign: CampaignPaths, sessions: Iterable[SessionSummary]) -> None:
                 f"{summary.budget.h100_hours:.4f} of {summary.budget.limit_h100_hours:g} H100-hours used "
                 f"({summary.budget.gpu_seconds} GPU-seconds)"
             )
-    console.print(f"Report: {campaign.report}", soft_wrap=True)
+    console.print(f"Report: {campaign.report}", soft_wrap=True, markup=False, highlight=False)
 
 
 def verdict_table(summary: SessionSummary) -> Table:
@@ -103,7 +104,7 @@ def verdict_table(summary: SessionSummary) -> Table:
         by = f" by {verdict.rejected_by}" if verdict.rejected_by else ""
         loss = f"{verdict.loss.mean:.4f}" if verdict.loss else ""
         saved = f"{verdict.speed.saved_s:.2f} s" if verdict.speed else ""
-        table.add_row(each.name, f"{verdict.outcome}{by}", loss, saved, verdict.reason)
+        table.add_row(escape(each.name), f"{verdict.outcome}{by}", loss, saved, escape(verdict.reason))
     return table
 
 

@@ -1,6 +1,7 @@
 """Ten trials of one seal: planned, reserved, queued, awaited and collected, each step resumable from its record."""
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from slurm_bench.steps import trial
 from slurm_bench.steps.ledger import Ledger
 from slurm_bench.words.config import Config
 from slurm_bench.words.paths import RetimingPaths, SessionPaths
-from slurm_bench.words.records import Attempt, JobState, LedgerEntry, Seal, Trial, TrialOutcome, TrialPlan
+from slurm_bench.words.records import Attempt, JobState, Seal, Trial, TrialOutcome, TrialPlan
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +37,8 @@ class Retimer:
 
     def retime(
         self, kind: Literal["calibration", "retiming"], name: str, sealed: Seal, where: RetimingPaths
-    ) -> tuple[list[Trial], LedgerEntry]:
-        """Trials of a seal, one for each run, and what they cost.
+    ) -> list[Trial]:
+        """Trials of a seal, one for each run.
 
         Args:
             name: of the array within the session, e.g. the submission's number.
@@ -53,12 +54,19 @@ class Retimer:
         entry = self.ledger.wait_until_over(
             plan.job_name, cluster.poll_seconds, cluster.absent_grace_seconds, progress.log_news
         )
-        return collect(plan, where, entry.attempts), entry
+        return collect(plan, where, entry.attempts)
+
+    def charged(self, name: str) -> int:
+        """GPU-seconds that the array of this name was charged so far; 0 if there is none."""
+        return self.ledger.charged(self._job_name(name))
+
+    def _job_name(self, name: str) -> str:
+        return f"slurm_bench-{self.session_id}-{name}"
 
     def _plan(self, name: str, sealed: Seal, where: RetimingPaths) -> TrialPlan:
         config, image = self.config, self.container.image
         return TrialPlan(
-            job_name=f"slurm_bench-{self.session_id}-{name}",
+            job_name=self._job_name(name),
             seal=sealed,
             seal_dir=str(self.session.seals / sealed.sha256),
             data_dir=config.task.data,
@@ -82,8 +90,9 @@ class Retimer:
             function=trial.run_task,
             arguments=[(str(where.plan), task) for task in range(plan.tasks)],
             gpus=self.config.cluster.trial_gpus,
+            node_gpus=self.config.cluster.node_gpus,
             exclusive=self.config.cluster.exclusive,
-            limit_s=plan.timeout_s + _RUNNER_S,
+            limit_minutes=math.ceil((plan.timeout_s + _RUNNER_S) / 60),
         )
 
 
@@ -99,6 +108,8 @@ def collect(plan: TrialPlan, where: RetimingPaths, attempts: Sequence[Attempt]) 
 
 
 def _trial(plan: TrialPlan, where: RetimingPaths, task: int, state: JobState | None, tries: int) -> Trial:
+    if state is JobState.OUT_OF_MEMORY:
+        return _lost(plan, task, f"array task {task} ran out of memory", TrialOutcome.CRASHED)
     if state is not JobState.COMPLETED:
         return _lost(plan, task, f"array task {task} {state or 'was never run'}")
     if tries != 1:
@@ -106,10 +117,10 @@ def _trial(plan: TrialPlan, where: RetimingPaths, task: int, state: JobState | N
     return store.read_if_there(where.trial(task), Trial) or _lost(plan, task, f"array task {task} left no record")
 
 
-def _lost(plan: TrialPlan, task: int, note: str) -> Trial:
+def _lost(plan: TrialPlan, task: int, note: str, outcome: TrialOutcome = TrialOutcome.INFRASTRUCTURE) -> Trial:
     return Trial(
         index=task,
-        outcome=TrialOutcome.INFRASTRUCTURE,
+        outcome=outcome,
         note=note,
         exit_code=None,
         result=None,

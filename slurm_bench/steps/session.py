@@ -23,7 +23,7 @@ from slurm_bench.steps import agents, site
 from slurm_bench.steps.desk import Desk
 from slurm_bench.steps.retime import Retimer
 from slurm_bench.words.config import Config
-from slurm_bench.words.errors import AgentFailed, UsageError
+from slurm_bench.words.errors import BenchError, InfrastructureError, UsageError
 from slurm_bench.words.paths import SessionPaths, shipped, starting_record
 from slurm_bench.words.records import Session, SessionState
 
@@ -40,7 +40,6 @@ def run(folder: Path) -> Session:
     Raises:
         UsageError: another process serves this session already.
         InfrastructureError: the incumbent could not be timed.
-        AgentFailed: the agent's program ended with an error.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after the agent was ended and that was written down.
     """
     paths = SessionPaths(folder)
@@ -66,7 +65,7 @@ class _Runner:
 
     def run(self) -> Session:
         try:
-            self._keep(state=SessionState.RUNNING)
+            self._keep(state=SessionState.RUNNING, problem="", problem_exit_code=0)
             record = starting_record(self._config.task.record)
             _end_leftover(self._paths)
             prepare_data(self._config)
@@ -75,13 +74,15 @@ class _Runner:
             log.info("timing the incumbent (%d runs)", rules.RUNS)
             self._desk.time_incumbent(record)
             exit_code = self._let_agent_work()
-        except BaseException:
-            self._keep(state=SessionState.INTERRUPTED)
+        except BenchError as error:
+            self._keep(state=SessionState.INTERRUPTED, problem=str(error), problem_exit_code=error.exit_code)
+            raise
+        except BaseException as error:
+            problem = f"the session was ended by {type(error).__name__}"
+            self._keep(state=SessionState.INTERRUPTED, problem=problem, problem_exit_code=InfrastructureError.exit_code)
             raise
         self._keep(state=SessionState.FINISHED, ended=datetime.now(UTC), agent_exit_code=exit_code)
         log.info("session %s is over", self._session.name)
-        if exit_code != 0:
-            raise AgentFailed(f"the agent ended with exit code {exit_code}; see {self._paths.agent_log}")
         return self._session
 
     def _let_agent_work(self) -> int:
@@ -138,11 +139,14 @@ def prepare_data(config: Config) -> None:
     """Write the synthetic language's shards where the task wants them; or see that there are shards.
 
     Raises:
-        UsageError: no shards.
+        UsageError: no shards, or they cannot be written there.
     """
     folder = Path(config.task.data)
     if config.task.synthetic:
-        corpus.write_shards(folder, config.task.synthetic, _CORPUS_SEED)
+        try:
+            corpus.write_shards(folder, config.task.synthetic, _CORPUS_SEED)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"task.data, task.synthetic: {error}") from None
     if not list(folder.glob("fineweb10B/fineweb_val_*.bin")):
         raise UsageError(f"task.data: no fineweb10B/fineweb_val_*.bin in {folder}")
 

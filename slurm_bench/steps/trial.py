@@ -8,7 +8,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -22,6 +22,8 @@ from slurm_bench.words.records import TrainResult, Trial, TrialOutcome, TrialPla
 
 # What a scheduler tells a job about its own GPUs and cores; all else of the node's environment stays outside.
 _PASSED_ON = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "OMP_NUM_THREADS")
+
+_PROBE_S = 60
 
 
 def run_task(plan_path: str, task: int) -> None:
@@ -73,11 +75,21 @@ def _scratch(plan: TrialPlan) -> Iterator[Path]:
 def _train(plan: TrialPlan, index: int, scratch: Path) -> int:
     """Run the seal's run.sh and return its exit code."""
     output = paths.trial_output(Path(plan.trials_dir), index)
-    return processes.run_logged(command_line(plan, scratch), timeout_s=plan.timeout_s, output=output)
+    argv = command_line(plan, scratch, ["bash", "run.sh"])
+    return processes.run_logged(argv, timeout_s=plan.timeout_s, output=output)
 
 
-def command_line(plan: TrialPlan, scratch: Path) -> list[str]:
-    """Lay out the scratch folder for one trial and return the argument list that runs it there.
+def _container_works(plan: TrialPlan, index: int, scratch: Path) -> bool:
+    """Whether the same container runs a program of ours: a candidate could imitate any sign of a failed start."""
+    probe = scratch / "probe"
+    probe.mkdir()
+    output = paths.trial_output(Path(plan.trials_dir), index)
+    argv = command_line(plan, probe, ["true"])
+    return processes.run_logged(argv, timeout_s=_PROBE_S, output=output) == 0
+
+
+def command_line(plan: TrialPlan, scratch: Path, command: Sequence[str]) -> list[str]:
+    """Lay out the scratch folder for one trial and return the argument list that runs a command there.
 
     The run starts in a folder of its own with links to the read-only seal and data, an empty home and empty
     caches.
@@ -95,7 +107,7 @@ def command_line(plan: TrialPlan, scratch: Path) -> list[str]:
     passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     fixed = {"TMPDIR": container.inside(temporary), "PYTHONDONTWRITEBYTECODE": "1"}
     program = Program(
-        command=["bash", "run.sh"],
+        command=command,
         mounts=[seal, data, run, temporary],
         home=home,
         directory=run,
@@ -113,15 +125,18 @@ def _container(plan: TrialPlan) -> Container:
 def _read_result(
     plan: TrialPlan, index: int, scratch: Path, exit_code: int, wall_s: float
 ) -> tuple[TrialOutcome, str, TrainResult | None]:
-    if _container(plan).failed_to_start(exit_code):
-        return TrialOutcome.INFRASTRUCTURE, f"the container did not start (exit {exit_code})", None
+    if exit_code != 0 and not _container_works(plan, index, scratch):
+        return TrialOutcome.INFRASTRUCTURE, f"no container starts on this node (exit {exit_code})", None
     if exit_code != 0:
         return TrialOutcome.CRASHED, f"exit {exit_code}", None
     try:
         log = _training_log(scratch)
-        paths.trial_log(Path(plan.trials_dir), index).write_text(log)
+    except (trainlog.NoResult, InvalidCandidate, OSError) as problem:
+        return TrialOutcome.NO_RESULT, str(problem), None
+    paths.trial_log(Path(plan.trials_dir), index).write_text(log)
+    try:
         result = trainlog.parse(log)
-    except (trainlog.NoResult, InvalidCandidate) as problem:
+    except trainlog.NoResult as problem:
         return TrialOutcome.NO_RESULT, str(problem), None
     if result.train_time_s > wall_s:
         claim = f"claims {result.train_time_s:.2f} s of training in {wall_s:.2f} s"

@@ -4,6 +4,7 @@ OmegaConf refuses unknown keys and wrong types by these classes; `__post_init__`
 no sense, by the field's full name. Defaults live in conf/, not here.
 """
 
+import math
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 
@@ -11,10 +12,16 @@ from omegaconf import MISSING
 
 from slurm_bench.words.errors import UsageError
 
+_LONGEST_NAME = 100
+
 
 def _require(holds: bool, name: str, wanted: str, got: object) -> None:
     if not holds:
         raise UsageError(f"{name} must be {wanted}, got {got!r}")
+
+
+def _require_positive(name: str, value: float) -> None:
+    _require(0 < value < math.inf, name, "above 0 and finite", value)
 
 
 @dataclass
@@ -25,7 +32,7 @@ class AgentConfig:
 
     def __post_init__(self) -> None:
         _require(self.kind in ("scripted",), "agent.kind", "scripted", self.kind)
-        _require(self.hours > 0, "agent.hours", "above 0", self.hours)
+        _require_positive("agent.hours", self.hours)
 
 
 @dataclass
@@ -44,8 +51,8 @@ class TaskConfig:
     """Variables that every trial gets."""
 
     def __post_init__(self) -> None:
-        _require(self.target_loss > 0, "task.target_loss", "above 0", self.target_loss)
-        _require(self.trial_minutes > 0, "task.trial_minutes", "above 0", self.trial_minutes)
+        _require_positive("task.target_loss", self.target_loss)
+        _require_positive("task.trial_minutes", self.trial_minutes)
 
 
 @dataclass
@@ -55,6 +62,8 @@ class ClusterConfig:
     account: str | None = None
     qos: str | None = None
     gpu_type: str = MISSING
+    node_gpus: int = MISSING
+    """GPUs of a node: what an exclusive allocation is charged for."""
     trial_gpus: int = MISSING
     """GPUs of one trial's allocation."""
     session_gpus: int = MISSING
@@ -80,11 +89,12 @@ class ClusterConfig:
 
     def __post_init__(self) -> None:
         _require(self.kind in ("local", "slurm"), "cluster.kind", "local or slurm", self.kind)
-        _require(self.trial_gpus > 0, "cluster.trial_gpus", "above 0", self.trial_gpus)
+        most = f"1 to cluster.node_gpus ({self.node_gpus})"
+        _require(0 < self.trial_gpus <= self.node_gpus, "cluster.trial_gpus", most, self.trial_gpus)
         _require(self.session_gpus >= 0, "cluster.session_gpus", "0 or more", self.session_gpus)
-        _require(self.session_hours > 0, "cluster.session_hours", "above 0", self.session_hours)
-        _require(self.parallel > 0, "cluster.parallel", "above 0", self.parallel)
-        _require(self.poll_seconds > 0, "cluster.poll_seconds", "above 0", self.poll_seconds)
+        _require_positive("cluster.session_hours", self.session_hours)
+        _require_positive("cluster.parallel", self.parallel)
+        _require_positive("cluster.poll_seconds", self.poll_seconds)
         _require(
             self.absent_grace_seconds >= 0,
             "cluster.absent_grace_seconds",
@@ -128,9 +138,9 @@ class BudgetConfig:
     """H100-hours that one GPU-hour of each type counts."""
 
     def __post_init__(self) -> None:
-        _require(self.h100_hours > 0, "budget.h100_hours", "above 0", self.h100_hours)
+        _require_positive("budget.h100_hours", self.h100_hours)
         for gpu_type, weight in self.weights.items():
-            _require(weight > 0, f"budget.weights.{gpu_type}", "above 0", weight)
+            _require_positive(f"budget.weights.{gpu_type}", weight)
 
 
 @dataclass
@@ -188,7 +198,8 @@ class Config:
         for name in ("campaign", "session"):
             value = getattr(self, name)
             plain = value.replace("-", "").replace("_", "").replace(".", "")
-            _require(plain.isalnum() and value[0] != ".", name, "letters, digits, '.', '_' and '-'", value)
+            good = plain.isascii() and plain.isalnum() and value[0] != "." and len(value) <= _LONGEST_NAME
+            _require(good, name, f"at most {_LONGEST_NAME} letters, digits, '.', '_' and '-'", value)
         _require(
             self.cluster.gpu_type in self.budget.weights,
             "budget.weights",
@@ -213,8 +224,9 @@ def refuse_unknown(config: object) -> None:
         UsageError: naming the field and its section.
     """
     assert is_dataclass(config)
+    section = type(config).__name__.removesuffix("Config").removesuffix("Command").lower() or "config"
     known = {each.name for each in fields(config)}
     for name, value in vars(config).items():
-        _require(name in known, type(config).__name__, f"without the unknown key {name!r}", value)
+        _require(name in known, section, f"without the unknown key {name!r}", value)
         if is_dataclass(value):
             refuse_unknown(value)

@@ -4,8 +4,7 @@
     ├── UsageError             2   the command line, a config value, a file the caller named
     │   └── InvalidCandidate   2   a candidate that cannot be sealed
     ├── InfrastructureError    3   the site failed, nobody is to blame: ask again
-    │   ├── SchedulerError         sbatch, squeue, sacct
-    │   └── ContainerError         Apptainer or its image
+    │   └── SchedulerError     3   sbatch, squeue, sacct
     ├── BudgetExceeded         4   the next job's worst case does not fit
     └── AgentFailed            5   the agent's program ended with an error
 
@@ -30,10 +29,6 @@ class InfrastructureError(BenchError):
 
 
 class SchedulerError(InfrastructureError):
-    pass
-
-
-class ContainerError(InfrastructureError):
     pass
 
 

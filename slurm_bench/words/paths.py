@@ -125,6 +125,11 @@ class SessionPaths:
         return self.root / "desk.lock"
 
     @property
+    def launch_lock(self) -> Path:
+        """Held while a job of the session is queued."""
+        return self.root / "launch.lock"
+
+    @property
     def jobs(self) -> Path:
         return self.root / "jobs"
 

@@ -5,9 +5,9 @@ Times are UTC, durations seconds, charges GPU-seconds (one GPU for one second) u
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 
 class Record(BaseModel):
@@ -129,7 +129,7 @@ class LedgerEntry(Record):
 class Request(Record):
     """What the submit shim writes into the outbox. Written by the agent's side: never trusted."""
 
-    id: str
+    id: Annotated[str, StringConstraints(pattern=r"^[0-9a-zA-Z]{1,64}$")]
     path: str
 
 
@@ -305,3 +305,6 @@ class Session(Record):
     started: datetime
     ended: datetime | None = None
     agent_exit_code: int | None = None
+    problem: str = ""
+    """Why the last start of the session ended before its agent did."""
+    problem_exit_code: int = 0

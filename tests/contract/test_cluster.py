@@ -56,8 +56,9 @@ def job(name: str, folder: Path, function: Callable[[str, int], None], count: in
         "function": function,
         "arguments": [(str(folder), task) for task in range(count)],
         "gpus": 2,
+        "node_gpus": 8,
         "exclusive": False,
-        "limit_s": 120,
+        "limit_minutes": 2,
     }
     return Job(**{**fields, **changes})  # type: ignore[arg-type]
 

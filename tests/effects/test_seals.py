@@ -125,6 +125,11 @@ def newline(folder: Path) -> None:
     (folder / "a\n#SBATCH --x.py").touch()
 
 
+def own_data(folder: Path) -> None:
+    (folder / "data").mkdir()
+    (folder / "data" / "more.py").touch()
+
+
 def no_launcher(folder: Path) -> None:
     (folder / "run.sh").unlink()
 
@@ -160,6 +165,7 @@ def a_file(folder: Path) -> None:
         (library, "more.so: files may end in"),
         (quotes, "names are letters"),
         (newline, "names are letters"),
+        (own_data, "data is what a trial brings itself"),
         (no_launcher, "run.sh missing"),
         (empty, "the folder is empty"),
         (gone, "fast is not a folder"),

@@ -31,6 +31,7 @@ def test_the_record_itself_keeps_the_rules() -> None:
         ("muon_lr: float = ", "muon_lr: float = 2 * "),
         ("return F.rms_norm(x, (x.size(-1),))", "return F.layer_norm(x, (x.size(-1),))"),
         ("def norm(x: Tensor)", "# faster\ndef norm(x: Tensor)"),
+        ("BOS_ID = 0", "import re\nBOS_ID = 0\nWORD = re.compile('x')"),
     ],
 )
 def test_honest_edits_pass(old: str, new: str) -> None:
@@ -54,6 +55,18 @@ def test_honest_edits_pass(old: str, new: str) -> None:
         ("compiler", "torch.compile(raw_model, dynamic=False)", "torch.compile(raw_model, mode='max-autotune')"),
         ("compiler", "BOS_ID = 0", "BOS_ID = 0\ntorch._inductor.config.coordinate_descent_tuning = True"),
         ("one-program", "BOS_ID = 0", "BOS_ID = 0\nexec(open('data/more').read())"),
+        ("data", "if __name__ ==", "_load_data_shard = print\nif __name__ =="),
+        ("data", "if __name__ ==", "if True:\n    def distributed_data_generator(): pass\nif __name__ =="),
+        ("data", "if __name__ ==", "from fast import BOSFinder\nif __name__ =="),
+        ("environment", "if __name__ ==", "time.perf_counter = lambda: 0.0\nif __name__ =="),
+        ("environment", "if __name__ ==", "setattr(time, 'perf_counter', lambda: 0.0)\nif __name__ =="),
+        ("environment", "if __name__ ==", "time.__dict__['perf_' + 'counter'] = int\nif __name__ =="),
+        ("environment", "if __name__ ==", "Tensor.__itruediv__ = Tensor.__imul__\nif __name__ =="),
+        ("environment", "if __name__ ==", "os.environ['TORCHINDUCTOR_MAX_AUTOTUNE'] = '1'\nif __name__ =="),
+        ("environment", "if __name__ ==", "import atexit\nif __name__ =="),
+        ("environment", "if __name__ ==", "from torch import compile as faster\nif __name__ =="),
+        ("environment", "if __name__ ==", "import torch._inductor.config as quick\nif __name__ =="),
+        ("compiler", "if __name__ ==", "faster = torch.compile\nif __name__ =="),
     ],
 )
 def test_broken_rules_are_found(rule: str, old: str, new: str) -> None:
@@ -72,6 +85,26 @@ def test_a_finding_shows_both_places() -> None:
 def test_a_program_that_cannot_be_parsed() -> None:
     (finding,) = findings(RECORD, {**RECORD, "train_gpt.py": "def (:\n"})
     assert (finding.rule, finding.line) == ("one-program", 1)
+
+
+@pytest.mark.parametrize("text", ["x = " + "-" * 20000 + "1", "x" + ".b" * 5000, "x = 1" + " + 1" * 20000])
+def test_a_program_that_nests_too_deeply(text: str) -> None:
+    (finding,) = findings(RECORD, {**RECORD, "train_gpt.py": PROGRAM + "\n" + text})
+    assert (finding.rule, finding.message) == ("one-program", "nests too deeply to be read")
+
+
+def test_other_files_are_read_too() -> None:
+    found = findings(RECORD, {**RECORD, "fast.py": "import time\ntime.perf_counter = None\n"})
+    assert {(finding.rule, finding.file, finding.line) for finding in found} == {
+        ("timing", "fast.py", 2),
+        ("environment", "fast.py", 2),
+    }
+
+
+@pytest.mark.parametrize("name", ["platform.py", "torch.py", "torch/nn.py"])
+def test_a_file_that_takes_a_librarys_place(name: str) -> None:
+    (finding,) = findings(RECORD, {**RECORD, name: ""})
+    assert finding.rule == "one-program"
 
 
 def test_null_bytes_do_not_break_the_judge() -> None:

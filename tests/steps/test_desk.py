@@ -5,19 +5,20 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from slurm_bench.effects import store
 from slurm_bench.effects.containers import Mount, NoContainer
-from slurm_bench.steps import site
+from slurm_bench.steps import report, site
 from slurm_bench.steps.desk import Desk
 from slurm_bench.steps.retime import Retimer
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import InfrastructureError
-from slurm_bench.words.paths import SessionPaths, shipped
-from slurm_bench.words.records import LedgerEntry, Outcome, Verdict
+from slurm_bench.words.paths import CampaignPaths, SessionPaths, shipped
+from slurm_bench.words.records import LedgerEntry, Outcome, Session, SessionState, Verdict
 from tests.fake_cluster import FakeCluster
 
 FAST = ("SECONDS = 0.08", "SECONDS = 0.04")
@@ -91,6 +92,9 @@ def test_a_faster_candidate_is_accepted_and_charged(scene: Scene) -> None:
         (("log.write_text(text)", "raise SystemExit(7)"), "loss"),
         (("log.write_text(text)", "log.write_text(text.replace('val_loss:3', 'val_loss:nan'))"), "loss"),
         (("time.sleep(seconds)", "seconds = 900"), "loss"),
+        (("log.write_text(text)", "raise SystemExit(255)"), "loss"),
+        (("{STEPS}/{STEPS}", "{STEPS}/" + "9" * 5000), "loss"),
+        (("log.write_text(text)", "log.parent.rmdir()"), "loss"),
         (("log.parent.mkdir()", "log.parent.mkdir(); (log.parent / 'more.txt').write_text('')"), "loss"),
     ],
 )
@@ -183,6 +187,24 @@ def test_a_refused_sbatch_gives_its_reservation_back(scene: Scene) -> None:
     assert list(scene.ledger()) == ["incumbent1"]
 
 
+def test_an_exclusive_node_is_reserved_whole(config: Config) -> None:
+    config.cluster.exclusive, config.cluster.node_gpus = True, 8
+    scene = Scene(config, FakeCluster())
+    assert scene.ledger()["incumbent1"].gpus == 8
+
+
+def test_a_name_with_markup_does_not_break_the_report(scene: Scene) -> None:
+    verdict = scene.submit(f"{scene.paths.candidates}/[/red]x")
+    assert verdict.outcome is Outcome.INVALID
+    campaign = CampaignPaths(scene.paths.root.parent)
+    site.save_config(scene.paths, scene.config)
+    now = datetime.now(UTC)
+    begun = Session(id="id", name="one", campaign="test", revision="", state=SessionState.RUNNING, started=now)
+    store.write(scene.paths.session, begun)
+    report.show(campaign, report.write(campaign))
+    assert "red]x" in campaign.report.read_text()
+
+
 def test_a_desk_that_died_after_sbatch_queues_nothing_twice(scene: Scene) -> None:
     scene.cluster.dying_after_queueing = True
     with pytest.raises(KeyboardInterrupt):
@@ -246,7 +268,7 @@ def spoil_all(folder: Path) -> None:
         ("large", spoil_large, "more.py: the candidate is larger than 4 MiB"),
         ("headless", spoil_program, "submissions/headless: train_gpt.py missing"),
         ("empty", spoil_all, "submissions/empty: the folder is empty"),
-        ('it\'s "one"\nor two', None, "names are letters"),
+        ("it's one or two", None, "names are letters"),
         ("../../../../etc", None, "not a folder directly in"),
     ],
 )
@@ -289,7 +311,18 @@ def drop_more(outbox: Path) -> None:
     (outbox / "a1.json").write_text(json.dumps({"version": 1, "id": "a1", "path": "x", "outcome": "accepted"}))
 
 
-@pytest.mark.parametrize("drop", [drop_link, drop_garbage, drop_other_id, drop_large, drop_more])
+def drop_folder(outbox: Path) -> None:
+    (outbox / "a1.json" / "more").mkdir(parents=True)
+
+
+def drop_long_id(outbox: Path) -> None:
+    name = "é" * 60
+    (outbox / f"{name}.json").write_text(json.dumps({"version": 1, "id": name, "path": "x"}))
+
+
+@pytest.mark.parametrize(
+    "drop", [drop_folder, drop_long_id, drop_link, drop_garbage, drop_other_id, drop_large, drop_more]
+)
 def test_what_is_no_request_is_dropped(scene: Scene, drop: Callable[[Path], None]) -> None:
     drop(scene.paths.outbox)
     scene.desk.serve()
