@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from slurm_bench.pure.budget import h100_hours
@@ -37,6 +38,7 @@ class SessionBudget:
     gpu_seconds: int
     """Charged: the sum of the lines."""
     reserved_gpu_seconds: int
+    reserved_h100_hours: float
     """Held for jobs that are not settled yet, beyond what they are charged."""
     h100_hours: float
     limit_h100_hours: float
@@ -64,7 +66,9 @@ def of_session(paths: SessionPaths) -> SessionBudget:
     """
     config = site.load_config(paths)
     cluster = site.cluster_of(config)
-    entries = {entry.job_name: entry for entry in site.ledger_of(config, paths, cluster).entries()}
+    ledger = site.ledger_of(config, paths, cluster)
+    ledger.settle_finished()
+    entries = {entry.job_name: entry for entry in ledger.entries()}
     since = min((entry.reserved_at for entry in entries.values()), default=None)
     attempts = cluster.attempts(entries, since) if since else []
     seconds, counts, by_job = Counter[tuple[str, str]](), Counter[tuple[str, str]](), Counter[str]()
@@ -80,38 +84,33 @@ def of_session(paths: SessionPaths) -> SessionBudget:
     return SessionBudget(
         session=config.session,
         lines=tuple(
-            Line(config.session, kind, day, counts[kind, day], total, h100_hours(total, weight))
+            Line(config.session, kind, day, counts[kind, day], total, round(h100_hours(total, weight), 6))
             for (kind, day), total in sorted(seconds.items())
         ),
         gpu_seconds=seconds.total(),
         reserved_gpu_seconds=reserved,
-        h100_hours=h100_hours(seconds.total(), weight),
+        reserved_h100_hours=round(h100_hours(reserved, weight), 6),
+        h100_hours=round(h100_hours(seconds.total(), weight), 6),
         limit_h100_hours=config.budget.h100_hours,
     )
 
 
 def table(budgets: Iterable[SessionBudget]) -> Table:
     """The budgets for a terminal."""
-    grid = Table(title="GPU time by the scheduler's accounting")
-    for heading in ("session", "kind", "day", "attempts", "GPU-seconds", "H100-hours"):
-        grid.add_column(heading, justify="left" if heading in ("session", "kind", "day") else "right")
+    grid = Table(title="GPU time by session", caption="reserved: held for jobs that are not over yet")
+    for heading in ("kind", "day", "attempts", "GPU-seconds", "H100-hours"):
+        grid.add_column(heading, justify="left" if heading in ("kind", "day") else "right")
     for budget in budgets:
+        grid.add_row(escape(budget.session), style="bold")
         for line in budget.lines:
-            grid.add_row(
-                line.session, line.kind, line.day, str(line.attempts), str(line.gpu_seconds), f"{line.h100_hours:.4f}"
-            )
-        grid.add_row(
-            budget.session,
-            "all",
-            "",
-            str(sum(line.attempts for line in budget.lines)),
-            str(budget.gpu_seconds),
-            f"{budget.h100_hours:.4f} of {budget.limit_h100_hours:g}",
-            style="bold",
-            end_section=True,
-        )
+            grid.add_row(line.kind, line.day, str(line.attempts), str(line.gpu_seconds), f"{line.h100_hours:.4f}")
+        attempts = sum(line.attempts for line in budget.lines)
+        used = f"{budget.h100_hours:.4f} of {budget.limit_h100_hours:g}"
+        grid.add_row("all", "", str(attempts), str(budget.gpu_seconds), used)
         if budget.reserved_gpu_seconds:
-            grid.add_row(budget.session, "reserved", "", "", str(budget.reserved_gpu_seconds), "", style="dim")
+            reserved = f"{budget.reserved_h100_hours:.4f}"
+            grid.add_row("reserved", "", "", str(budget.reserved_gpu_seconds), reserved, style="dim")
+        grid.add_section()
     return grid
 
 

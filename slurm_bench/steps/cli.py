@@ -41,6 +41,8 @@ def main() -> int:
         hydra.main(version_base="1.3", config_path=str(shipped("conf")), config_name="config")(perform)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         return _say(_one_line(error), _USAGE)
+    except OSError as error:
+        return _say(str(error), InfrastructureError.exit_code)
     except KeyboardInterrupt:
         return _INTERRUPTED
     return max(exit_codes, default=0)

@@ -14,7 +14,7 @@ from slurm_bench.steps import report, session, site
 from slurm_bench.steps.ledger import Ledger
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import AgentFailed, BenchError, InfrastructureError, UsageError
-from slurm_bench.words.paths import CampaignPaths, SessionPaths, starting_record
+from slurm_bench.words.paths import CampaignPaths, SessionPaths, shipped, starting_record
 from slurm_bench.words.records import Session, SessionState
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def perform(config: Config) -> None:
     _make_absolute(config)
     paths = SessionPaths(config.session_dir)
     follow = config.cluster.follow
-    if paths.session.exists():
+    if paths.begun():
         config = site.load_config(paths)
         log.info("going on with %s, by the configuration that it began with", paths.root)
     cluster = _check_site(config)
@@ -53,7 +53,8 @@ def _run_as_job(config: Config, paths: SessionPaths, cluster: Cluster, follow: b
     if follow:
         _follow(config, paths, cluster, name)
     else:
-        log.info("queued as %s; see it with: python -m slurm_bench command=budget", name)
+        log.info("queued as %s; its log will be %s", name, paths.log)
+        log.info("cluster.follow=true session=%s stays with it; scancel --name=%s ends it", config.session, name)
     return follow
 
 
@@ -75,7 +76,9 @@ def _make_absolute(config: Config) -> None:
     config.runs = os.path.abspath(config.runs)
     config.task.data = os.path.abspath(config.task.data)
     if config.container.image:
-        config.container.image = os.path.abspath(config.container.image)
+        here = Path(config.container.image)
+        found = here if here.exists() else shipped(config.container.image)
+        config.container.image = os.path.abspath(found)
 
 
 def _check_site(config: Config) -> Cluster:
@@ -92,8 +95,7 @@ def _check_site(config: Config) -> Cluster:
 
 def _open(config: Config, paths: SessionPaths) -> Session:
     try:
-        if not paths.config.exists():
-            site.save_config(paths, config)
+        site.save_config(paths, config)
     except OSError as error:
         raise UsageError(f"runs: {error}") from None
     return store.once(
@@ -157,10 +159,13 @@ def _follow(config: Config, paths: SessionPaths, cluster: Cluster, name: str) ->
     news = _Tail(paths.log)
     ledger: Ledger = site.ledger_of(config, paths, cluster)
     try:
-        ledger.wait_until_over(name, config.cluster.poll_seconds, config.cluster.absent_grace_seconds, news.show)
+        ledger.wait_until_over(name, config.cluster.poll_seconds, news.show)
     except KeyboardInterrupt:
-        log.info("the session goes on as job %s; the same command follows it again", name)
+        log.info("the session itself goes on as a job; scancel --name=%s ends it", name)
         raise
+    left = store.read(paths.session, Session)
+    if left.state is SessionState.RUNNING:  # its job was killed before it could write that down
+        store.write(paths.session, left.model_copy(update={"state": SessionState.INTERRUPTED}))
 
 
 class _Tail:

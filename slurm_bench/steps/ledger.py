@@ -5,7 +5,7 @@ scheduler is never zero usage.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,13 +22,15 @@ class Ledger:
         folder: the session's ledger.
         limit: H100-hours of the session.
         weight: H100-hours that a GPU-hour on this cluster counts.
+        grace_s: how long a task may be unknown to the scheduler before it counts as cancelled.
     """
 
-    def __init__(self, folder: Path, cluster: Cluster, limit: float, weight: float) -> None:
+    def __init__(self, folder: Path, cluster: Cluster, limit: float, weight: float, grace_s: float) -> None:
         self._folder = folder
         self._cluster = cluster
         self._limit = limit
         self._weight = weight
+        self._grace_s = grace_s
 
     def entries(self) -> list[LedgerEntry]:
         return [store.read(path, LedgerEntry) for path in sorted(self._folder.glob("*.json"))]
@@ -92,12 +94,15 @@ class Ledger:
         return self._keep(entry.model_copy(update={"attempts": attempts, "settled_at": datetime.now(UTC)}))
 
     def settle_finished(self) -> None:
-        """Settle whatever is over, e.g. after a desk that died."""
+        """Settle whatever is over, e.g. after a desk that died or a session that nobody followed."""
         for entry in self.entries():
-            if entry.settled_at is None and _is_over(self._states(entry), entry.tasks):
-                self.settle(entry.job_name)
+            if entry.settled_at is None and entry.queued_at is not None:
+                waited = (datetime.now(UTC) - entry.queued_at).total_seconds()
+                absent = range(entry.tasks) if waited > self._grace_s else ()
+                if _is_over(self._states(entry), absent, entry.tasks):
+                    self.settle(entry.job_name)
 
-    def wait_until_over(self, job_name: str, poll_s: float, grace_s: float, watch: Callable[[], None]) -> LedgerEntry:
+    def wait_until_over(self, job_name: str, poll_s: float, watch: Callable[[], None]) -> LedgerEntry:
         """Return the settled entry once every task is terminal, or unknown to the scheduler for the grace.
 
         Raises:
@@ -114,13 +119,13 @@ class Ledger:
                 states = self._states(entry)
                 last_answer = time.monotonic()
             except SchedulerError:
-                if time.monotonic() - last_answer > grace_s:
+                if time.monotonic() - last_answer > self._grace_s:
                     raise
                 time.sleep(poll_s)
                 continue
             last_seen |= dict.fromkeys(states, time.monotonic())
-            absent = {task for task, seen in last_seen.items() if time.monotonic() - seen > grace_s}
-            if _is_over(dict.fromkeys(absent, JobState.CANCELLED) | dict(states), entry.tasks):
+            absent = {task for task, seen in last_seen.items() if time.monotonic() - seen > self._grace_s}
+            if _is_over(states, absent, entry.tasks):
                 watch()
                 return self.settle(job_name)
             time.sleep(poll_s)
@@ -136,5 +141,7 @@ class Ledger:
         return self._folder / f"{job_name}.json"
 
 
-def _is_over(states: Mapping[int, JobState], tasks: int) -> bool:
-    return len(states) == tasks and all(state.is_terminal for state in states.values())
+def _is_over(states: Mapping[int, JobState], absent: Iterable[int], tasks: int) -> bool:
+    """Whether every task is terminal; an absent one without a state was cancelled before it left a trace."""
+    known = dict.fromkeys(absent, JobState.CANCELLED) | dict(states)
+    return len(known) == tasks and all(state.is_terminal for state in known.values())

@@ -1,5 +1,6 @@
 """`command=report`: a campaign's verdicts and budget from its records, as a page, as data and on the terminal."""
 
+import difflib
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from slurm_bench.steps.budget import SessionBudget
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import SchedulerError, UsageError
 from slurm_bench.words.paths import CampaignPaths, RetimingPaths, SessionPaths
-from slurm_bench.words.records import Outcome, Session, Trial, TrialPlan, Verdict
+from slurm_bench.words.records import Finding, Outcome, Session, Trial, TrialPlan, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +70,9 @@ def perform(config: Config) -> None:
 def write(campaign: CampaignPaths) -> list[SessionSummary]:
     """Write report.html, self-contained, and report.json with the same content; return that content."""
     sessions = summaries(campaign)
-    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-        _TEMPLATE.read_text()
-    )
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["evidence"] = _evidence
+    template = environment.from_string(_TEMPLATE.read_text())
     page = template.render(
         campaign=campaign.root.name, sessions=sessions, rules=rules, written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     )
@@ -81,11 +82,19 @@ def write(campaign: CampaignPaths) -> list[SessionSummary]:
     return sessions
 
 
+def _evidence(finding: Finding) -> list[str]:
+    """The lines of a finding's two snippets that differ, with one line around them."""
+    pair = finding.baseline.splitlines(), finding.candidate.splitlines()
+    return [line for line in difflib.unified_diff(*pair, n=1, lineterm="") if not line.startswith(("---", "+++", "@@"))]
+
+
 def show(campaign: CampaignPaths, sessions: Iterable[SessionSummary]) -> None:
     """Print the verdicts of sessions, and where the campaign's report lies."""
     console = Console()
     for summary in sessions:
         console.print(verdict_table(summary))
+        for each in summary.submissions:
+            console.print(f"{each.name}: {each.verdict.reason}", markup=False, highlight=False)
         if summary.budget:
             console.print(
                 f"{summary.budget.h100_hours:.4f} of {summary.budget.limit_h100_hours:g} H100-hours used "
@@ -97,14 +106,14 @@ def show(campaign: CampaignPaths, sessions: Iterable[SessionSummary]) -> None:
 def verdict_table(summary: SessionSummary) -> Table:
     """A session's verdicts for a terminal."""
     table = Table(title=f"{summary.session.name} ({summary.session.state})", title_justify="left")
-    for heading in ("candidate", "verdict", "loss", "saved", "why"):
-        table.add_column(heading, overflow="fold", no_wrap=heading == "candidate")
+    for heading in ("candidate", "verdict", "mean loss", "saved"):
+        table.add_column(heading)
     for each in summary.submissions:
         verdict = each.verdict
         by = f" by {verdict.rejected_by}" if verdict.rejected_by else ""
         loss = f"{verdict.loss.mean:.4f}" if verdict.loss else ""
         saved = f"{verdict.speed.saved_s:.2f} s" if verdict.speed else ""
-        table.add_row(escape(each.name), f"{verdict.outcome}{by}", loss, saved, escape(verdict.reason))
+        table.add_row(escape(each.name), f"{verdict.outcome}{by}", loss, saved)
     return table
 
 

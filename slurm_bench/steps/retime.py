@@ -50,10 +50,8 @@ class Retimer:
         plan = store.once(where.plan, TrialPlan, lambda: self._plan(name, sealed, where))
         self.ledger.run_to_queue(kind, self._job(plan, where))
         progress = _Progress(where, plan.tasks, name)
-        cluster = self.config.cluster
-        entry = self.ledger.wait_until_over(
-            plan.job_name, cluster.poll_seconds, cluster.absent_grace_seconds, progress.log_news
-        )
+        poll_s = self.config.cluster.poll_seconds
+        entry = self.ledger.wait_until_over(plan.job_name, poll_s, progress.log_news)
         return collect(plan, where, entry.attempts)
 
     def charged(self, name: str) -> int:

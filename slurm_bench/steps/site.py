@@ -40,7 +40,8 @@ def cluster_of(config: Config) -> Cluster:
 
 
 def ledger_of(config: Config, paths: SessionPaths, cluster: Cluster) -> Ledger:
-    return Ledger(paths.ledger, cluster, config.budget.h100_hours, config.h100_weight)
+    grace_s = config.cluster.absent_grace_seconds
+    return Ledger(paths.ledger, cluster, config.budget.h100_hours, config.h100_weight, grace_s)
 
 
 def container_of(config: ContainerConfig) -> Container:

@@ -95,6 +95,10 @@ class SubmissionPaths:
 class SessionPaths:
     root: Path
 
+    def begun(self) -> bool:
+        """Whether anything was ever reserved: from then on the session keeps its configuration."""
+        return any(self.ledger.glob("*.json"))
+
     @property
     def config(self) -> Path:
         return self.root / "config.yaml"

@@ -14,7 +14,7 @@ import pytest
 from slurm_bench.effects import store
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
 from slurm_bench.words.records import LedgerEntry, Session, SessionState, Verdict
-from tests.conftest import REPOSITORY
+from tests.conftest import DEV_CLUSTER, REPOSITORY
 
 OUTCOMES = ["invalid", "rejected", "rejected", "accepted"]
 
@@ -24,11 +24,11 @@ def paths(tmp_path: Path) -> SessionPaths:
     return SessionPaths(tmp_path / "runs/rehearsal/one")
 
 
-def start(paths: SessionPaths) -> "subprocess.Popen[bytes]":
+def start(paths: SessionPaths, *overrides: str) -> "subprocess.Popen[bytes]":
     runs = paths.root.parents[1]
     with (runs.parent / "front.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "slurm_bench", f"runs={runs}", "session=one"],
+            [sys.executable, "-m", "slurm_bench", f"runs={runs}", "session=one", *overrides],
             cwd=REPOSITORY,
             stdout=log,
             stderr=log,
@@ -113,3 +113,32 @@ def test_a_second_desk_is_refused(paths: SessionPaths) -> None:
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 130
+
+
+@pytest.mark.slurm
+@pytest.mark.timeout(600)
+def test_a_cancelled_session_job_goes_on_in_the_next(paths: SessionPaths) -> None:
+    """scancel in the middle of a retiming: its array runs on, and the next job of the session takes it up."""
+    runs, cluster = paths.root.parents[1], "cluster=dev"
+    slurm = {**os.environ, "SLURM_CONF": str(DEV_CLUSTER / "slurm.conf")}
+
+    process = start(paths, cluster)
+    wait(lambda: len(trials(paths, "0003")) >= 2, process)
+    (link,) = paths.ledger.glob("*-session1.json")
+    subprocess.run(["scancel", f"--name={link.stem}"], env=slurm, check=True)
+    assert process.wait(timeout=60) == 3
+    assert (runs.parent / "front.log").read_text().splitlines()[-1].startswith("slurm_bench: the session ")
+    assert store.read(paths.session, Session).state is SessionState.INTERRUPTED
+
+    process = start(paths, cluster)
+    assert process.wait(timeout=300) == 0, (runs.parent / "front.log").read_text()
+    assert store.read(paths.session, Session).state is SessionState.FINISHED
+    entries = [store.read(path, LedgerEntry) for path in paths.ledger.glob("*.json")]
+    assert sorted(entry.kind for entry in entries) == ["calibration", "retiming", "retiming", "session", "session"]
+    for entry in entries:
+        assert entry.settled_at is not None
+        assert sorted(attempt.task for attempt in entry.attempts) == list(range(entry.tasks)), entry.job_name
+
+    finished = start(paths, cluster)
+    assert finished.wait(timeout=60) == 0
+    assert len(list(paths.ledger.glob("*.json"))) == len(entries), "a session that is over is not queued again"

@@ -1,0 +1,71 @@
+"""Reservations that outlive whoever made them."""
+
+from pathlib import Path
+
+import pytest
+
+from slurm_bench.effects.cluster import Job
+from slurm_bench.steps.ledger import Ledger
+from slurm_bench.words.errors import BudgetExceeded
+from slurm_bench.words.records import LedgerEntry
+from tests.fake_cluster import FakeCluster
+
+GRACE_S = 0.1
+
+
+def nothing(task: int) -> None:
+    pass
+
+
+def job(tmp_path: Path, name: str = "job", tasks: int = 4) -> Job:
+    return Job(name, tmp_path / "jobs", nothing, [(task,) for task in range(tasks)], 2, 8, False, 1)
+
+
+def ledger(tmp_path: Path, cluster: FakeCluster, grace_s: float = GRACE_S, limit: float = 1.0) -> Ledger:
+    return Ledger(tmp_path / "ledger", cluster, limit, 1.0, grace_s)
+
+
+def only(book: Ledger) -> LedgerEntry:
+    (entry,) = book.entries()
+    return entry
+
+
+def test_what_is_over_is_settled_though_nobody_waited(tmp_path: Path) -> None:
+    book = ledger(tmp_path, FakeCluster())
+    book.run_to_queue("retiming", job(tmp_path))
+    assert only(book).held_gpu_seconds == 4 * 2 * (60 + FakeCluster.overrun_s)
+    book.settle_finished()
+    assert only(book).held_gpu_seconds == 8
+
+
+def test_tasks_without_a_trace_are_cancelled_only_after_the_grace(tmp_path: Path) -> None:
+    cluster = FakeCluster(lost={2})
+    patient = ledger(tmp_path, cluster, grace_s=3600)
+    patient.run_to_queue("retiming", job(tmp_path))
+    patient.settle_finished()
+    assert only(patient).settled_at is None
+    ledger(tmp_path, cluster, grace_s=-1).settle_finished()
+    assert only(patient).charged_gpu_seconds == 6
+
+
+def test_a_reservation_that_was_never_queued_is_kept_for_its_job(tmp_path: Path) -> None:
+    cluster = FakeCluster()
+    cluster.dying_after_queueing = True
+    book = ledger(tmp_path, cluster)
+    with pytest.raises(KeyboardInterrupt):
+        book.run_to_queue("retiming", job(tmp_path))
+    book.settle_finished()
+    assert only(book).settled_at is None
+    cluster.dying_after_queueing = False
+    assert book.run_to_queue("retiming", job(tmp_path)).job_id == "1"
+    assert len(cluster.queued) == 1
+
+
+def test_reservations_add_up_until_they_are_settled(tmp_path: Path) -> None:
+    worst_case = 4 * 2 * (60 + FakeCluster.overrun_s) / 3600
+    book = ledger(tmp_path, FakeCluster(), limit=1.5 * worst_case)
+    book.run_to_queue("retiming", job(tmp_path, "first"))
+    with pytest.raises(BudgetExceeded):
+        book.run_to_queue("retiming", job(tmp_path, "second"))
+    book.settle_finished()
+    assert book.run_to_queue("retiming", job(tmp_path, "second")).job_id == "2"
