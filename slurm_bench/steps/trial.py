@@ -64,7 +64,7 @@ def _run_trial(plan: TrialPlan, index: int) -> Trial:
 
 @contextmanager
 def _scratch(plan: TrialPlan) -> Iterator[Path]:
-    """A fresh folder on the node, removed afterwards whatever is in it."""
+    """A fresh folder on the node, removed afterwards as far as our rights reach."""
     folder = Path(tempfile.mkdtemp(prefix="slurm_bench-trial-", dir=plan.scratch_dir))
     try:
         yield folder
@@ -81,11 +81,15 @@ def _train(plan: TrialPlan, index: int, scratch: Path) -> int:
 
 def _container_works(plan: TrialPlan, index: int, scratch: Path) -> bool:
     """Whether the same container runs a program of ours: a candidate could imitate any sign of a failed start."""
+    for left in ("run", "tmp", "home"):  # a candidate that filled the disk must not fail the probe
+        shutil.rmtree(scratch / left, ignore_errors=True)
     probe = scratch / "probe"
     probe.mkdir()
     output = paths.trial_output(Path(plan.trials_dir), index)
-    argv = command_line(plan, probe, ["true"])
-    return processes.run_logged(argv, timeout_s=_PROBE_S, output=output) == 0
+    try:
+        return processes.run_logged(command_line(plan, probe, ["true"]), timeout_s=_PROBE_S, output=output) == 0
+    except processes.TimedOut:
+        return False
 
 
 def command_line(plan: TrialPlan, scratch: Path, command: Sequence[str]) -> list[str]:

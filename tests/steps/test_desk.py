@@ -329,3 +329,11 @@ def test_what_is_no_request_is_dropped(scene: Scene, drop: Callable[[Path], None
     assert not list(scene.paths.outbox.iterdir())
     assert not list(scene.paths.inbox.iterdir())
     assert not scene.paths.submissions.exists()
+
+
+def test_a_node_that_starts_no_container_is_not_the_candidates_fault(scene: Scene) -> None:
+    """A step prefix that fails stands for a node on which neither the candidate nor our own probe starts."""
+    scene.cluster.step = ("false",)
+    verdict = scene.submit(scene.candidate("fast", FAST))
+    assert verdict.outcome is Outcome.UNDECIDED
+    assert "no container starts on this node (exit 1)" in verdict.reason
