@@ -139,19 +139,25 @@ def timed_verdict(config: Config, attempt: int) -> tuple[float, TrialPlan]:
     where = paths.incumbent.retiming
     began = time.perf_counter()
     trials = retimer.retime("calibration", "bench", sealed, where)
-    verdict.on_trials(trials, trials, config.task.target_loss)
+    verdict.on_trials(trials, trials, config.task.target_loss, config.retime.off_clock_growth)
     took = time.perf_counter() - began
     return took, store.read(where.plan, TrialPlan)
 
 
 def timed_bare_array(config: Config, plan: TrialPlan, folder: Path) -> float:
     """The same command lines with the same resources, each a line of shell in a plain array."""
-    for task in range(plan.tasks):
+    for task in range(len(plan.indices)):
         scratch = folder / f"task{task}"
         scratch.mkdir(parents=True)
         (scratch / "command").write_text(shlex.join(trial.command_line(plan, scratch, ["bash", "run.sh"])))
     cluster = config.cluster
-    argv = ["sbatch", "--parsable", f"--array=0-{plan.tasks - 1}%{cluster.parallel}", "--exclusive", "--export=NONE"]
+    argv = [
+        "sbatch",
+        "--parsable",
+        f"--array=0-{len(plan.indices) - 1}%{cluster.parallel}",
+        "--exclusive",
+        "--export=NONE",
+    ]
     argv += [
         f"--partition={cluster.partition}",
         f"--account={cluster.account}",

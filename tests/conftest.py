@@ -50,7 +50,7 @@ import time
 import uuid
 from pathlib import Path
 
-STEPS = 10
+num_iterations = 10
 LOSS = 3.20
 SECONDS = 0.08
 
@@ -60,7 +60,8 @@ text = Path(__file__).read_text() + "=" * 100 + "\\n"
 seconds = SECONDS + random.uniform(0, 0.004)
 time.sleep(seconds)
 loss = random.gauss(LOSS, 0.002)
-text += f"step:{STEPS}/{STEPS} val_loss:{loss:.5f} train_time:{1000 * seconds:.3f}ms step_avg:1.00ms\\n"
+text += f"step:{num_iterations}/{num_iterations} val_loss:{loss:.5f} "
+text += f"train_time:{1000 * seconds:.3f}ms step_avg:1.00ms\\n"
 log.write_text(text)
 '''
 
@@ -86,18 +87,19 @@ def config(tmp_path: Path, quick_record: Path) -> Config:
             "seed": 0,
             "runs": str(tmp_path / "runs"),
             "command": {"name": "run"},
-            "agent": {"kind": "scripted", "hours": 1.0},
+            "agent": _section("agent/scripted"),
             "task": {
                 "name": "quick",
                 "record": str(quick_record),
                 "data": str(tmp_path / "data"),
                 "target_loss": 3.28,
                 "trial_minutes": 0.1,
+                "trial_gigabytes": 0.1,
             },
             "cluster": _section("cluster/local"),
             "container": _section("container/none"),
             "judge": {"kind": "static"},
-            "retime": {"design": "classic"},
+            "retime": _section("retime/classic"),
             "budget": _section("budget/published"),
         },
     )

@@ -1,5 +1,7 @@
-"""A cluster in memory: tasks run when they are queued, in this process, unless told otherwise."""
+"""A cluster in memory: tasks run when they are queued, our own modules in this process."""
 
+import importlib
+import subprocess
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
@@ -11,7 +13,7 @@ from slurm_bench.words.records import Attempt, JobState
 class FakeCluster:
     """
     Args:
-        lost: tasks that vanish from the scheduler without a trace, as cancelled pending ones do.
+        lost: tasks of each array that vanish from the scheduler without a trace, as cancelled pending ones do.
         cancelled: tasks that run and are cancelled at their end.
         requeued: tasks that run twice.
     """
@@ -35,18 +37,17 @@ class FakeCluster:
         if self.refusing:
             raise SchedulerError("sbatch refused: invalid account")
         self.queued.append(job)
-        kept = [task for task in range(len(job.arguments)) if task not in self.lost]
-        self._attempts[job.name] = [self._run(job, task) for task in [*kept, *self.requeued]]
+        kept = [task for task in range(job.tasks) if task not in self.lost]
+        self._attempts[job.name] = [
+            self._run(job, task) for task in [*kept, *(task for task in self.requeued if task < job.tasks)]
+        ]
         if self.dying_after_queueing:
             raise KeyboardInterrupt
         return str(len(self.queued))
 
     def _run(self, job: Job, task: int) -> Attempt:
-        try:
-            job.function(*job.arguments[task])
-            state, code = JobState.COMPLETED, 0
-        except Exception:  # noqa: BLE001  as on a cluster, a task's failure is its state
-            state, code = JobState.FAILED, 1
+        code = _exit_code([*job.command, str(task)])
+        state = JobState.FAILED if code else JobState.COMPLETED
         if task in self.cancelled:
             state = JobState.CANCELLED
         now = datetime.now(UTC)
@@ -82,3 +83,13 @@ class FakeCluster:
     def _speak(self) -> None:
         if self.silent:
             raise SchedulerError("sacct: connection refused")
+
+
+def _exit_code(argv: list[str]) -> int:
+    if argv[1:3] != ["-I", "-m"]:
+        return subprocess.run(argv, check=False).returncode
+    try:
+        importlib.import_module(argv[3]).main(*argv[4:])
+    except Exception:  # noqa: BLE001  as on a cluster, a task's failure is its exit code
+        return 1
+    return 0

@@ -23,6 +23,7 @@ READING_ORDER = [
     "session",
     "agents",
     "desk",
+    "outbox",
     "judge",
     "retime",
     "trial",

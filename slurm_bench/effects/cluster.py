@@ -3,7 +3,8 @@
 `slurm.SlurmCluster` and `local.LocalCluster` keep this contract (tests/contract runs the same tests on both).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,15 +15,15 @@ from slurm_bench.words.records import Attempt, JobState
 
 @dataclass(frozen=True)
 class Job:
-    """An array of tasks: `function(*arguments[k])` on an allocation of its own for each k.
+    """An array of tasks, each on an allocation of its own: a command, and the task's number as its last argument.
 
     The name is unique for all time; a job is found by it again when its id was lost.
     """
 
     name: str
     folder: Path
-    function: Callable[..., object]
-    arguments: Sequence[tuple[str | int, ...]]
+    command: Sequence[str]
+    tasks: int
     gpus: int
     node_gpus: int
     exclusive: bool
@@ -37,6 +38,11 @@ class Job:
     @property
     def limit_s(self) -> int:
         return 60 * self.limit_minutes
+
+
+def python_command(module: str, *arguments: str) -> list[str]:
+    """Run a module of ours on a node, deaf to PYTHON* variables, the user's own packages and the working folder."""
+    return [sys.executable, "-I", "-m", module, *arguments]
 
 
 class Cluster(Protocol):

@@ -1,38 +1,49 @@
 """This machine as a cluster, through submitit's local executor: no queue, no accounting database.
 
-`parallel` lanes work through an array's tasks, and each task writes its own usage: one Attempt file when it
+`parallel` lanes work through an array's tasks, and each task's usage is written down: one Attempt file when it
 starts and again when it ends. A lane that died leaves a task without an end; it counts as failed, and is charged
 up to now or its limit, since nobody saw when it stopped.
 """
 
 import os
+import shlex
 import socket
+import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import submitit
 
 from slurm_bench.effects import processes, store
-from slurm_bench.effects.cluster import Job
+from slurm_bench.effects.cluster import Job, python_command
 from slurm_bench.words.config import ClusterConfig
 from slurm_bench.words.records import Attempt, JobState, Record
 
 
-class _Lanes(Record):
-    """The processes that work through an array."""
+class _Array(Record):
+    """A queued array: written before its lanes start, so that it is never started twice."""
 
-    job_id: str
+    name: str
+    command: tuple[str, ...]
     tasks: int
+    lanes: int
+    gpus: int
     limit_s: int
-    processes: tuple[processes.ProcessIdentity, ...]
+
+
+class _CommandExecutor(submitit.LocalExecutor):
+    """submitit's controller around a plain command, with its output and its time limit."""
+
+    def start(self, command: str) -> processes.ProcessIdentity:
+        return processes.identify(int(self._submit_command(command).job_id))
 
 
 class LocalCluster:
     """
     Args:
-        usage: folder for lane and attempt records, one folder a job.
+        usage: folder for array, lane and attempt records, one folder a job.
     """
 
     step: tuple[str, ...] = ()
@@ -43,60 +54,72 @@ class LocalCluster:
         self._usage = usage
 
     def submit(self, job: Job) -> str:
-        usage = self._usage / job.name
-        width = min(self._config.parallel, len(job.arguments))
-        lanes = []
-        for lane in range(width):
-            turns = [(task, job.arguments[task]) for task in range(lane, len(job.arguments), width)]
-            executor = submitit.LocalExecutor(job.folder)
-            executor.update_parameters(timeout_min=job.limit_minutes * len(turns), signal_delay_s=0)
+        folder = self._usage / job.name
+        lanes = min(self._config.parallel, job.tasks)
+        array = _Array(
+            name=job.name,
+            command=tuple(job.command),
+            tasks=job.tasks,
+            lanes=lanes,
+            gpus=job.gpus,
+            limit_s=job.limit_s,
+        )
+        store.write(_array_record(folder), array)
+        for lane in range(lanes):
+            executor = _CommandExecutor(job.folder)
+            turns = len(_turns(array, lane))
+            executor.update_parameters(timeout_min=(job.limit_minutes + 1) * turns, signal_delay_s=0)
+            command = shlex.join(python_command(__name__, str(folder), str(lane)))
             with processes.outside_any_job({}), processes.shielded_children():
-                lanes.append(executor.submit(_work_through, job.name, usage, job.function, turns, job.gpus))
-        job_id = str(lanes[0].job_id)
-        running = tuple(processes.identify(int(lane.job_id)) for lane in lanes)
-        record = _Lanes(job_id=job_id, tasks=len(job.arguments), limit_s=job.limit_s, processes=running)
-        store.write(self._lanes_record(job.name), record)
-        return job_id
+                store.write(folder / f"lane-{lane}.json", executor.start(command))
+        return job.name
 
-    def _lanes_record(self, name: str) -> Path:
-        return self._usage / name / "lanes.json"
+    def _array(self, name: str) -> _Array | None:
+        return store.read_if_there(_array_record(self._usage / name), _Array)
 
-    def _lanes(self, name: str) -> _Lanes | None:
-        return store.read_if_there(self._lanes_record(name), _Lanes)
+    def _lanes(self, name: str) -> list[processes.ProcessIdentity]:
+        records = sorted((self._usage / name).glob("lane-*.json"))
+        return [store.read(record, processes.ProcessIdentity) for record in records]
 
     def find(self, name: str) -> str | None:
-        lanes = self._lanes(name)
-        return lanes.job_id if lanes else None
+        array = self._array(name)
+        return array.name if array else None
 
     def states(self, name: str, since: datetime) -> Mapping[int, JobState]:
-        lanes = self._lanes(name)
-        if lanes is None:
+        array = self._array(name)
+        if array is None:
             return {}
         # Liveness is asked first: a task that ends in between is then seen as ended, not as lost.
-        alive = _any_alive(lanes)
-        states = dict.fromkeys(range(lanes.tasks), JobState.PENDING if alive else JobState.CANCELLED)
+        alive = self._any_alive(name)
+        states = dict.fromkeys(range(array.tasks), JobState.PENDING if alive else JobState.CANCELLED)
         return states | {attempt.task: attempt.state for attempt in self._attempts(name)}
 
     def attempts(self, names: Iterable[str], since: datetime) -> list[Attempt]:
         return [attempt for name in sorted(set(names)) for attempt in self._attempts(name)]
 
     def _attempts(self, name: str) -> list[Attempt]:
-        lanes = self._lanes(name)
-        if lanes is None:
+        array = self._array(name)
+        if array is None:
             return []
-        alive = _any_alive(lanes)
+        alive = self._any_alive(name)
         records = sorted((self._usage / name).glob("task-*.json"))
-        return [_up_to_now(store.read(record, Attempt), alive, lanes.limit_s) for record in records]
+        return [_up_to_now(store.read(record, Attempt), alive, array.limit_s) for record in records]
+
+    def _any_alive(self, name: str) -> bool:
+        return any(processes.is_alive(lane) for lane in self._lanes(name))
 
     def cancel(self, name: str) -> None:
-        lanes = self._lanes(name)
-        for process in lanes.processes if lanes else ():
-            if processes.is_alive(process):
-                processes.end_tree(process.pid)
+        for lane in self._lanes(name):
+            if processes.is_alive(lane):
+                processes.end_tree(lane.pid)
 
 
-def _any_alive(lanes: _Lanes) -> bool:
-    return any(processes.is_alive(process) for process in lanes.processes)
+def _array_record(folder: Path) -> Path:
+    return folder / "array.json"
+
+
+def _turns(array: _Array, lane: int) -> range:
+    return range(lane, array.tasks, array.lanes)
 
 
 def _up_to_now(attempt: Attempt, alive: bool, limit_s: int) -> Attempt:
@@ -107,23 +130,19 @@ def _up_to_now(attempt: Attempt, alive: bool, limit_s: int) -> Attempt:
     return attempt.model_copy(update={"elapsed_s": min(elapsed, limit_s), "state": state})
 
 
-def _work_through(
-    name: str,
-    usage: Path,
-    function: Callable[..., object],
-    turns: Sequence[tuple[int, tuple[str | int, ...]]],
-    gpus: int,
-) -> None:
-    """What a lane runs: its tasks in turn, each one accounted. A failed task does not end the lane."""
-    for task, arguments in turns:
+def main(folder: str, lane: str) -> None:
+    """What a lane does: its tasks in turn, each one accounted. A failed task does not end the lane."""
+    usage = Path(folder)
+    array = store.read(_array_record(usage), _Array)
+    for task in _turns(array, int(lane)):
         running = Attempt(
             job_id=str(os.getppid()),
-            job_name=name,
+            job_name=array.name,
             task=task,
             state=JobState.RUNNING,
             exit_code=0,
             elapsed_s=0,
-            gpus=gpus,
+            gpus=array.gpus,
             submitted=datetime.now(UTC),
             started=datetime.now(UTC),
             ended=None,
@@ -132,12 +151,20 @@ def _work_through(
         record = usage / f"task-{task:02}.json"
         store.write(record, running)
         began = time.monotonic()
-        try:
-            function(*arguments)
-            outcome: dict[str, object] = {"state": JobState.COMPLETED}
-        except Exception as error:  # noqa: BLE001  whatever a task raises is that task's state, as on a cluster
-            print(f"task {task}: {error!r}", flush=True)
-            outcome = {"state": JobState.FAILED, "exit_code": 1}
+        state, exit_code = _run(array, task, usage / f"task-{task:02}.log")
         elapsed = max(1, round(time.monotonic() - began))
-        ended = {"elapsed_s": elapsed, "ended": datetime.now(UTC)}
-        store.write(record, running.model_copy(update=outcome | ended))
+        ended = {"state": state, "exit_code": exit_code, "elapsed_s": elapsed, "ended": datetime.now(UTC)}
+        store.write(record, running.model_copy(update=ended))
+
+
+def _run(array: _Array, task: int, output: Path) -> tuple[JobState, int]:
+    """State and exit code of one task, as a scheduler would tell them."""
+    try:
+        code = processes.run_logged([*array.command, str(task)], timeout_s=array.limit_s, output=output)
+    except processes.TimedOut:
+        return JobState.TIMEOUT, 0
+    return (JobState.FAILED if code else JobState.COMPLETED), code
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -3,7 +3,8 @@
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from slurm_bench.words.records import Record
 _SCHEDULER_PREFIXES = ("SLURM_", "SBATCH_", "SRUN_", "SACCT_", "SQUEUE_", "SUBMITIT_")
 _KEPT = frozenset({"SLURM_CONF"})
 
+_WATCH_S = 1.0
 _GRACE_S = 5.0
 """For srun to end its step before it is ended itself."""
 
@@ -54,22 +56,37 @@ def run(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None 
     return Completed(done.returncode, done.stdout, done.stderr.strip())
 
 
-def run_logged(argv: Sequence[str], *, timeout_s: float, output: Path) -> int:
+def run_logged(argv: Sequence[str], *, timeout_s: float, output: Path, watch: Callable[[], None] = lambda: None) -> int:
     """Run a long command to its end, its output into a file; return its exit code (128+n for signal n).
+
+    Args:
+        watch: called every second and after the end; what it raises ends the command and is passed on.
 
     Raises:
         TimedOut: it took longer than timeout_s.
     """
     process = start(argv, output=output)
+    deadline = time.monotonic() + timeout_s
     try:
-        code = process.wait(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
+        while (code := _wait(process, min(_WATCH_S, deadline - time.monotonic()))) is None:
+            watch()
+            if time.monotonic() >= deadline:
+                raise TimedOut(f"ended after {timeout_s:g} s")
+    except BaseException:
         end_tree(process.pid, grace_s=_GRACE_S)
-        raise TimedOut(f"ended after {timeout_s:g} s") from None
+        raise
     finally:
         end_tree(process.pid)
         process.wait()
+    watch()
     return code if code >= 0 else 128 - code
+
+
+def _wait(process: "subprocess.Popen[bytes]", timeout_s: float) -> int | None:
+    try:
+        return process.wait(timeout=max(0, timeout_s))
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def start(argv: Sequence[str], *, output: Path) -> "subprocess.Popen[bytes]":

@@ -13,6 +13,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from slurm_bench.pure.static_rules import LAUNCHER, PROGRAM
@@ -23,8 +24,8 @@ MAX_FILES = 64
 MAX_BYTES = 4 * 2**20
 MAX_DEPTH = 4
 REQUIRED = (LAUNCHER, PROGRAM)
-RESERVED = ("data", "logs")
-"""Names that a trial's own folder uses."""
+RESERVED = ("data", "logs", "sitecustomize.py", "usercustomize.py")
+"""Names that a trial's own folder uses, and those that Python would run unasked."""
 SUFFIXES = (".py", ".sh", ".cpp", ".cu", ".h", ".toml", ".yaml", ".md", ".txt")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -46,7 +47,7 @@ def seal(root: Path, candidate: PurePosixPath, store: Path) -> Seal:
     contents = read_tree(root, candidate)
     taken = sorted({PurePosixPath(name).parts[0] for name in contents} & set(RESERVED))
     if taken:
-        raise InvalidCandidate(f"{candidate}: {' and '.join(taken)} is what a trial brings itself")
+        raise InvalidCandidate(f"{candidate}: {' and '.join(taken)} may not be brought along")
     missing = [name for name in REQUIRED if name not in contents]
     if missing:
         raise InvalidCandidate(f"{candidate}: {' and '.join(missing)} missing")
@@ -60,14 +61,7 @@ def read_tree(root: Path, candidate: PurePosixPath) -> dict[str, tuple[int, byte
     for part in candidate.parts:
         _check_name(part, str(candidate))
     with _opened_folder(root, candidate) as folder:
-        contents: dict[str, tuple[int, bytes]] = {}
-        for name, mode, data in _walk(folder, PurePosixPath(), [MAX_BYTES]):
-            contents[name] = (mode, data)
-            if len(contents) > MAX_FILES:
-                raise InvalidCandidate(f"{candidate}: more than {MAX_FILES} files")
-    if not contents:
-        raise InvalidCandidate(f"{candidate}: the folder is empty")
-    return contents
+        return {name: (mode, data) for name, mode, data in _walk(folder, PurePosixPath(), _Room())}
 
 
 def load(store: Path, sealed: Seal) -> dict[str, str]:
@@ -82,8 +76,8 @@ def verify(folder: Path, sealed: Seal) -> None:
         InfrastructureError: the stored bytes are not what was sealed.
     """
     try:
-        contents = {file.path: (file.mode, (folder / file.path).read_bytes()) for file in sealed.files}
-    except OSError as error:
+        contents = read_tree(folder.parent, PurePosixPath(folder.name))
+    except (OSError, InvalidCandidate) as error:
         raise InfrastructureError(f"seal {sealed.sha256[:12]} cannot be read: {error}") from None
     if _describe(contents).sha256 != sealed.sha256:
         raise InfrastructureError(f"seal {sealed.sha256[:12]} in {folder} was changed after it was taken")
@@ -105,14 +99,23 @@ def _opened_folder(root: Path, candidate: PurePosixPath) -> Iterator[int]:
         os.close(handle)
 
 
-def _walk(folder: int, prefix: PurePosixPath, room: list[int]) -> Iterator[tuple[str, int, bytes]]:
-    """Files below an open folder, depth first; `room` holds the bytes that may still be read."""
+@dataclass
+class _Room:
+    """What may still be read of a candidate."""
+
+    entries: int = MAX_FILES
+    bytes: int = MAX_BYTES
+
+
+def _walk(folder: int, prefix: PurePosixPath, room: _Room) -> Iterator[tuple[str, int, bytes]]:
+    """Files below an open folder, depth first; __pycache__, which Python writes anew, is left away."""
     if len(prefix.parts) > MAX_DEPTH:
         raise InvalidCandidate(f"{prefix}: folders nest deeper than {MAX_DEPTH}")
-    for name in sorted(os.listdir(folder)):
+    names = _names(folder, prefix, room)
+    if not names:
+        raise InvalidCandidate(f"{prefix if prefix.parts else 'the folder'} is empty")
+    for name in names:
         path = prefix / name
-        if name == "__pycache__":
-            continue
         _check_name(name, str(path))
         if _is_folder(name, folder, path):
             inner = _open(name, _FOLDER, folder, path)
@@ -126,6 +129,18 @@ def _walk(folder: int, prefix: PurePosixPath, room: list[int]) -> Iterator[tuple
                 yield str(path), *_read_file(handle, path, room)
             finally:
                 os.close(handle)
+
+
+def _names(folder: int, prefix: PurePosixPath, room: _Room) -> list[str]:
+    names = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            room.entries -= 1
+            if room.entries < 0:
+                raise InvalidCandidate(f"{prefix}: the candidate has more than {MAX_FILES} files and folders")
+            if entry.name != "__pycache__":
+                names.append(entry.name)
+    return sorted(names)
 
 
 def _is_folder(name: str, folder: int, path: PurePosixPath) -> bool:
@@ -142,18 +157,18 @@ def _open(name: str, flags: int, folder: int, path: PurePosixPath) -> int:
         raise InvalidCandidate(f"{path}: links and special files are not allowed") from None
 
 
-def _read_file(handle: int, path: PurePosixPath, room: list[int]) -> tuple[int, bytes]:
+def _read_file(handle: int, path: PurePosixPath, room: _Room) -> tuple[int, bytes]:
     facts = os.fstat(handle)
     if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
         raise InvalidCandidate(f"{path}: not a regular file with one name")
     if path.suffix not in SUFFIXES:
         raise InvalidCandidate(f"{path}: files may end in {' '.join(SUFFIXES)}")
-    if facts.st_size > room[0]:
+    if facts.st_size > room.bytes:
         raise InvalidCandidate(f"{path}: the candidate is larger than {MAX_BYTES // 2**20} MiB")
     with os.fdopen(os.dup(handle), "rb") as stream:
-        data = stream.read(room[0] + 1)
-    room[0] -= len(data)
-    if room[0] < 0:
+        data = stream.read(room.bytes + 1)
+    room.bytes -= len(data)
+    if room.bytes < 0:
         raise InvalidCandidate(f"{path}: the file grew while it was read")
     return (0o755 if facts.st_mode & stat.S_IXUSR else 0o644), data
 

@@ -1,7 +1,10 @@
 """A training log's text to its result. The format is that of the human records (human_baselines/README.md)."""
 
+import ast
 import math
+import operator
 import re
+from collections.abc import Iterator, Mapping
 
 from slurm_bench.words.records import TrainResult
 
@@ -45,3 +48,54 @@ def _result(line: re.Match[str]) -> TrainResult:
     if not math.isfinite(loss):
         raise NoResult(f"val_loss {loss} is not finite")
     return TrainResult(steps=int(line["steps"]), val_loss=loss, train_time_s=float(line["ms"]) / 1000)
+
+
+_STEPS = ("num_iterations", "num_scheduled_iterations", "num_extension_iterations")
+_SUM = _STEPS[1:]
+"""Later records split their steps in two; their log counts the sum."""
+_OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv}
+
+
+def declared_steps(program: str) -> frozenset[int]:
+    """The numbers of training steps that a program's text sets; several where it has presets, none if unreadable."""
+    try:
+        declared = list(_declarations(ast.parse(program)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return frozenset()
+    known: dict[str, int] = {}
+    found = set()
+    for name, expression in declared:
+        value = _constant(expression, known)
+        if value is not None:
+            known[name] = value
+            found.add(value)
+    if all(name in known for name in _SUM):
+        found.add(sum(known[name] for name in _SUM))
+    return frozenset(found)
+
+
+def _declarations(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    """Wherever the text gives a number of steps a value, in its order."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if name in _STEPS:
+                yield name, value
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value) if name in _STEPS:
+                yield name, value
+            case ast.keyword(arg=str(name), value=value) if name in _STEPS:
+                yield name, value
+
+
+def _constant(expression: ast.expr, known: Mapping[str, int]) -> int | None:
+    match expression:
+        case ast.Constant(value=int(value)):
+            return value
+        case ast.Name(id=name):
+            return known.get(name)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            sides = _constant(left, known), _constant(right, known)
+            if sides[0] is None or sides[1] is None or (isinstance(op, ast.FloorDiv) and sides[1] == 0):
+                return None
+            return int(_OPERATORS[type(op)](sides[0], sides[1]))
+        case _:
+            return None

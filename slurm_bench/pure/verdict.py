@@ -1,12 +1,13 @@
 """Trials to an outcome: the last step of a submission's way, without any effect."""
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Literal
 
 from slurm_bench.pure.rules import LEVEL, RUNS
 from slurm_bench.pure.statistics import Untestable, loss_test, speed_test
 from slurm_bench.words.errors import InfrastructureError
-from slurm_bench.words.records import Decision, LossTest, Opinion, Outcome, SpeedTest, Trial, TrialOutcome
+from slurm_bench.words.records import Decision, LossTest, OffClock, Opinion, Outcome, SpeedTest, Trial, TrialOutcome
 
 
 def on_opinion(opinion: Opinion) -> Decision:
@@ -22,17 +23,33 @@ def on_opinion(opinion: Opinion) -> Decision:
     )
 
 
-def on_trials(trials: Sequence[Trial], incumbent: Sequence[Trial], target: float) -> Decision:
-    """Decision on a candidate's trials beside the incumbent's; the target is a loss in nats a token.
+def on_trials(trials: Sequence[Trial], incumbent: Sequence[Trial], target: float, allowed_growth: float) -> Decision:
+    """Decision on a candidate's trials beside the incumbent's.
+
+    Args:
+        target: loss in nats a token.
+        allowed_growth: of the time off the clock, as a share of the incumbent's; more is flagged.
 
     Raises:
         InfrastructureError: the site failed a trial, so nothing can be said of the candidate.
     """
+    _check_site(trials, incumbent)
+    decision = _on_runs(trials, incumbent, target)
+    void = tuple(trial.index for trial in trials if trial.first_run_void)
+    return decision.model_copy(update={"rerun": void, "off_clock": _off_clock(trials, incumbent, allowed_growth)})
+
+
+def _check_site(trials: Sequence[Trial], incumbent: Sequence[Trial]) -> None:
     failed = [trial for trial in trials if trial.outcome is TrialOutcome.INFRASTRUCTURE]
     if failed:
         raise InfrastructureError(
             f"{len(failed)} of {len(trials)} trials failed for reasons of the site: {failed[0].note}"
         )
+    if len({trial.image_sha256 for trial in (*trials, *incumbent)}) > 1:
+        raise InfrastructureError("the container's image is not the one that the incumbent was timed in")
+
+
+def _on_runs(trials: Sequence[Trial], incumbent: Sequence[Trial], target: float) -> Decision:
     unclean = [trial for trial in trials if trial.outcome is not TrialOutcome.CLEAN]
     if unclean:
         first = unclean[0]
@@ -64,6 +81,31 @@ def _rejected(
     by: Literal["loss", "speed"], reason: str, loss: LossTest | None = None, speed: SpeedTest | None = None
 ) -> Decision:
     return Decision(outcome=Outcome.REJECTED, rejected_by=by, reason=reason, loss=loss, speed=speed)
+
+
+def _off_clock(trials: Sequence[Trial], incumbent: Sequence[Trial], allowed_growth: float) -> OffClock | None:
+    """The time that runs did not claim beside the incumbent's, if there are runs of both."""
+    ours, theirs = (
+        [trial.off_clock_s for trial in each if trial.off_clock_s is not None] for each in (trials, incumbent)
+    )
+    if not ours or not theirs:
+        return None
+    candidate_mean, incumbent_mean = fmean(ours), fmean(theirs)
+    return OffClock(
+        incumbent_mean_s=incumbent_mean,
+        candidate_mean_s=candidate_mean,
+        growth=candidate_mean / incumbent_mean - 1 if incumbent_mean > 0 else 0.0,
+        allowed_growth=allowed_growth,
+    )
+
+
+def suspicion(off_clock: OffClock) -> str:
+    """What a judge is told of a flagged candidate."""
+    return (
+        f"runs spend {off_clock.candidate_mean_s:.1f} s off the clock, the incumbent's "
+        f"{off_clock.incumbent_mean_s:.1f} s ({off_clock.growth:+.0%}, {off_clock.allowed_growth:.0%} is allowed): "
+        "is work moved from the timed to the untimed part?"
+    )
 
 
 def losses(trials: Sequence[Trial]) -> list[float]:

@@ -5,17 +5,14 @@ died goes on where it was: it judges nothing twice and queues nothing twice.
 """
 
 import logging
-import os
-import shutil
-import stat
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 from slurm_bench.effects import seals, store
 from slurm_bench.effects.containers import Mount
 from slurm_bench.pure import verdict
 from slurm_bench.steps import judge
+from slurm_bench.steps.outbox import Outbox
 from slurm_bench.steps.retime import Retimer
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import BudgetExceeded, InfrastructureError, InvalidCandidate
@@ -34,14 +31,13 @@ from slurm_bench.words.records import (
 
 log = logging.getLogger(__name__)
 
-_MAX_REQUEST_BYTES = 16 * 1024
-
 
 class Desk:
     def __init__(self, config: Config, paths: SessionPaths, retimer: Retimer, workspace: Mount) -> None:
         self._config = config
         self._paths = paths
         self._retimer = retimer
+        self._outbox = Outbox(paths)
         self._workspace = retimer.container.inside(workspace)
         self._incumbent: Seal | None = None
         self._incumbent_trials: list[Trial] = []
@@ -65,18 +61,16 @@ class Desk:
             raise InfrastructureError(f"the incumbent's trial {unclean[0].index} {problem} (see {aside})")
 
     def serve(self) -> None:
-        """Answer every request that waits in the outbox."""
-        for request in self._requests():
+        """Answer what waits in the outbox, one request after the other, as often as the agent may ask."""
+        for request in self._outbox.waiting():
+            if self._asked_within_the_hour() >= self._config.agent.submissions_per_hour:
+                return
             self._answer(request)
 
-    def _requests(self) -> Iterator[Request]:
-        for path in sorted(self._paths.outbox.glob("[!.]*.json"), key=_age):
-            request = _read_request(path)
-            if request is None:
-                log.warning("outbox: dropped %r, which is no request", path.name)
-                _drop(path)
-            elif not self._paths.verdict_in_inbox(request.id).exists():
-                yield request
+    def _asked_within_the_hour(self) -> int:
+        """Submissions of the last hour; what comes too often waits in the outbox."""
+        since = datetime.now(UTC) - timedelta(hours=1)
+        return sum(submission.received_at > since for submission in self._submissions())
 
     def _answer(self, request: Request) -> None:
         submission = self._open(request)
@@ -144,7 +138,22 @@ class Desk:
         if opinion.rejects:
             return verdict.on_opinion(opinion), None
         trials = self._retimer.retime("retiming", submission.number, sealed, where.retiming)
-        return verdict.on_trials(trials, self._incumbent_trials, self._config.task.target_loss), None
+        growth = self._config.retime.off_clock_growth
+        decision = verdict.on_trials(trials, self._incumbent_trials, self._config.task.target_loss, growth)
+        return self._look_again(decision, sealed, where), None
+
+    def _look_again(self, decision: Decision, sealed: Seal, where: SubmissionPaths) -> Decision:
+        """Show an accepted candidate to the judge once more where its runs raise a suspicion."""
+        off_clock, incumbent = decision.off_clock, self._incumbent
+        if decision.outcome is not Outcome.ACCEPTED or not off_clock or not off_clock.is_flagged or not incumbent:
+            return decision
+        note = verdict.suspicion(off_clock)
+        second = store.once(
+            where.second_opinion, Opinion, lambda: judge.opinion(self._paths.seals, incumbent, sealed, [note])
+        )
+        if second.rejects:
+            return verdict.on_opinion(second).model_copy(update={"off_clock": off_clock})
+        return decision.model_copy(update={"reason": f"{decision.reason}. Flagged: {note}"})
 
     def _candidate(self, path: str) -> PurePosixPath:
         """The submitted folder relative to the workspace: `submissions/NAME`, judged by its text alone."""
@@ -170,36 +179,3 @@ def _failed(outcome: Outcome, error: Exception) -> Decision:
 
 def _decision_of(earlier: Verdict) -> Decision:
     return Decision.model_validate({name: getattr(earlier, name) for name in Decision.model_fields})
-
-
-def _age(path: Path) -> float:
-    """When a request was written; whatever went away since sorts first."""
-    try:
-        return path.lstat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _drop(path: Path) -> None:
-    """Remove whatever the agent put where a request belongs."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _read_request(path: Path) -> Request | None:
-    """A request from the agent's side, or None for whatever else lies there: links, pipes, large or odd files."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            return None
-        request = Request.model_validate_json(os.read(handle, _MAX_REQUEST_BYTES))
-    except (OSError, ValueError):
-        return None
-    finally:
-        os.close(handle)
-    return request if request.id == path.stem else None

@@ -3,13 +3,12 @@
 import logging
 import math
 import os
-import sys
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
 from slurm_bench.effects import processes, store
-from slurm_bench.effects.cluster import Cluster, Job
+from slurm_bench.effects.cluster import Cluster, Job, python_command
 from slurm_bench.steps import report, session, site
 from slurm_bench.steps.ledger import Ledger
 from slurm_bench.words.config import Config
@@ -134,24 +133,14 @@ def _queue(config: Config, paths: SessionPaths, cluster: Cluster) -> str:
             # A link that is not over keeps its name: it is found again, queued or not.
             name=f"slurm_bench-{identity}-session{len(settled) + 1}",
             folder=paths.jobs,
-            function=run_job,
-            arguments=[(str(paths.root),)],
+            command=python_command("slurm_bench.steps.session", str(paths.root)),
+            tasks=1,
             gpus=config.cluster.session_gpus,
             node_gpus=config.cluster.node_gpus,
             exclusive=False,
             limit_minutes=math.ceil(config.cluster.session_hours * 60),
         )
         return ledger.run_to_queue("session", job).job_name
-
-
-def run_job(folder: str) -> None:
-    """The body of the session's job on Slurm; what goes wrong is its log's last line and its exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    try:
-        session.run(Path(folder))
-    except BenchError as error:
-        log.error("%s", error)
-        sys.exit(error.exit_code)
 
 
 def _follow(config: Config, paths: SessionPaths, cluster: Cluster, name: str) -> None:

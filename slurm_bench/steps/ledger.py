@@ -60,7 +60,7 @@ class Ledger:
             {
                 "job_name": job.name,
                 "kind": kind,
-                "tasks": len(job.arguments),
+                "tasks": job.tasks,
                 "gpus": job.held_gpus,
                 "worst_case_s": job.limit_s + self._cluster.overrun_s,
                 "reserved_at": datetime.now(UTC),

@@ -21,7 +21,7 @@ from slurm_bench.steps.budget import SessionBudget
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import SchedulerError, UsageError
 from slurm_bench.words.paths import CampaignPaths, RetimingPaths, SessionPaths
-from slurm_bench.words.records import Finding, Outcome, Session, Trial, TrialPlan, Verdict
+from slurm_bench.words.records import Finding, Outcome, Session, Trial, Trials, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -150,9 +150,8 @@ def _submission(paths: SessionPaths, record: Path) -> SubmissionSummary:
 
 
 def _trials(where: RetimingPaths) -> Sequence[Trial]:
-    plan = store.read_if_there(where.plan, TrialPlan)
-    records = (store.read_if_there(where.trial(index), Trial) for index in range(plan.tasks if plan else 0))
-    return [record for record in records if record is not None]
+    collected = store.read_if_there(where.collected, Trials)
+    return collected.trials if collected else ()
 
 
 def _budget(paths: SessionPaths) -> SessionBudget | None:

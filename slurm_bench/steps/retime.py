@@ -2,13 +2,12 @@
 
 import logging
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from slurm_bench.effects import containers, store
-from slurm_bench.effects.cluster import Cluster, Job
+from slurm_bench.effects.cluster import Cluster, Job, python_command
 from slurm_bench.effects.containers import Container
 from slurm_bench.pure.rules import RUNS
 from slurm_bench.pure.sacct import latest_states
@@ -16,12 +15,21 @@ from slurm_bench.steps import trial
 from slurm_bench.steps.ledger import Ledger
 from slurm_bench.words.config import Config
 from slurm_bench.words.paths import RetimingPaths, SessionPaths
-from slurm_bench.words.records import Attempt, JobState, Seal, Trial, TrialOutcome, TrialPlan
+from slurm_bench.words.records import Attempt, JobState, Seal, Trial, TrialOutcome, TrialPlan, Trials
 
 log = logging.getLogger(__name__)
 
-_RUNNER_S = 60
-"""What the runner itself may take around a trial: its imports, the container's start, cleaning up."""
+_Kind = Literal["calibration", "retiming"]
+
+_RUNNER_S = 120
+"""What the runner itself may take around a trial: its imports, a node at rest, the container's start, cleaning up."""
+
+_MOST_RERUNS = RUNS // 2
+"""Where the site voids more trials of an array than this, it is sick, and nothing is run again."""
+
+
+def _rerun(name: str) -> str:
+    return f"{name}-rerun"
 
 
 @dataclass(frozen=True)
@@ -35,10 +43,8 @@ class Retimer:
     container: Container
     ledger: Ledger
 
-    def retime(
-        self, kind: Literal["calibration", "retiming"], name: str, sealed: Seal, where: RetimingPaths
-    ) -> list[Trial]:
-        """Trials of a seal, one for each run.
+    def retime(self, kind: _Kind, name: str, sealed: Seal, where: RetimingPaths) -> list[Trial]:
+        """Trials of a seal, one for each run; what the site voided was run once more.
 
         Args:
             name: of the array within the session, e.g. the submission's number.
@@ -47,21 +53,36 @@ class Retimer:
             BudgetExceeded: the worst case does not fit; nothing was queued.
             SchedulerError: the cluster does not answer.
         """
-        plan = store.once(where.plan, TrialPlan, lambda: self._plan(name, sealed, where))
+        collected = store.once(where.collected, Trials, lambda: self._trials(kind, name, sealed, where))
+        return list(collected.trials)
+
+    def _trials(self, kind: _Kind, name: str, sealed: Seal, where: RetimingPaths) -> Trials:
+        trials = self._array(kind, name, sealed, where, tuple(range(RUNS)))
+        void = [trial for trial in trials if trial.outcome is TrialOutcome.INFRASTRUCTURE]
+        if 0 < len(void) <= _MOST_RERUNS:
+            log.info("%s: %d void trials run once more, e.g. %d: %s", name, len(void), void[0].index, void[0].note)
+            again = self._array(kind, _rerun(name), sealed, where.rerun, tuple(trial.index for trial in void))
+            for first, second in zip(void, again, strict=True):
+                trials[first.index] = second.model_copy(update={"first_run_void": first.note})
+        return Trials(trials=tuple(trials))
+
+    def _array(
+        self, kind: _Kind, name: str, sealed: Seal, where: RetimingPaths, indices: tuple[int, ...]
+    ) -> list[Trial]:
+        plan = store.once(where.plan, TrialPlan, lambda: self._plan(name, sealed, where, indices))
         self.ledger.run_to_queue(kind, self._job(plan, where))
-        progress = _Progress(where, plan.tasks, name)
         poll_s = self.config.cluster.poll_seconds
-        entry = self.ledger.wait_until_over(plan.job_name, poll_s, progress.log_news)
+        entry = self.ledger.wait_until_over(plan.job_name, poll_s, _Progress(where, plan, name).log_news)
         return collect(plan, where, entry.attempts)
 
     def charged(self, name: str) -> int:
-        """GPU-seconds that the array of this name was charged so far; 0 if there is none."""
-        return self.ledger.charged(self._job_name(name))
+        """GPU-seconds that the arrays of this name were charged so far; 0 if there are none."""
+        return self.ledger.charged(self._job_name(name)) + self.ledger.charged(self._job_name(_rerun(name)))
 
     def _job_name(self, name: str) -> str:
         return f"slurm_bench-{self.session_id}-{name}"
 
-    def _plan(self, name: str, sealed: Seal, where: RetimingPaths) -> TrialPlan:
+    def _plan(self, name: str, sealed: Seal, where: RetimingPaths, indices: tuple[int, ...]) -> TrialPlan:
         config, image = self.config, self.container.image
         return TrialPlan(
             job_name=self._job_name(name),
@@ -70,13 +91,15 @@ class Retimer:
             data_dir=config.task.data,
             trials_dir=str(where.trials),
             scratch_dir=config.cluster.scratch,
-            tasks=RUNS,
+            indices=indices,
             timeout_s=round(config.task.trial_minutes * 60),
+            scratch_bytes=round(config.task.trial_gigabytes * 2**30),
             environment=dict(config.task.environment),
             container="apptainer" if image else "none",
             image=str(image) if image else None,
             image_sha256=containers.image_sha256(self.container),
-            gpu_devices=config.container.gpu_devices,
+            gpus=config.cluster.trial_gpus if config.container.gpu_devices else 0,
+            foreign_cores=config.cluster.foreign_cores,
             step=self.cluster.step,
         )
 
@@ -85,8 +108,8 @@ class Retimer:
         return Job(
             name=plan.job_name,
             folder=where.jobs,
-            function=trial.run_task,
-            arguments=[(str(where.plan), task) for task in range(plan.tasks)],
+            command=python_command(trial.__name__, str(where.plan)),
+            tasks=len(plan.indices),
             gpus=self.config.cluster.trial_gpus,
             node_gpus=self.config.cluster.node_gpus,
             exclusive=self.config.cluster.exclusive,
@@ -100,24 +123,27 @@ def collect(plan: TrialPlan, where: RetimingPaths, attempts: Sequence[Attempt]) 
     Only a task that the scheduler calls completed, at its first attempt, has a trial that counts: one that was
     cancelled leaves the record of a run that crashed, and one that was requeued has run twice.
     """
+    by_task = {task: [row for row in attempts if row.task == task] for task in range(len(plan.indices))}
     states = latest_states(attempts)
-    tries = Counter(attempt.task for attempt in attempts)
-    return [_trial(plan, where, task, states.get(task), tries[task]) for task in range(plan.tasks)]
+    return [_trial(plan, where, index, by_task[task], states.get(task)) for task, index in enumerate(plan.indices)]
 
 
-def _trial(plan: TrialPlan, where: RetimingPaths, task: int, state: JobState | None, tries: int) -> Trial:
+def _trial(
+    plan: TrialPlan, where: RetimingPaths, index: int, attempts: Sequence[Attempt], state: JobState | None
+) -> Trial:
     if state is JobState.OUT_OF_MEMORY:
-        return _lost(plan, task, f"array task {task} ran out of memory", TrialOutcome.CRASHED)
+        return _lost(plan, index, f"trial {index} ran out of memory", TrialOutcome.CRASHED)
+    if len(attempts) > 1:
+        return _lost(plan, index, f"the task of trial {index} ran {len(attempts)} times")
     if state is not JobState.COMPLETED:
-        return _lost(plan, task, f"array task {task} {state or 'was never run'}")
-    if tries != 1:
-        return _lost(plan, task, f"array task {task} ran {tries} times")
-    return store.read_if_there(where.trial(task), Trial) or _lost(plan, task, f"array task {task} left no record")
+        exit_code = f" (exit {attempts[0].exit_code})" if state is JobState.FAILED else ""
+        return _lost(plan, index, f"the task of trial {index} {state or 'was never run'}{exit_code}, see {where.jobs}")
+    return store.read_if_there(where.trial(index), Trial) or _lost(plan, index, f"trial {index} left no record")
 
 
-def _lost(plan: TrialPlan, task: int, note: str, outcome: TrialOutcome = TrialOutcome.INFRASTRUCTURE) -> Trial:
+def _lost(plan: TrialPlan, index: int, note: str, outcome: TrialOutcome = TrialOutcome.INFRASTRUCTURE) -> Trial:
     return Trial(
-        index=task,
+        index=index,
         outcome=outcome,
         note=note,
         exit_code=None,
@@ -133,16 +159,15 @@ def _lost(plan: TrialPlan, task: int, note: str, outcome: TrialOutcome = TrialOu
 class _Progress:
     """Says each trial once, as its record appears."""
 
-    def __init__(self, where: RetimingPaths, tasks: int, name: str) -> None:
+    def __init__(self, where: RetimingPaths, plan: TrialPlan, name: str) -> None:
         self._where, self._name = where, name
-        self._waiting = list(range(tasks))
-        self._tasks = tasks
+        self._waiting, self._count = list(plan.indices), len(plan.indices)
 
     def log_news(self) -> None:
         for index in [index for index in self._waiting if self._where.trial(index).exists()]:
             self._waiting.remove(index)
-            done = self._tasks - len(self._waiting)
-            log.info("%s: trial %d/%d %s", self._name, done, self._tasks, _describe(self._where, index))
+            done = self._count - len(self._waiting)
+            log.info("%s: trial %d/%d %s", self._name, done, self._count, _describe(self._where, index))
 
 
 def _describe(where: RetimingPaths, index: int) -> str:

@@ -29,10 +29,13 @@ class AgentConfig:
     kind: str = MISSING
     hours: float = MISSING
     """Wall-clock hours that a session of this agent may last."""
+    submissions_per_hour: int = MISSING
+    """What it may hand in within any hour; more is refused until the hour is over."""
 
     def __post_init__(self) -> None:
         _require(self.kind in ("scripted",), "agent.kind", "scripted", self.kind)
         _require_positive("agent.hours", self.hours)
+        _require_positive("agent.submissions_per_hour", self.submissions_per_hour)
 
 
 @dataclass
@@ -47,12 +50,15 @@ class TaskConfig:
     target_loss: float = MISSING
     trial_minutes: float = MISSING
     """Limit of one training run: imports, compilation and warm-up included."""
+    trial_gigabytes: float = MISSING
+    """What one run may write on its node: caches, logs, checkpoints (GiB)."""
     environment: dict[str, str] = field(default_factory=dict)
     """Variables that every trial gets."""
 
     def __post_init__(self) -> None:
         _require_positive("task.target_loss", self.target_loss)
         _require_positive("task.trial_minutes", self.trial_minutes)
+        _require_positive("task.trial_gigabytes", self.trial_gigabytes)
 
 
 @dataclass
@@ -72,6 +78,8 @@ class ClusterConfig:
     """Time limit of the agent's job: its own hours, and those that it waits for verdicts."""
     exclusive: bool = MISSING
     """Whether a trial has its node to itself."""
+    foreign_cores: float | None = None
+    """CPU cores that others may use on a trial's node before it starts; null asks nobody, for shared nodes."""
     parallel: int = MISSING
     """Array tasks that may run at once."""
     poll_seconds: float = MISSING
@@ -95,6 +103,8 @@ class ClusterConfig:
         _require_positive("cluster.session_hours", self.session_hours)
         _require_positive("cluster.parallel", self.parallel)
         _require_positive("cluster.poll_seconds", self.poll_seconds)
+        foreign = self.foreign_cores
+        _require(foreign is None or foreign > 0, "cluster.foreign_cores", "above 0 or null", foreign)
         _require(
             self.absent_grace_seconds >= 0,
             "cluster.absent_grace_seconds",
@@ -126,8 +136,11 @@ class JudgeConfig:
 @dataclass
 class RetimeConfig:
     design: str = MISSING
+    off_clock_growth: float = MISSING
+    """Growth of the time off the clock, as a share of the incumbent's, beyond which a verdict is flagged."""
 
     def __post_init__(self) -> None:
+        _require(self.off_clock_growth >= 0, "retime.off_clock_growth", "0 or more", self.off_clock_growth)
         _require(self.design in ("classic",), "retime.design", "classic", self.design)
 
 

@@ -38,8 +38,18 @@ class RetimingPaths:
 
     @property
     def jobs(self) -> Path:
-        """submitit's own files. Never bound into a container: a forged pickle would run as us."""
+        """The batch script and its output. Never bound into a container."""
         return self.root / "jobs"
+
+    @property
+    def collected(self) -> Path:
+        """All trials, once the array and its rerun are over."""
+        return self.root / "collected.json"
+
+    @property
+    def rerun(self) -> "RetimingPaths":
+        """The trials whose first run was void."""
+        return RetimingPaths(self.root / "rerun")
 
     def trial(self, index: int) -> Path:
         return trial_record(self.trials, index)
@@ -74,6 +84,11 @@ class SubmissionPaths:
     @property
     def opinion(self) -> Path:
         return self.root / "opinion.json"
+
+    @property
+    def second_opinion(self) -> Path:
+        """Asked for where the runs raised a suspicion."""
+        return self.root / "second_opinion.json"
 
     @property
     def verdict(self) -> Path:

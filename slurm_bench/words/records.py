@@ -172,6 +172,8 @@ class Opinion(Record):
 
     judge: str
     seal: str
+    notes: tuple[str, ...] = ()
+    """What the judge was told besides the seal: suspicions that it may weigh."""
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -188,13 +190,19 @@ class TrialPlan(Record):
     data_dir: str
     trials_dir: str
     scratch_dir: str
-    tasks: int
+    indices: tuple[int, ...]
+    """Trials by array task: all of them, or those whose first run was void."""
     timeout_s: int
+    scratch_bytes: int
+    """What a trial may write on its node."""
     environment: dict[str, str]
     container: Literal["none", "apptainer"]
     image: str | None
     image_sha256: str | None
-    gpu_devices: bool
+    gpus: int
+    """GPUs that must be seen inside the container; 0 where none are handed in."""
+    foreign_cores: float | None
+    """CPU cores that processes of others may use before a trial starts; None where the node is shared."""
     step: tuple[str, ...]
 
 
@@ -204,7 +212,9 @@ class TrialOutcome(StrEnum):
     TIMED_OUT = "timed out"
     NO_RESULT = "no result"
     IMPLAUSIBLE = "implausible"
+    LEFT_BEHIND = "left processes behind"
     INFRASTRUCTURE = "infrastructure"
+    """The site's failure: such a trial is void, and run once more."""
 
 
 class TrainResult(Record):
@@ -213,6 +223,14 @@ class TrainResult(Record):
     steps: int
     val_loss: float
     train_time_s: float
+
+
+class Gpu(Record):
+    """A GPU as nvidia-smi names it."""
+
+    uuid: str
+    name: str
+    driver: str
 
 
 class Trial(Record):
@@ -224,10 +242,26 @@ class Trial(Record):
     exit_code: int | None
     result: TrainResult | None
     wall_s: float
+    """By the runner's own clock, from before the container's start to after its end."""
     started: datetime | None
     node: str
+    gpus: tuple[Gpu, ...] = ()
+    """Seen inside the container."""
     seal: str
     image_sha256: str | None
+    first_run_void: str = ""
+    """Why the first run of this trial did not count; empty if this is the first."""
+
+    @property
+    def off_clock_s(self) -> float | None:
+        """Seconds that the candidate did not claim: start, compilation, warm-up, validation."""
+        return self.wall_s - self.result.train_time_s if self.result else None
+
+
+class Trials(Record):
+    """The trials of an array that is over."""
+
+    trials: tuple[Trial, ...]
 
 
 class LossTest(Record):
@@ -248,6 +282,20 @@ class SpeedTest(Record):
     saved_low_s: float
     saved_high_s: float
     p_value: float
+
+
+class OffClock(Record):
+    """Mean seconds that runs took and did not claim as training time, candidate beside incumbent."""
+
+    incumbent_mean_s: float
+    candidate_mean_s: float
+    growth: float
+    """As a share of the incumbent's."""
+    allowed_growth: float
+
+    @property
+    def is_flagged(self) -> bool:
+        return self.growth > self.allowed_growth
 
 
 class Outcome(StrEnum):
@@ -272,6 +320,9 @@ class Decision(Record):
     findings: tuple[Finding, ...] = ()
     loss: LossTest | None = None
     speed: SpeedTest | None = None
+    off_clock: OffClock | None = None
+    rerun: tuple[int, ...] = ()
+    """Trials whose first run was void."""
 
 
 class Verdict(Decision):

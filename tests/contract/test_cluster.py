@@ -1,5 +1,6 @@
 """One contract for every cluster: in memory, on this machine, and a real Slurm with its accounting."""
 
+import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -16,7 +17,6 @@ from slurm_bench.words.config import ClusterConfig
 from slurm_bench.words.errors import SchedulerError, UsageError
 from slurm_bench.words.records import JobState
 from tests.conftest import DEV_CLUSTER, REPOSITORY
-from tests.contract import tasks
 from tests.fake_cluster import FakeCluster
 
 DEADLINE_S = 60
@@ -49,12 +49,12 @@ def name() -> str:
     return f"slurm_bench-test-{uuid.uuid4().hex}"
 
 
-def job(name: str, folder: Path, function: Callable[[str, int], None], count: int = 4, **changes: object) -> Job:
+def job(name: str, folder: Path, what: str, count: int = 4, **changes: object) -> Job:
     fields = {
         "name": name,
         "folder": folder / "jobs",
-        "function": function,
-        "arguments": [(str(folder), task) for task in range(count)],
+        "command": [sys.executable, "-I", str(Path(__file__).with_name("tasks.py")), what, str(folder)],
+        "tasks": count,
         "gpus": 2,
         "node_gpus": 8,
         "exclusive": False,
@@ -80,7 +80,7 @@ def until_over(cluster: Cluster, name: str, count: int, since: datetime) -> Mapp
 
 def test_an_array_runs_and_is_accounted(cluster: Cluster, name: str, tmp_path: Path) -> None:
     since = datetime.now(UTC)
-    job_id = cluster.submit(job(name, tmp_path, tasks.touch))
+    job_id = cluster.submit(job(name, tmp_path, "touch"))
     states = until_over(cluster, name, 4, since)
     assert states == dict.fromkeys(range(4), JobState.COMPLETED)
     assert {path.name for path in tmp_path.glob("task*")} == {"task0", "task1", "task2", "task3"}
@@ -94,7 +94,7 @@ def test_an_array_runs_and_is_accounted(cluster: Cluster, name: str, tmp_path: P
 
 def test_a_failed_task_is_its_own_failure(cluster: Cluster, name: str, tmp_path: Path) -> None:
     since = datetime.now(UTC)
-    cluster.submit(job(name, tmp_path, tasks.fail_at_odd))
+    cluster.submit(job(name, tmp_path, "fail at odd"))
     states = until_over(cluster, name, 4, since)
     assert states == {
         0: JobState.COMPLETED,
@@ -106,7 +106,7 @@ def test_a_failed_task_is_its_own_failure(cluster: Cluster, name: str, tmp_path:
 
 def test_a_job_of_one_task_is_task_0(cluster: Cluster, name: str, tmp_path: Path) -> None:
     since = datetime.now(UTC)
-    cluster.submit(job(name, tmp_path, tasks.touch, count=1))
+    cluster.submit(job(name, tmp_path, "touch", count=1))
     assert until_over(cluster, name, 1, since) == {0: JobState.COMPLETED}
 
 
@@ -122,7 +122,7 @@ def test_an_unknown_name_is_absent_not_an_error(cluster: Cluster, name: str) -> 
 @pytest.mark.parametrize("cluster", REAL, indirect=True)
 def test_cancel_ends_running_tasks(cluster: Cluster, name: str, tmp_path: Path) -> None:
     since = datetime.now(UTC)
-    cluster.submit(job(name, tmp_path, tasks.sleep, count=2))
+    cluster.submit(job(name, tmp_path, "sleep", count=2))
     wait(lambda: len(list(tmp_path.glob("task*"))) == 2)
     cluster.cancel(name)
     states = until_over(cluster, name, 2, since)
@@ -138,7 +138,7 @@ def test_the_environment_of_whoever_submits_stays_outside(
     monkeypatch.setenv("SBATCH_TIMELIMIT", "99999")
     cluster = slurm()
     since = datetime.now(UTC)
-    cluster.submit(job(name, tmp_path, tasks.note_environment, count=1))
+    cluster.submit(job(name, tmp_path, "touch", count=1))
     until_over(cluster, name, 1, since)
     seen = (tmp_path / "task0").read_text().split()
     assert "ANTHROPIC_API_KEY" not in seen
@@ -148,7 +148,7 @@ def test_the_environment_of_whoever_submits_stays_outside(
 @pytest.mark.slurm
 def test_a_refused_sbatch_says_why(name: str, tmp_path: Path) -> None:
     with pytest.raises(SchedulerError, match=r"(?i)invalid account"):
-        slurm(account="nobody-has-this").submit(job(name, tmp_path, tasks.touch))
+        slurm(account="nobody-has-this").submit(job(name, tmp_path, "touch"))
 
 
 @pytest.mark.slurm

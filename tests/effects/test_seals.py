@@ -125,6 +125,19 @@ def newline(folder: Path) -> None:
     (folder / "a\n#SBATCH --x.py").touch()
 
 
+def site_customization(folder: Path) -> None:
+    (folder / "sitecustomize.py").write_text("")
+
+
+def full_of_folders(folder: Path) -> None:
+    for number in range(1000):
+        (folder / f"more{number}").mkdir()
+
+
+def empty_folder(folder: Path) -> None:
+    (folder / "more").mkdir()
+
+
 def own_data(folder: Path) -> None:
     (folder / "data").mkdir()
     (folder / "data" / "more.py").touch()
@@ -165,7 +178,10 @@ def a_file(folder: Path) -> None:
         (library, "more.so: files may end in"),
         (quotes, "names are letters"),
         (newline, "names are letters"),
-        (own_data, "data is what a trial brings itself"),
+        (site_customization, "sitecustomize.py may not be brought along"),
+        (full_of_folders, "more than 64 files and folders"),
+        (empty_folder, "more is empty"),
+        (own_data, "data may not be brought along"),
         (no_launcher, "run.sh missing"),
         (empty, "the folder is empty"),
         (gone, "fast is not a folder"),

@@ -42,13 +42,13 @@ def trials(
     ],
 )
 def test_decisions(candidate: list[Trial], outcome: Outcome, by: str | None) -> None:
-    decision = verdict.on_trials(candidate, trials(), 3.28)
+    decision = verdict.on_trials(candidate, trials(), 3.28, 0.25)
     assert (decision.outcome, decision.rejected_by) == (outcome, by)
 
 
 def test_nine_crashes_and_one_lucky_run_are_no_pass() -> None:
     crashed = [trial.model_copy(update={"outcome": TrialOutcome.CRASHED, "result": None}) for trial in trials()[:9]]
-    decision = verdict.on_trials([*crashed, trials(seconds=5.0)[9]], trials(), 3.28)
+    decision = verdict.on_trials([*crashed, trials(seconds=5.0)[9]], trials(), 3.28, 0.25)
     assert decision.outcome is Outcome.REJECTED
     assert "1 clean runs of 10" in decision.reason
     assert decision.loss is None
@@ -56,7 +56,7 @@ def test_nine_crashes_and_one_lucky_run_are_no_pass() -> None:
 
 def test_the_sites_failure_is_not_the_candidates() -> None:
     with pytest.raises(InfrastructureError, match="1 of 10 trials"):
-        verdict.on_trials(trials(outcome=TrialOutcome.INFRASTRUCTURE), trials(), 3.28)
+        verdict.on_trials(trials(outcome=TrialOutcome.INFRASTRUCTURE), trials(), 3.28, 0.25)
 
 
 def test_an_opinion_names_rule_and_place() -> None:

@@ -18,7 +18,7 @@ from slurm_bench.steps.retime import Retimer
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import InfrastructureError
 from slurm_bench.words.paths import CampaignPaths, SessionPaths, shipped
-from slurm_bench.words.records import LedgerEntry, Outcome, Session, SessionState, Verdict
+from slurm_bench.words.records import LedgerEntry, Outcome, Session, SessionState, Trials, Verdict
 from tests.fake_cluster import FakeCluster
 
 FAST = ("SECONDS = 0.08", "SECONDS = 0.04")
@@ -93,7 +93,7 @@ def test_a_faster_candidate_is_accepted_and_charged(scene: Scene) -> None:
         (("log.write_text(text)", "log.write_text(text.replace('val_loss:3', 'val_loss:nan'))"), "loss"),
         (("time.sleep(seconds)", "seconds = 900"), "loss"),
         (("log.write_text(text)", "raise SystemExit(255)"), "loss"),
-        (("{STEPS}/{STEPS}", "{STEPS}/" + "9" * 5000), "loss"),
+        (("{num_iterations}/{num_iterations}", "{num_iterations}/" + "9" * 5000), "loss"),
         (("log.write_text(text)", "log.parent.rmdir()"), "loss"),
         (("log.parent.mkdir()", "log.parent.mkdir(); (log.parent / 'more.txt').write_text('')"), "loss"),
     ],
@@ -104,7 +104,7 @@ def test_rejections_by_the_runs(scene: Scene, edit: tuple[str, str], by: str) ->
 
 
 def test_the_judge_rejects_before_anything_is_queued(scene: Scene) -> None:
-    verdict = scene.submit(scene.candidate("exec", ("STEPS = 10", "STEPS = 10\nexec('')")))
+    verdict = scene.submit(scene.candidate("exec", ("num_iterations = 10", "num_iterations = 10\nexec('')")))
     assert (verdict.outcome, verdict.rejected_by) == (Outcome.REJECTED, "judge")
     assert verdict.findings[0].rule == "one-program"
     assert list(scene.ledger()) == ["incumbent1"]
@@ -146,29 +146,51 @@ def test_too_small_a_budget_queues_nothing(scene: Scene) -> None:
     assert list(scene.ledger()) == ["incumbent1"]
 
 
-def test_lost_tasks_leave_a_candidate_undecided(scene: Scene) -> None:
+def test_a_void_trial_is_run_once_more_on_the_record(scene: Scene) -> None:
     scene.cluster.lost = {3, 4}
+    verdict = scene.submit(scene.candidate("fast", FAST))
+    assert (verdict.outcome, verdict.rerun) == (Outcome.ACCEPTED, (3, 4))
+    assert verdict.gpu_seconds == 8 + 2
+    trials = store.read(scene.paths.submission("0001").retiming.collected, Trials).trials
+    assert [trial.index for trial in trials] == list(range(10))
+    assert trials[3].first_run_void == "the task of trial 3 was never run, see " + str(
+        scene.paths.submission("0001").retiming.jobs
+    )
+    assert not trials[5].first_run_void
+
+
+def test_a_trial_that_is_void_twice_leaves_a_candidate_undecided(scene: Scene) -> None:
+    scene.cluster.lost = {0, 1, 2}
     candidate = scene.candidate("fast", FAST)
     verdict = scene.submit(candidate)
     assert (verdict.outcome, verdict.exit_code) == (Outcome.UNDECIDED, 3)
-    assert scene.ledger()["0001"].charged_gpu_seconds == 8
+    assert scene.ledger()["0001"].charged_gpu_seconds == 7
+    assert scene.ledger()["0001-rerun"].charged_gpu_seconds == 0
     scene.cluster.lost = set()
     assert scene.submit(candidate, "a2").outcome is Outcome.ACCEPTED
 
 
-def test_a_cancelled_task_is_not_a_crash_of_the_candidate(scene: Scene) -> None:
-    scene.cluster.cancelled = {5}
+def test_a_sick_site_runs_nothing_again(scene: Scene) -> None:
+    scene.cluster.lost = set(range(6))
     verdict = scene.submit(scene.candidate("fast", FAST))
     assert verdict.outcome is Outcome.UNDECIDED
-    assert "array task 5 CANCELLED" in verdict.reason
+    assert "6 of 10 trials failed for reasons of the site" in verdict.reason
+    assert len(scene.cluster.queued) == 2
+
+
+def test_a_cancelled_task_is_not_a_crash_of_the_candidate(scene: Scene) -> None:
+    scene.cluster.cancelled = {0}
+    verdict = scene.submit(scene.candidate("fast", FAST))
+    assert verdict.outcome is Outcome.UNDECIDED
+    assert "the task of trial 0 CANCELLED" in verdict.reason
 
 
 def test_a_requeued_task_is_charged_twice_and_counts_for_nothing(scene: Scene) -> None:
-    scene.cluster.requeued = {2}
+    scene.cluster.requeued = {0}
     verdict = scene.submit(scene.candidate("fast", FAST))
     assert verdict.outcome is Outcome.UNDECIDED
-    assert "array task 2 ran 2 times" in verdict.reason
-    assert scene.ledger()["0001"].charged_gpu_seconds == 11
+    assert "the task of trial 0 ran 2 times" in verdict.reason
+    assert verdict.gpu_seconds == 11 + 2
 
 
 def test_a_silent_scheduler_is_never_zero_usage(scene: Scene) -> None:
@@ -228,13 +250,13 @@ def test_a_verdict_that_did_not_reach_the_inbox_is_given_again(scene: Scene) -> 
 
 
 def test_an_incumbent_that_failed_is_timed_anew_at_the_next_start(config: Config) -> None:
-    cluster = FakeCluster(lost={7})
-    with pytest.raises(InfrastructureError, match="incumbent's trial 7 infrastructure: array task 7 was never run"):
+    cluster = FakeCluster(lost={0})
+    with pytest.raises(InfrastructureError, match=r"trial 0 infrastructure: .* was never run"):
         Scene(config, cluster)
     cluster.lost = set()
     scene = Scene(config, cluster)
     charges = {name: entry.charged_gpu_seconds for name, entry in scene.ledger().items()}
-    assert charges == {"incumbent1": 9, "incumbent2": 10}
+    assert charges == {"incumbent1": 9, "incumbent1-rerun": 0, "incumbent2": 10}
 
 
 def test_an_incumbent_that_crashes_ends_the_session(config: Config) -> None:
@@ -267,7 +289,7 @@ def spoil_all(folder: Path) -> None:
         ("linked", spoil_link, "more.py: links"),
         ("large", spoil_large, "more.py: the candidate is larger than 4 MiB"),
         ("headless", spoil_program, "submissions/headless: train_gpt.py missing"),
-        ("empty", spoil_all, "submissions/empty: the folder is empty"),
+        ("empty", spoil_all, "the folder is empty"),
         ("it's one or two", None, "names are letters"),
         ("../../../../etc", None, "not a folder directly in"),
     ],

@@ -13,12 +13,8 @@ from tests.fake_cluster import FakeCluster
 GRACE_S = 0.1
 
 
-def nothing(task: int) -> None:
-    pass
-
-
 def job(tmp_path: Path, name: str = "job", tasks: int = 4) -> Job:
-    return Job(name, tmp_path / "jobs", nothing, [(task,) for task in range(tasks)], 2, 8, False, 1)
+    return Job(name, tmp_path / "jobs", ["true"], tasks, 2, 8, False, 1)
 
 
 def ledger(tmp_path: Path, cluster: FakeCluster, grace_s: float = GRACE_S, limit: float = 1.0) -> Ledger:
