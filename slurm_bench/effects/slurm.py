@@ -6,14 +6,14 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-from slurm_bench.effects import processes
+from slurm_bench.effects import polling, processes
 from slurm_bench.effects.cluster import Job
 from slurm_bench.pure import sacct
 from slurm_bench.words.config import ClusterConfig
@@ -39,7 +39,12 @@ class _CommandExecutor(submitit.SlurmExecutor):
 
 
 class SlurmCluster:
-    def __init__(self, config: ClusterConfig) -> None:
+    """
+    Args:
+        shared: folder that all desks of this cluster share.
+    """
+
+    def __init__(self, config: ClusterConfig, shared: Path) -> None:
         if config.slurm_conf and not Path(config.slurm_conf).exists():
             raise UsageError(
                 f"cluster.slurm_conf: no file {config.slurm_conf}; is the cluster up? (scripts/dev_cluster up)"
@@ -52,6 +57,7 @@ class SlurmCluster:
             )
         self._config = config
         self._environment = {"SLURM_CONF": config.slurm_conf} if config.slurm_conf else {}
+        self._poll = polling.SharedPoll(shared / str(os.getuid()), config.poll_seconds, self._ask_for_all)
 
     @property
     def step(self) -> tuple[str, ...]:
@@ -111,9 +117,16 @@ class SlurmCluster:
         return accounted[0].job_id if accounted else None
 
     def states(self, name: str, since: datetime) -> Mapping[int, JobState]:
+        answer = self._poll.answer(name, since)
+        rows = (row for row in answer.attempts if row.job_name == name and row.submitted >= since - _CLOCK_SKEW)
+        return {**sacct.latest_states(rows), **answer.live.get(name, {})}
+
+    def _ask_for_all(self, names: frozenset[str], since: datetime) -> polling.Answer:
+        asked_at, listed = datetime.now(UTC), ",".join(sorted(names))
         # squeue first: a task that ends between the two questions is then in sacct, not in neither.
-        live = sacct.live_states(self._ask("squeue", "--noheader", "--array", f"--name={name}", "--format=%i|%T"))
-        return {**sacct.latest_states(self.attempts([name], since)), **live}
+        queue = self._ask("squeue", "--noheader", "--array", f"--name={listed}", "--format=%j|%i|%T")
+        attempts = tuple(self.attempts(names, since))
+        return polling.Answer(asked_at=asked_at, names=names, live=sacct.live_states(queue), attempts=attempts)
 
     def attempts(self, names: Iterable[str], since: datetime) -> list[Attempt]:
         wanted = sorted(set(names))

@@ -93,12 +93,12 @@ def gpus(tres: str) -> int:
     return int(count[1]) if count else 0
 
 
-def live_states(squeue: str) -> dict[int, JobState]:
-    """States by array task in the output of `squeue --array --noheader --format=%i|%T`."""
-    states = {}
+def live_states(squeue: str) -> dict[str, dict[int, JobState]]:
+    """States by job name and array task in the output of `squeue --array --noheader --format=%j|%i|%T`."""
+    states: dict[str, dict[int, JobState]] = {}
     for line in squeue.splitlines():
-        job, _, state = line.partition("|")
-        states[int(job.partition("_")[2] or 0)] = job_state(state)
+        name, job, state = line.rsplit("|", 2)
+        states.setdefault(name, {})[int(job.partition("_")[2] or 0)] = job_state(state)
     return states
 
 

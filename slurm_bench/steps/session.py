@@ -5,6 +5,7 @@ folder goes on from its records.
 """
 
 import logging
+import os
 import shutil
 import signal
 import subprocess
@@ -17,14 +18,14 @@ from pathlib import Path
 from types import FrameType
 
 from slurm_bench.effects import processes, store
-from slurm_bench.effects.containers import Mount, Program
+from slurm_bench.effects.containers import Container, Mount, Program
 from slurm_bench.pure import rules
 from slurm_bench.rehearsal import corpus
 from slurm_bench.steps import agents, site
 from slurm_bench.steps.desk import Desk
 from slurm_bench.steps.retime import Retimer
 from slurm_bench.words.config import Config
-from slurm_bench.words.errors import BenchError, InfrastructureError, UsageError
+from slurm_bench.words.errors import AgentFailed, BenchError, InfrastructureError, UsageError
 from slurm_bench.words.paths import SessionPaths, shipped, starting_record
 from slurm_bench.words.records import Session, SessionState
 
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _DESK_POLL_S = 0.1
 _AGENT_GRACE_S = 5.0
+_MAX_AGENT_LOG = 2**30
 _CORPUS_SEED = 0
 
 
@@ -60,9 +62,7 @@ class _Runner:
         self._container = site.container_of(config.container)
         self._ledger = site.ledger_of(config, paths, self._cluster)
         retimer = Retimer(config, paths, session.id, self._cluster, self._container, self._ledger)
-        self._workspace = Mount(paths.workspace, "/workspace", writable=True)
-        self._desk = Desk(config, paths, retimer, self._workspace)
-        self._agent = agents.by_kind(config.agent.kind)
+        self._desk = Desk(config, paths, retimer, workspace_mount(paths))
 
     def run(self) -> Session:
         try:
@@ -92,6 +92,7 @@ class _Runner:
         try:
             while agent.poll() is None and time.monotonic() < deadline:
                 self._desk.serve()
+                self._check_agent_log()
                 time.sleep(_DESK_POLL_S)
             if agent.poll() is None:
                 log.info("the session's %g hours are over: ending the agent", self._config.agent.hours)
@@ -102,38 +103,52 @@ class _Runner:
             agent.wait()
 
     def _start_agent(self) -> "subprocess.Popen[bytes]":
-        inside = self._container.inside
-        outbox = Mount(self._paths.outbox, "/desk/outbox", writable=True)
-        inbox = Mount(self._paths.inbox, "/desk/inbox")
-        tools = Mount(shipped("containers") / "bin", "/opt/slurm_bench/bin")
-        data = Mount(Path(self._config.task.data), "/workspace/data")
-        workspace = inside(self._workspace)
-        environment = {
-            "BENCHMARK_RUN_ID": self._session.name,
-            "BENCHMARK_AGENT": self._config.agent.kind,
-            "BENCHMARK_TIMEOUT_SEC": str(round(self._config.agent.hours * 3600)),
-            "BENCHMARK_WORKSPACE": workspace,
-            "BENCHMARK_EXPERIMENT_DIR": f"{workspace}/experiments",
-            "BENCHMARK_SUBMISSION_DIR": f"{workspace}/{self._paths.candidates.name}",
-            "BENCHMARK_OUTBOX": inside(outbox),
-            "BENCHMARK_INBOX": inside(inbox),
-        }
-        program = Program(
-            command=self._agent.command(self._container),
-            mounts=[self._workspace, data, outbox, inbox, tools, *self._agent.mounts],
-            home=Mount(self._paths.agent_home, "/home/agent", writable=True),
-            directory=self._workspace,
-            environment=environment,
-            path=[inside(tools)],
-        )
+        program = agent_program(self._config, self._paths, self._container)
         log.info("starting the agent (%s)", self._config.agent.kind)
         agent = processes.start([*self._cluster.step, *self._container.argv(program)], output=self._paths.agent_log)
         store.write(self._paths.agent_process, processes.identify(agent.pid))
         return agent
 
+    def _check_agent_log(self) -> None:
+        if self._paths.agent_log.stat().st_size > _MAX_AGENT_LOG:
+            raise AgentFailed(f"the agent printed more than {_MAX_AGENT_LOG // 2**30} GiB: {self._paths.agent_log}")
+
     def _keep(self, **changes: object) -> None:
         self._session = self._session.model_copy(update=changes)
         store.write(self._paths.session, self._session)
+
+
+def workspace_mount(paths: SessionPaths) -> Mount:
+    return Mount(paths.workspace, "/workspace", writable=True)
+
+
+def agent_program(config: Config, paths: SessionPaths, container: Container) -> Program:
+    """The agent's command line with all that it gets to see, and nothing that a verdict rests on."""
+    agent, inside = agents.by_kind(config.agent.kind), container.inside
+    outbox = Mount(paths.outbox, "/desk/outbox", writable=True)
+    inbox = Mount(paths.inbox, "/desk/inbox")
+    tools = Mount(shipped("containers") / "bin", "/opt/slurm_bench/bin")
+    data = Mount(Path(config.task.data), "/workspace/data")
+    workspace = workspace_mount(paths)
+    folder = inside(workspace)
+    environment = {
+        "BENCHMARK_RUN_ID": config.session,
+        "BENCHMARK_AGENT": config.agent.kind,
+        "BENCHMARK_TIMEOUT_SEC": str(round(config.agent.hours * 3600)),
+        "BENCHMARK_WORKSPACE": folder,
+        "BENCHMARK_EXPERIMENT_DIR": f"{folder}/experiments",
+        "BENCHMARK_SUBMISSION_DIR": f"{folder}/{paths.candidates.name}",
+        "BENCHMARK_OUTBOX": inside(outbox),
+        "BENCHMARK_INBOX": inside(inbox),
+    }
+    return Program(
+        command=agent.command(container),
+        mounts=[workspace, data, outbox, inbox, tools, *agent.mounts],
+        home=Mount(paths.agent_home, "/home/agent", writable=True),
+        directory=workspace,
+        environment=environment,
+        path=[inside(tools)],
+    )
 
 
 def prepare_data(config: Config) -> None:
@@ -158,7 +173,8 @@ def stage(config: Config, paths: SessionPaths, record: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     for file in record.iterdir():
         target = paths.workspace / file.name
-        if file.is_file() and not target.exists():
+        # A session that goes on finds a workspace that was the agent's: a link in it must not lead us out.
+        if file.is_file() and not os.path.lexists(target):
             shutil.copy(file, target)
     store.write_text(paths.workspace / "RULES.md", rules.as_markdown(config.task.target_loss))
     data = paths.workspace / "data"

@@ -35,7 +35,7 @@ def cluster_of(config: Config) -> Cluster:
         UsageError: it cannot be reached from this machine.
     """
     if config.cluster.kind == "slurm":
-        return SlurmCluster(config.cluster)
+        return SlurmCluster(config.cluster, Path(config.runs) / "poll")
     return LocalCluster(config.cluster, Path(config.runs) / "usage")
 
 

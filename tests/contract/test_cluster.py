@@ -31,8 +31,9 @@ def cluster_config(name: str, **changes: object) -> ClusterConfig:
     return merged
 
 
-def slurm(**changes: object) -> SlurmCluster:
-    return SlurmCluster(cluster_config("slurm+dev", **{"slurm_conf": str(DEV_CLUSTER / "slurm.conf"), **changes}))
+def slurm(shared: Path, **changes: object) -> SlurmCluster:
+    changes = {"slurm_conf": str(DEV_CLUSTER / "slurm.conf"), **changes}
+    return SlurmCluster(cluster_config("slurm+dev", **changes), shared)
 
 
 @pytest.fixture(params=["memory", *REAL])
@@ -41,7 +42,7 @@ def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Cluster:
         return FakeCluster()
     if request.param == "local":
         return LocalCluster(cluster_config("local"), tmp_path / "usage")
-    return slurm()
+    return slurm(tmp_path)
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ def test_the_environment_of_whoever_submits_stays_outside(
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "canary")
     monkeypatch.setenv("SBATCH_TIMELIMIT", "99999")
-    cluster = slurm()
+    cluster = slurm(tmp_path)
     since = datetime.now(UTC)
     cluster.submit(job(name, tmp_path, "touch", count=1))
     until_over(cluster, name, 1, since)
@@ -148,7 +149,7 @@ def test_the_environment_of_whoever_submits_stays_outside(
 @pytest.mark.slurm
 def test_a_refused_sbatch_says_why(name: str, tmp_path: Path) -> None:
     with pytest.raises(SchedulerError, match=r"(?i)invalid account"):
-        slurm(account="nobody-has-this").submit(job(name, tmp_path, "touch"))
+        slurm(tmp_path, account="nobody-has-this").submit(job(name, tmp_path, "touch"))
 
 
 @pytest.mark.slurm
@@ -159,7 +160,7 @@ def test_no_answer_is_never_an_empty_answer(name: str, tmp_path: Path, monkeypat
     closed = tmp_path / "slurm.conf"
     closed.write_text("\n".join([*kept, "AccountingStoragePort=6999", "SlurmctldPort=6998", "MessageTimeout=2"]))
     monkeypatch.setenv("SLURM_CONF", str(closed))
-    cluster = slurm(slurm_conf=str(closed))
+    cluster = slurm(tmp_path, slurm_conf=str(closed))
     since = datetime.now(UTC)
     with pytest.raises(SchedulerError, match="sacct failed"):
         cluster.attempts([name], since)
@@ -170,13 +171,13 @@ def test_no_answer_is_never_an_empty_answer(name: str, tmp_path: Path, monkeypat
 
 
 @pytest.mark.slurm
-def test_the_overrun_is_this_sites(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_overrun_is_this_sites(tmp_path: Path) -> None:
     conf = (DEV_CLUSTER / "slurm.conf").read_text()
     (kill_wait,) = [line.partition("=")[2] for line in conf.splitlines() if line.startswith("KillWait=")]
-    assert slurm().overrun_s == 60 + int(kill_wait)
+    assert slurm(tmp_path).overrun_s == 60 + int(kill_wait)
 
 
 def test_no_slurm_here_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(UsageError, match="needs sbatch, squeue, sacct, scancel, srun on the PATH"):
-        SlurmCluster(cluster_config("slurm"))
+        SlurmCluster(cluster_config("slurm"), Path("nowhere"))

@@ -62,6 +62,10 @@ def test_other_columns_are_refused(text: str) -> None:
         sacct.attempts(text)
 
 
-def test_live_states_by_task() -> None:
-    assert sacct.live_states("7_0|RUNNING\n7_3|PENDING\n") == {0: JobState.RUNNING, 3: JobState.PENDING}
-    assert sacct.live_states("7|RUNNING\n") == {0: JobState.RUNNING}
+def test_live_states_by_job_and_task() -> None:
+    text = "one|7_0|RUNNING\none|7_3|PENDING\ntwo|8|COMPLETING\n"
+    assert sacct.live_states(text) == {
+        "one": {0: JobState.RUNNING, 3: JobState.PENDING},
+        "two": {0: JobState.COMPLETING},
+    }
+    assert sacct.live_states("") == {}

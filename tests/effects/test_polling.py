@@ -1,0 +1,64 @@
+"""Many desks, one question an interval."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from slurm_bench.effects.polling import Answer, SharedPoll
+from slurm_bench.words.errors import SchedulerError
+from slurm_bench.words.records import JobState
+
+SINCE = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Scheduler:
+    def __init__(self) -> None:
+        self.questions: list[tuple[frozenset[str], datetime]] = []
+        self.silent = False
+
+    def ask(self, names: frozenset[str], since: datetime) -> Answer:
+        self.questions.append((names, since))
+        if self.silent:
+            raise SchedulerError("squeue failed")
+        live = {name: {0: JobState.RUNNING} for name in names}
+        return Answer(asked_at=datetime.now(UTC), names=names, live=live)
+
+
+def test_a_hundred_desks_ask_as_often_as_one(tmp_path: Path) -> None:
+    scheduler = Scheduler()
+    desks = [SharedPoll(tmp_path, 60, scheduler.ask) for _ in range(100)]
+    for number, desk in enumerate(desks):
+        desk._watch(f"job{number}", SINCE)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda pair: pair[1].answer(f"job{pair[0]}", SINCE), enumerate(desks)))
+    assert all(answer.live[f"job{number}"] == {0: JobState.RUNNING} for number, answer in enumerate(answers))
+    assert len(scheduler.questions) == 1
+
+
+def test_an_answer_that_does_not_speak_of_a_job_says_nothing_of_it(tmp_path: Path) -> None:
+    scheduler = Scheduler()
+    poll = SharedPoll(tmp_path, 60, scheduler.ask)
+    poll.answer("early", SINCE)
+    assert "late" in poll.answer("late", SINCE + timedelta(days=1)).names
+    assert scheduler.questions == [(frozenset({"early"}), SINCE), (frozenset({"early", "late"}), SINCE)]
+
+
+def test_an_old_answer_is_asked_for_again(tmp_path: Path) -> None:
+    scheduler = Scheduler()
+    poll = SharedPoll(tmp_path, 0.05, scheduler.ask)
+    poll.answer("job", SINCE)
+    time.sleep(0.1)
+    poll.answer("job", SINCE)
+    assert len(scheduler.questions) == 2
+
+
+def test_no_answer_is_shared_as_no_answer(tmp_path: Path) -> None:
+    scheduler = Scheduler()
+    scheduler.silent = True
+    for _ in range(2):
+        with pytest.raises(SchedulerError, match="squeue failed"):
+            SharedPoll(tmp_path, 60, scheduler.ask).answer("job", SINCE)
+    assert len(scheduler.questions) == 1
