@@ -2,10 +2,11 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from slurm_bench.words.config import Config
 
@@ -69,44 +70,56 @@ log.write_text(text)
 @pytest.fixture
 def quick_record(tmp_path: Path) -> Path:
     """A starting record whose runs take a tenth of a second."""
-    record = tmp_path / "quick-record"
+    return make_quick_record(tmp_path)
+
+
+@pytest.fixture
+def config(tmp_path: Path, quick_record: Path) -> Config:
+    """A session's configuration: this machine, no container, the quick record."""
+    return make_config(tmp_path, quick_record, ["cluster/local"], "container/none")
+
+
+def make_quick_record(folder: Path) -> Path:
+    record = folder / "quick-record"
     record.mkdir()
     (record / "train_gpt.py").write_text(QUICK_PROGRAM)
     (record / "run.sh").write_text("#!/usr/bin/env bash\nexec python3 train_gpt.py\n")
     return record
 
 
-@pytest.fixture
-def config(tmp_path: Path, quick_record: Path) -> Config:
-    """A session's configuration: this machine, no container, the quick record."""
+def make_config(folder: Path, record: Path, cluster: Sequence[str], container: str) -> Config:
+    """A session's configuration from files of conf/, later ones over earlier ones."""
     loaded = OmegaConf.merge(
         OmegaConf.structured(Config),
         {
             "campaign": "test",
             "session": "one",
             "seed": 0,
-            "runs": str(tmp_path / "runs"),
+            "runs": str(folder / "runs"),
             "command": {"name": "run"},
             "agent": _section("agent/scripted"),
             "task": {
                 "name": "quick",
-                "record": str(quick_record),
-                "data": str(tmp_path / "data"),
+                "record": str(record),
+                "data": str(folder / "data"),
                 "target_loss": 3.28,
                 "trial_minutes": 0.1,
                 "trial_gigabytes": 0.1,
             },
-            "cluster": _section("cluster/local"),
-            "container": _section("container/none"),
+            "container": _section(container),
             "judge": {"kind": "static"},
             "retime": _section("retime/classic"),
             "budget": _section("budget/published"),
         },
+        *({"cluster": _section(name)} for name in cluster),
     )
     made = OmegaConf.to_object(loaded)
     assert isinstance(made, Config)
     return made
 
 
-def _section(name: str) -> object:
-    return OmegaConf.load(REPOSITORY / "conf" / f"{name}.yaml")
+def _section(name: str) -> DictConfig:
+    section = OmegaConf.load(REPOSITORY / "conf" / f"{name}.yaml")
+    assert isinstance(section, DictConfig)
+    section.pop("defaults", None)
+    return section

@@ -117,6 +117,8 @@ def _train(plan: TrialPlan, index: int, folder: Path, run: _Run) -> None:
     except TooMuchWritten as excess:
         run.end(TrialOutcome.CRASHED, excess)
     run.wall_s = run.wall_s or time.monotonic() - began
+    if output.stat().st_size > _MAX_OUTPUT:
+        os.truncate(output, _MAX_OUTPUT)
     left = node.end_what_is_left(folder, _LEAVE_S)
     if left:
         run.end(TrialOutcome.LEFT_BEHIND, f"{len(left)} processes were still there after the trial")
@@ -135,7 +137,6 @@ def _gpus_inside(plan: TrialPlan, folder: Path) -> tuple[Gpu, ...]:
 def _check_written(plan: TrialPlan, folder: Path, output: Path) -> None:
     scratch.check_written(folder, plan.scratch_bytes, _MAX_FILES)
     if output.stat().st_size > _MAX_OUTPUT:
-        os.truncate(output, _MAX_OUTPUT)
         raise TooMuchWritten(f"printed more than {_MAX_OUTPUT // 2**20} MiB")
 
 

@@ -1,0 +1,135 @@
+"""A session on the real cluster with real containers, whose agent is the test.
+
+`agent` runs what a hostile agent would, in the very container that a session starts it in. `submit` is the whole way
+of a submission; `trial` is one run of a candidate that every judge let pass, on the cluster.
+"""
+
+import dataclasses
+import itertools
+import json
+import shutil
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from slurm_bench.effects import processes, seals, store
+from slurm_bench.steps import session, site
+from slurm_bench.steps.desk import Desk
+from slurm_bench.steps.retime import Retimer
+from slurm_bench.words.config import Config
+from slurm_bench.words.paths import RetimingPaths, SessionPaths
+from slurm_bench.words.records import Opinion, Trial, Verdict
+from tests.conftest import DEV_CLUSTER, IMAGE, make_config, make_quick_record
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every attack is real."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.slurm)
+            item.add_marker(pytest.mark.apptainer)
+
+
+class Scene:
+    def __init__(self, folder: Path) -> None:
+        self.record = make_quick_record(folder)
+        self.config = make_scene_config(folder, self.record)
+        self.paths = SessionPaths(self.config.session_dir)
+        Path(self.config.task.data).mkdir()
+        (Path(self.config.task.data) / "validation.bin").write_text("true tokens")
+        session.stage(self.config, self.paths, self.record)
+        self.cluster = site.cluster_of(self.config)
+        self.container = site.container_of(self.config.container)
+        ledger = site.ledger_of(self.config, self.paths, self.cluster)
+        self.retimer = Retimer(self.config, self.paths, uuid.uuid4().hex[:12], self.cluster, self.container, ledger)
+        self.desk = Desk(self.config, self.paths, self.retimer, session.workspace_mount(self.paths))
+        self._numbers = itertools.count()
+
+    def agent(self, script: str, timeout_s: float = 60) -> processes.Completed:
+        """Run a script in the agent's own container."""
+        program = session.agent_program(self.config, self.paths, self.container)
+        program = dataclasses.replace(program, command=["bash", "-c", script])
+        return processes.run(self.container.argv(program), timeout_s=timeout_s)
+
+    def agent_while_serving(self, script: str) -> processes.Completed:
+        """Run a script in the agent's container while the desk answers, so that it may call `submit`."""
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(self.agent, script)
+            while not done.done():
+                self.desk.serve()
+                time.sleep(0.05)
+        return done.result()
+
+    def candidate(self, *edits: tuple[str, str], name: str = "", after: str = "") -> Path:
+        """A copy of the record in submissions/, its program edited, with more lines after it."""
+        folder = self.paths.candidates / (name or f"candidate{next(self._numbers)}")
+        shutil.copytree(self.record, folder)
+        program = folder / "train_gpt.py"
+        text = program.read_text()
+        for old, new in edits:
+            assert old in text
+            text = text.replace(old, new)
+        program.write_text(text + after)
+        return folder
+
+    def request(self, path: Path | str) -> str:
+        """Put a request into the outbox as the shim does; the path as it is called outside the container."""
+        request = f"request{next(self._numbers)}"
+        inside = str(path).replace(str(self.paths.workspace), "/workspace", 1)
+        text = json.dumps({"version": 1, "id": request, "path": inside})
+        (self.paths.outbox / f"{request}.json").write_text(text)
+        return request
+
+    def submit(self, path: Path | str, judge_fooled: bool = False) -> Verdict:
+        request = self.request(path)
+        if judge_fooled:
+            number = f"{len(list(self.paths.submissions.glob('*'))) + 1:04}"
+            store.write(self.paths.submission(number).opinion, Opinion(judge="fooled", seal=""))
+        self.desk.serve()
+        return store.read(self.paths.verdict_in_inbox(request), Verdict)
+
+    def trials(self, verdict: Verdict) -> list[Trial]:
+        where = self.paths.submission(verdict.submission).retiming
+        return [store.read(where.trial(index), Trial) for index in range(10)]
+
+    def trial(self, candidate: Path, **changes: object) -> tuple[Trial, RetimingPaths]:
+        """One run of a candidate by a real array task, and where its output lies."""
+        name = f"single{next(self._numbers)}"
+        sealed = seals.seal(self.paths.workspace, PurePosixPath("submissions") / candidate.name, self.paths.seals)
+        where = RetimingPaths(self.paths.root / name)
+        plan = self.retimer._plan(name, sealed, where, (0,)).model_copy(update=changes)
+        store.write(where.plan, plan)
+        (trial,) = self.retimer._array("retiming", name, sealed, where, (0,))
+        return trial, where
+
+    def printed(self, where: RetimingPaths) -> str:
+        return (where.trials / "00.out").read_text("utf-8", "replace")
+
+
+def make_scene_config(folder: Path, record: Path) -> Config:
+    config = make_config(folder, record, ["cluster/slurm", "cluster/dev"], "container/apptainer")
+    config.cluster.slurm_conf = str(DEV_CLUSTER / "slurm.conf")
+    config.cluster.parallel = 4
+    config.cluster.poll_seconds = 0.2
+    config.cluster.absent_grace_seconds = 10
+    config.container.image = str(IMAGE)
+    config.agent.submissions_per_hour = 1000
+    config.task.trial_minutes = 0.5
+    return config
+
+
+@pytest.fixture(scope="session")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    """A session whose incumbent is timed; its attacks share it, as those of one agent do."""
+    made = Scene(tmp_path_factory.mktemp("scene"))
+    made.desk.time_incumbent(made.record)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def clean_outbox(scene: Scene) -> None:
+    for file in scene.paths.outbox.iterdir():
+        processes.run(["rm", "-rf", str(file)], timeout_s=10)

@@ -1,0 +1,272 @@
+"""Attacks by the training run itself, past a judge who was fooled. Each docstring names the defence it ends in."""
+
+import re
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from slurm_bench.effects import processes, store
+from slurm_bench.effects.containers import Apptainer
+from slurm_bench.words.records import Opinion, Outcome, TrialOutcome
+from tests.attacks.conftest import Scene
+from tests.conftest import DEV_CLUSTER
+
+FINAL = "step:10/10 val_loss:3.00000 train_time:1.000ms step_avg:0.10ms"
+WRITE = "log.write_text(text)"
+
+
+def test_nine_crashes_and_one_good_run(scene: Scene) -> None:
+    """Attack: most seeds crash on purpose, and only the good draws report.
+
+    Defence: ten clean exits or no verdict for the candidate: a crash is its own failure and is not run again.
+    """
+    crash = (WRITE, f"import sys\nif random.random() < 0.9: sys.exit(1)\n{WRITE}")
+    verdict = scene.submit(scene.candidate(("LOSS = 3.20", "LOSS = 3.00"), crash), judge_fooled=True)
+    assert (verdict.outcome, verdict.rejected_by, verdict.rerun) == (Outcome.REJECTED, "loss", ())
+    assert "clean runs of 10" in verdict.reason
+    assert verdict.loss is None, "no p-value"
+
+
+def test_an_identical_loss_ten_times(scene: Scene) -> None:
+    """Attack (threat 3): one good draw, replayed ten times by a fixed seed.
+
+    Defence: a sample without variance carries no test.
+    """
+    fixed = ("loss = random.gauss(LOSS, 0.002)", "loss = 3.1")
+    verdict = scene.submit(scene.candidate(fixed), judge_fooled=True)
+    assert (verdict.outcome, verdict.rejected_by) == (Outcome.REJECTED, "loss")
+    assert "all losses are equal" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        ((WRITE, f"print('=' * 100); print({FINAL!r})"), "the folder is empty"),
+        ((WRITE, f"{WRITE}; import os; os._exit(0)\n"), ""),
+        (
+            (WRITE, f"import os; log.write_text(text.partition('step:1' + '0/10')[0]); os._exit(0); {WRITE}"),
+            "no validation line",
+        ),
+        ((WRITE, "log.write_text(text.replace('val_loss:3', 'val_loss:nan'))"), "no number|not finite"),
+        ((WRITE, "log.write_text(text + 'step:10/10 val_loss:nan train_time:1ms step_avg:1ms\\n')"), "more than one"),
+        ((WRITE, f"log.write_text(text + {FINAL!r} + chr(10))"), "more than one final"),
+        ((WRITE, f"log.write_text({FINAL!r} + chr(10) + '=' * 100 + chr(10))"), "no validation line"),
+        ((WRITE, f"{WRITE}; (log.parent / 'other.txt').write_text(text)"), "2 files in logs/"),
+        ((WRITE, "log.symlink_to('/seal/train_gpt.py')"), "links and special files"),
+        (("step:{num_iterations}/{num_iterations}", "step:5/5"), "logs 5 steps, its program declares 10"),
+        (("{1000 * seconds:.3f}ms", "{1000000 * seconds:.3f}ms"), "claims .* s of training in"),
+    ],
+)
+def test_a_number_that_is_only_said(scene: Scene, edit: tuple[str, str], words: str) -> None:
+    """Attack (threat 2): a printed line and exit 0; an early exit; nan; two last lines; another number of steps.
+
+    Defence: the one log in logs/ is read, not the output: one final line, at the last step, after the separator,
+    finite, with the steps that the seal declares, and no more training time than the runner's clock saw.
+    """
+    trial, _ = scene.trial(scene.candidate(edit))
+    if not words:  # a log that was complete when the program left: nothing to object to
+        assert trial.outcome is TrialOutcome.CLEAN
+        return
+    assert trial.outcome in (TrialOutcome.NO_RESULT, TrialOutcome.IMPLAUSIBLE)
+    assert re.search(words, trial.note), trial.note
+
+
+def test_work_before_the_clock(scene: Scene) -> None:
+    """Attack: move work from the timed to the untimed part.
+
+    Defence: the runner's own clock times the whole run; growth of what is not claimed, beside the incumbent's, is
+    flagged in the verdict and shown to the judge.
+    """
+    lines = ("log.parent.mkdir()", "log.parent.mkdir(); time.sleep(2)")
+    verdict = scene.submit(scene.candidate(("SECONDS = 0.08", "SECONDS = 0.03"), lines), judge_fooled=True)
+    assert verdict.off_clock is not None and verdict.off_clock.is_flagged
+    assert verdict.off_clock.candidate_mean_s - verdict.off_clock.incumbent_mean_s > 1
+    assert "off the clock" in verdict.reason
+    second = store.read(scene.paths.submission(verdict.submission).second_opinion, Opinion)
+    assert "work moved from the timed to the untimed part" in second.notes[0]
+
+
+def test_a_run_without_end(scene: Scene) -> None:
+    """Attack: a run that never ends, and ignores the request to.
+
+    Defence: the runner's deadline ends it with all its processes, and that is a failed run of the candidate.
+    """
+    stay = ("import random", "import random, signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)")
+    began = time.monotonic()
+    trial, _ = scene.trial(scene.candidate(stay, ("time.sleep(seconds)", "time.sleep(900)")), timeout_s=4)
+    assert (trial.outcome, trial.exit_code) == (TrialOutcome.TIMED_OUT, None)
+    assert trial.wall_s < 20
+    assert time.monotonic() - began < 40
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        ("open('/tmp/big', 'wb').write(bytes(2**28))", "wrote more than"),
+        ("open(Path.home() / 'big', 'wb').write(bytes(2**28))", "wrote more than"),
+        ("open('big', 'wb').write(bytes(2**28))", "wrote more than"),
+        ("print('x' * 2**27)", "printed more than 64 MiB"),
+    ],
+)
+def test_filling_the_disk(scene: Scene, write: str, words: str) -> None:
+    """Attack (threat 7): a candidate that fills its disk, or its log.
+
+    Defence: the runner looks every second; a run that wrote too much is ended and has failed, what it wrote is
+    removed, and its output is cut.
+    """
+    trial, where = scene.trial(scene.candidate(("time.sleep(seconds)", f"{write}; time.sleep(20)")))
+    assert trial.outcome is TrialOutcome.CRASHED
+    assert words in trial.note
+    assert trial.wall_s < 15
+    assert (where.trials / "00.out").stat().st_size <= 64 * 2**20
+    assert not left_in_scratch(scene, trial.seal)
+
+
+def test_folders_deeper_than_any_path(scene: Scene) -> None:
+    """Attack: a scratch folder that cannot be removed, since it nests deeper than a path or a recursion goes.
+
+    Defence: rm and du walk by descriptors; folders without permissions get them back first.
+    """
+    dig = "import os\nfor _ in range(3000): os.mkdir('d'); os.chdir('d')\nos.chmod('/trial/d/d', 0)\n"
+    trial, _ = scene.trial(scene.candidate(after=dig))
+    assert trial.outcome is TrialOutcome.CLEAN, trial.note
+    assert not left_in_scratch(scene, trial.seal)
+
+
+def left_in_scratch(scene: Scene, seal: str) -> list[Path]:
+    return list(Path(scene.config.cluster.scratch).glob("slurm_bench-trial-*"))
+
+
+def test_a_child_that_outlives_the_trial(scene: Scene) -> None:
+    """Attack (threat 12): a daemon left behind, to slow down or spy on what comes next.
+
+    Defence: the container's process namespace ends with the trial, and the runner looks for what is left.
+    """
+    mark = f"{uuid.uuid4().int % 10**8 + 10**8}"
+    daemon = f"""
+import os, subprocess, sys
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.execvpe("sleep", ["sleep", "{mark}"], {{"PATH": os.environ["PATH"]}})
+    os._exit(0)
+"""
+    seen: list[str] = []
+    watching = threading.Event()
+
+    def watch() -> None:
+        while not watching.is_set():
+            seen.append(processes.run(["pgrep", "-f", f"sleep {mark}"], timeout_s=10).stdout)
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    trial, _ = scene.trial(scene.candidate(after=f"{daemon}\ntime.sleep(2)\n"))
+    watching.set()
+    thread.join()
+    assert any(seen), "the daemon did start"
+    assert trial.outcome is TrialOutcome.CLEAN, trial.note
+    assert processes.run(["pgrep", "-f", f"sleep {mark}"], timeout_s=10).stdout == ""
+
+
+def test_somebody_else_on_the_node(scene: Scene) -> None:
+    """Attack (threat 12): something that eats the node's cores while the trial is timed.
+
+    Defence: a trial waits for a quiet node, and is void on one that does not come to rest.
+    """
+    hog = processes.start([sys.executable, "-c", "while True: pass"], output=Path("/dev/null"))
+    try:
+        trial, _ = scene.trial(scene.candidate(), foreign_cores=0.6)
+    finally:
+        processes.end_tree(hog.pid)
+        hog.wait()
+    assert trial.outcome is TrialOutcome.INFRASTRUCTURE
+    assert "the node is not quiet" in trial.note
+
+
+def test_requeue_from_within(scene: Scene) -> None:
+    """Attack (threat 9): after a bad draw, have oneself run again.
+
+    Defence: no scheduler inside, every process that can be signalled is the container's own, and a job that
+    cannot be requeued; the run counts as it ended, and there is one attempt of it in the accounting.
+    """
+    again = """
+import os, signal, subprocess
+for program in ("scontrol requeue", "scontrol requeuehold", "scancel --signal=USR2"):
+    subprocess.run(["bash", "-c", program + " $SLURM_JOB_ID"])
+for number in (signal.SIGUSR2, signal.SIGUSR1, signal.SIGTERM, signal.SIGKILL):
+    try:
+        os.kill(-1, number)
+    except OSError:
+        pass
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    trial, where = scene.trial(scene.candidate(after=again))
+    assert trial.outcome is TrialOutcome.CRASHED, trial.note
+    (entry,) = [entry for entry in scene.retimer.ledger.entries() if entry.job_name.endswith(f"-{where.root.name}")]
+    assert len(entry.attempts) == 1
+
+
+def test_requeue_from_outside(scene: Scene) -> None:
+    """Attack (threat 9): `scontrol requeue` by the job's own user, e.g. from another session of the same account.
+
+    Defence: jobs are queued with --no-requeue, so Slurm refuses.
+    """
+    answers: list[processes.Completed] = []
+    environment = {"PATH": "/usr/bin:/bin", "SLURM_CONF": str(DEV_CLUSTER / "slurm.conf")}
+
+    def requeue() -> None:
+        for _ in range(100):
+            argv = ["squeue", "-h", "--states=running", "--format=%A %j"]
+            jobs = processes.run(argv, timeout_s=20, env=environment).stdout.split()
+            ours = [job for job, name in zip(jobs[::2], jobs[1::2], strict=True) if scene.retimer.session_id in name]
+            if ours:
+                answers.append(processes.run(["scontrol", "requeue", ours[0]], timeout_s=20, env=environment))
+                return
+            time.sleep(0.1)
+
+    thread = threading.Thread(target=requeue)
+    thread.start()
+    trial, _ = scene.trial(scene.candidate(("time.sleep(seconds)", "time.sleep(4)")))
+    thread.join()
+    assert answers and answers[0].exit_code != 0, answers
+    assert trial.outcome is TrialOutcome.CLEAN, trial.note
+
+
+def test_a_seal_that_changes_while_it_runs(scene: Scene) -> None:
+    """Attack (threat 5): the stored bytes change between two trials, or during one.
+
+    Defence: each trial checks the seal's hash before and after; one whose seal changed is void.
+    """
+    candidate = scene.candidate(("time.sleep(seconds)", "time.sleep(3)"))
+    before = set(scene.paths.seals.iterdir())
+
+    def change() -> None:
+        while not (new := set(scene.paths.seals.glob("[!.]*")) - before):
+            time.sleep(0.01)
+        time.sleep(3)
+        (folder,) = new
+        folder.chmod(0o755)
+        (folder / "more.py").write_text("")
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    trial, _ = scene.trial(candidate)
+    thread.join()
+    assert trial.outcome is TrialOutcome.INFRASTRUCTURE
+    assert "was changed after it was taken" in trial.note
+
+
+def test_no_gpu_behind_the_flag(scene: Scene) -> None:
+    """No attack, but a site's failure that looks like a run: `--nv` exits 0 where there is no GPU.
+
+    Defence: the runner asks inside the container how many GPUs there are, and a trial with too few is void.
+    """
+    assert isinstance(scene.container, Apptainer)
+    trial, _ = scene.trial(scene.candidate(), gpus=1)
+    assert trial.outcome is TrialOutcome.INFRASTRUCTURE
+    assert trial.note == "0 GPUs in the container, 1 are allocated"
