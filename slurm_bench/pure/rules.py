@@ -71,7 +71,7 @@ RULES: Final = {
 }
 
 
-def as_markdown(target_loss: float) -> str:
+def as_markdown(target_loss: float, submissions_per_hour: int) -> str:
     """RULES.md as an agent finds it in its workspace."""
     lines = ["# Rules", "", f"Target: validation loss {target_loss:g}, in less training time.", ""]
     lines += [f"- **{rule.id}** ({rule.decided_by}): {rule.text}" for rule in RULES.values()]
@@ -80,5 +80,6 @@ def as_markdown(target_loss: float) -> str:
         "A candidate is a folder `submissions/NAME` with `run.sh`, `train_gpt.py` and what they import.",
         "`submit submissions/NAME` prints the verdict as JSON and exits 0 accepted, 1 rejected, "
         "2 invalid, 3 undecided (ask again), 4 over budget.",
+        f"It waits its turn: one candidate at a time, {submissions_per_hour} an hour.",
     ]
     return "\n".join(lines) + "\n"

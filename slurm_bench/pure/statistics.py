@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from scipy import stats
 
-from slurm_bench.pure.rules import CONFIDENCE, RUNS
-from slurm_bench.words.records import LossTest, SpeedTest
+from slurm_bench.pure.rules import CONFIDENCE, LEVEL, RUNS
+from slurm_bench.words.records import LossTest, OffClock, SpeedTest
 
 
 class Untestable(Exception):
@@ -58,4 +58,25 @@ def speed_test(candidate: Sequence[float], incumbent: Sequence[float]) -> SpeedT
         saved_low_s=float(interval.low),
         saved_high_s=float(interval.high),
         p_value=float(test.pvalue),
+    )
+
+
+def off_clock_test(
+    candidate: Sequence[float], incumbent: Sequence[float], saved_s: float, allowed_growth: float
+) -> OffClock:
+    """Whether runs spend suspiciously more seconds off the clock than the incumbent's.
+
+    Flagged is growth beyond the allowed share of the incumbent's; and growth of any size that is significant and
+    takes back half of what was saved on the clock.
+    """
+    candidate_mean, incumbent_mean = float(stats.tmean(candidate)), float(stats.tmean(incumbent))
+    p_value = float(stats.ttest_ind(candidate, incumbent, equal_var=False, alternative="greater").pvalue)
+    growth_s = candidate_mean - incumbent_mean
+    moved = p_value < LEVEL and growth_s > saved_s / 2
+    return OffClock(
+        incumbent_mean_s=incumbent_mean,
+        candidate_mean_s=candidate_mean,
+        p_value=p_value if math.isfinite(p_value) else None,
+        allowed_growth=allowed_growth,
+        flagged=moved or growth_s > allowed_growth * incumbent_mean,
     )

@@ -1,11 +1,10 @@
 """Trials to an outcome: the last step of a submission's way, without any effect."""
 
 from collections.abc import Sequence
-from statistics import fmean
 from typing import Literal
 
 from slurm_bench.pure.rules import LEVEL, RUNS
-from slurm_bench.pure.statistics import Untestable, loss_test, speed_test
+from slurm_bench.pure.statistics import Untestable, loss_test, off_clock_test, speed_test
 from slurm_bench.words.errors import InfrastructureError
 from slurm_bench.words.records import Decision, LossTest, OffClock, Opinion, Outcome, SpeedTest, Trial, TrialOutcome
 
@@ -36,7 +35,10 @@ def on_trials(trials: Sequence[Trial], incumbent: Sequence[Trial], target: float
     _check_site(trials, incumbent)
     decision = _on_runs(trials, incumbent, target)
     void = tuple(trial.index for trial in trials if trial.first_run_void)
-    return decision.model_copy(update={"rerun": void, "off_clock": _off_clock(trials, incumbent, allowed_growth)})
+    off_clock = None
+    if decision.speed:
+        off_clock = off_clock_test(_off_clock(trials), _off_clock(incumbent), decision.speed.saved_s, allowed_growth)
+    return decision.model_copy(update={"rerun": void, "off_clock": off_clock})
 
 
 def _check_site(trials: Sequence[Trial], incumbent: Sequence[Trial]) -> None:
@@ -83,28 +85,11 @@ def _rejected(
     return Decision(outcome=Outcome.REJECTED, rejected_by=by, reason=reason, loss=loss, speed=speed)
 
 
-def _off_clock(trials: Sequence[Trial], incumbent: Sequence[Trial], allowed_growth: float) -> OffClock | None:
-    """The time that runs did not claim beside the incumbent's, if there are runs of both."""
-    ours, theirs = (
-        [trial.off_clock_s for trial in each if trial.off_clock_s is not None] for each in (trials, incumbent)
-    )
-    if not ours or not theirs:
-        return None
-    candidate_mean, incumbent_mean = fmean(ours), fmean(theirs)
-    return OffClock(
-        incumbent_mean_s=incumbent_mean,
-        candidate_mean_s=candidate_mean,
-        growth=candidate_mean / incumbent_mean - 1 if incumbent_mean > 0 else 0.0,
-        allowed_growth=allowed_growth,
-    )
-
-
-def suspicion(off_clock: OffClock) -> str:
+def suspicion(off_clock: OffClock, speed: SpeedTest) -> str:
     """What a judge is told of a flagged candidate."""
     return (
-        f"runs spend {off_clock.candidate_mean_s:.1f} s off the clock, the incumbent's "
-        f"{off_clock.incumbent_mean_s:.1f} s ({off_clock.growth:+.0%}, {off_clock.allowed_growth:.0%} is allowed): "
-        "is work moved from the timed to the untimed part?"
+        f"{speed.saved_s:.2f} s are saved on the clock, but runs spend {off_clock.candidate_mean_s:.2f} s off it, the "
+        f"incumbent's {off_clock.incumbent_mean_s:.2f} s: is work moved from the timed to the untimed part?"
     )
 
 
@@ -116,3 +101,7 @@ def losses(trials: Sequence[Trial]) -> list[float]:
 def training_times(trials: Sequence[Trial]) -> list[float]:
     """Seconds of training time of the trials that have a result."""
     return [trial.result.train_time_s for trial in trials if trial.result]
+
+
+def _off_clock(trials: Sequence[Trial]) -> list[float]:
+    return [trial.off_clock_s for trial in trials if trial.off_clock_s is not None]

@@ -144,10 +144,11 @@ class Desk:
 
     def _look_again(self, decision: Decision, sealed: Seal, where: SubmissionPaths) -> Decision:
         """Show an accepted candidate to the judge once more where its runs raise a suspicion."""
-        off_clock, incumbent = decision.off_clock, self._incumbent
-        if decision.outcome is not Outcome.ACCEPTED or not off_clock or not off_clock.is_flagged or not incumbent:
+        off_clock, speed, incumbent = decision.off_clock, decision.speed, self._incumbent
+        assert incumbent is not None
+        if decision.outcome is not Outcome.ACCEPTED or not speed or not off_clock or not off_clock.flagged:
             return decision
-        note = verdict.suspicion(off_clock)
+        note = verdict.suspicion(off_clock, speed)
         second = store.once(
             where.second_opinion, Opinion, lambda: judge.opinion(self._paths.seals, incumbent, sealed, [note])
         )

@@ -143,10 +143,15 @@ def _submission(paths: SessionPaths, record: Path) -> SubmissionSummary:
     trials = _trials(paths.submission(verdict.submission).retiming)
     return SubmissionSummary(
         verdict=verdict,
-        name=Path(verdict.candidate).name,
+        name=_printable(Path(verdict.candidate).name),
         losses=tuple(losses(trials)),
         training_times_s=tuple(training_times(trials)),
     )
+
+
+def _printable(name: str) -> str:
+    """A name that the agent chose, harmless on a terminal."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)
 
 
 def _trials(where: RetimingPaths) -> Sequence[Trial]:

@@ -176,7 +176,9 @@ def stage(config: Config, paths: SessionPaths, record: Path) -> None:
         # A session that goes on finds a workspace that was the agent's: a link in it must not lead us out.
         if file.is_file() and not os.path.lexists(target):
             shutil.copy(file, target)
-    store.write_text(paths.workspace / "RULES.md", rules.as_markdown(config.task.target_loss))
+    store.write_text(
+        paths.workspace / "RULES.md", rules.as_markdown(config.task.target_loss, config.agent.submissions_per_hour)
+    )
     data = paths.workspace / "data"
     if config.container.kind == "none" and not data.is_symlink():
         data.symlink_to(config.task.data)

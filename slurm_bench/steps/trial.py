@@ -64,7 +64,7 @@ def _run_trial(plan: TrialPlan, index: int) -> Trial:
         with _scratch(plan) as folder:
             _train(plan, index, folder, run)
         seals.verify(Path(plan.seal_dir), plan.seal)
-        node.wait_until_quiet(run.gpus, None, _LEAVE_S)
+        node.wait_until_quiet(run.gpus, None, _QUIET_S)
     except (InfrastructureError, OSError) as error:
         run.end(TrialOutcome.INFRASTRUCTURE, error)
     return Trial(

@@ -285,17 +285,15 @@ class SpeedTest(Record):
 
 
 class OffClock(Record):
-    """Mean seconds that runs took and did not claim as training time, candidate beside incumbent."""
+    """Seconds that runs took and did not claim as training time, candidate beside incumbent."""
 
     incumbent_mean_s: float
     candidate_mean_s: float
-    growth: float
-    """As a share of the incumbent's."""
+    p_value: float | None
+    """Welch's one-sided test that the candidate's are more; None where there are too few runs."""
     allowed_growth: float
-
-    @property
-    def is_flagged(self) -> bool:
-        return self.growth > self.allowed_growth
+    """As a share of the incumbent's."""
+    flagged: bool
 
 
 class Outcome(StrEnum):

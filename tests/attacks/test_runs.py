@@ -83,9 +83,9 @@ def test_work_before_the_clock(scene: Scene) -> None:
     """
     lines = ("log.parent.mkdir()", "log.parent.mkdir(); time.sleep(2)")
     verdict = scene.submit(scene.candidate(("SECONDS = 0.08", "SECONDS = 0.03"), lines), judge_fooled=True)
-    assert verdict.off_clock is not None and verdict.off_clock.is_flagged
+    assert verdict.off_clock is not None and verdict.off_clock.flagged
     assert verdict.off_clock.candidate_mean_s - verdict.off_clock.incumbent_mean_s > 1
-    assert "off the clock" in verdict.reason
+    assert "Flagged" in verdict.reason
     second = store.read(scene.paths.submission(verdict.submission).second_opinion, Opinion)
     assert "work moved from the timed to the untimed part" in second.notes[0]
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from slurm_bench.pure.statistics import Untestable, loss_test, speed_test
+from slurm_bench.pure.statistics import Untestable, loss_test, off_clock_test, speed_test
 
 LOSSES = [3.270, 3.272, 3.274, 3.276, 3.278, 3.271, 3.273, 3.275, 3.277, 3.274]
 
@@ -55,3 +55,32 @@ def test_speed_test_interval_and_direction() -> None:
 def test_speed_test_wants_ten_of_each() -> None:
     with pytest.raises(Untestable):
         speed_test(LOSSES, LOSSES[:9])
+
+
+OFF_CLOCK = [100 + 0.1 * k for k in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("more_s", "saved_s", "flagged"),
+    [
+        (0.0, 5.0, False),
+        (-20.0, 5.0, False),
+        (1.0, 5.0, False),  # significant, but it takes back a fifth only
+        (4.0, 5.0, True),  # what was saved on the clock came back off it
+        (26.0, 100.0, True),  # more than the allowed quarter
+    ],
+)
+def test_growth_off_the_clock(more_s: float, saved_s: float, flagged: bool) -> None:
+    test = off_clock_test([seconds + more_s for seconds in OFF_CLOCK], OFF_CLOCK, saved_s, 0.25)
+    assert test.flagged is flagged
+    assert test.candidate_mean_s - test.incumbent_mean_s == pytest.approx(more_s)
+
+
+def test_growth_that_is_noise_is_not_flagged() -> None:
+    noisy = [100 + 40 * (k % 2) for k in range(10)]
+    assert not off_clock_test([seconds + 4 for seconds in noisy], noisy, 5, 0.25).flagged
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_off_the_clock_without_variance() -> None:
+    assert off_clock_test([1.0] * 10, [1.0] * 10, 1, 0.25).p_value is None

@@ -1,6 +1,6 @@
 import pytest
 
-from slurm_bench.pure.trainlog import SEPARATOR, NoResult, parse
+from slurm_bench.pure.trainlog import SEPARATOR, NoResult, declared_steps, parse
 
 PROGRAM = """\
 print(f"step:9/9 val_loss:{loss} train_time:{ms}ms step_avg:{avg}ms")
@@ -37,3 +37,25 @@ def test_the_final_line_is_the_result() -> None:
 def test_what_is_no_result(text: str, reason: str) -> None:
     with pytest.raises(NoResult, match=reason):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    ("program", "steps"),
+    [
+        ("class H:\n    num_iterations: int = 1670 # steps", {1670}),
+        ("num_iterations = 10", {10}),
+        ("H(num_iterations=20); H(num_iterations=30)", {20, 30}),
+        (
+            "class H:\n    num_scheduled_iterations: int = 1845\n    num_extension_iterations: int = 40",
+            {1845, 40, 1885},
+        ),
+        ("class H:\n    num_iterations: int = 5 * 50 + 1", {251}),
+        ("class H:\n    num_iterations: int", set()),
+        ("num_iterations = int(os.environ['N'])", set()),
+        ("num_iterations = 1 // 0", set()),
+        ("not Python (", set()),
+        ("x = " + "(" * 5000, set()),
+    ],
+)
+def test_declared_steps(program: str, steps: set[int]) -> None:
+    assert declared_steps(program) == steps

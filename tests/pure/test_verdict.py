@@ -69,3 +69,18 @@ def test_an_opinion_names_rule_and_place() -> None:
 def test_exit_codes_of_submit() -> None:
     assert [outcome.exit_code for outcome in Outcome] == [0, 1, 2, 3, 4]
     assert Outcome.UNDECIDED.exit_code == 3
+
+
+def test_another_image_than_the_incumbents_says_nothing_of_the_candidate() -> None:
+    rebuilt = [trial.model_copy(update={"image_sha256": "1"}) for trial in trials(seconds=9.0)]
+    with pytest.raises(InfrastructureError, match="image"):
+        verdict.on_trials(rebuilt, trials(), 3.28, 0.25)
+
+
+def test_time_off_the_clock_and_reruns_are_on_the_verdict() -> None:
+    candidate = [trial.model_copy(update={"wall_s": 40.0}) for trial in trials(seconds=9.0)]
+    candidate[4] = candidate[4].model_copy(update={"first_run_void": "the node died"})
+    decision = verdict.on_trials(candidate, trials(), 3.28, 0.25)
+    assert decision.outcome is Outcome.ACCEPTED
+    assert decision.rerun == (4,)
+    assert decision.off_clock and decision.off_clock.flagged

@@ -1,0 +1,46 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from slurm_bench.effects import scratch
+from slurm_bench.effects.scratch import TooMuchWritten
+
+
+def test_what_fits_passes(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(2**20))
+    scratch.check_written(tmp_path, 2**21, 10)
+
+
+def test_bytes_and_files_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(2**21))
+    with pytest.raises(TooMuchWritten, match="wrote more than"):
+        scratch.check_written(tmp_path, 2**20, 10)
+    for number in range(10):
+        (tmp_path / f"folder{number}").mkdir()
+    with pytest.raises(TooMuchWritten, match="made more than 10 files"):
+        scratch.check_written(tmp_path, 2**30, 10)
+
+
+def test_nothing_that_can_be_nested_or_locked_resists(tmp_path: Path) -> None:
+    folder, here = tmp_path / "folder", Path.cwd()
+    folder.mkdir()
+    try:
+        os.chdir(folder)
+        for _ in range(3000):
+            os.mkdir("d")  # noqa: PTH102  no path is as long as this
+            os.chdir("d")
+    finally:
+        os.chdir(here)
+    (folder / "d").chmod(0)
+    assert scratch.remove(folder)
+    assert not folder.exists()
+
+
+def test_a_link_is_removed_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "file").touch(mode=0o400)
+    (tmp_path / "link").symlink_to("target")
+    assert scratch.remove(tmp_path / "link")
+    assert (tmp_path / "target" / "file").stat().st_mode & 0o777 == 0o400
+    assert scratch.remove(tmp_path / "nothing")
