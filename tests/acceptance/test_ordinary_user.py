@@ -1,0 +1,67 @@
+"""The attacks once more where nobody is root: session, jobs and containers belong to the cluster's ordinary user.
+
+Root's containers give up their privileges by themselves; an ordinary user has none, and other ways around: nested
+user namespaces, files that belong to him on both sides of a mount.
+"""
+
+import os
+import pwd
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import DEV_CLUSTER, IMAGE, REPOSITORY
+
+USER = "bench"  # whom scripts/dev_cluster makes
+SYSTEM_PYTHON = "/usr/bin/python3"  # an interpreter that he can read, wherever this one lies
+CHOSEN = "in_the_container or honest or links_out or forged or edit_after or without_end or disk or deeper or requeue"
+
+
+def run(*argv: str | Path, timeout_s: int = 300) -> str:
+    done = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout_s
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture
+def checkout() -> Iterator[Path]:
+    """A copy of this checkout with an environment of its own, which the ordinary user owns."""
+    folder = Path(tempfile.mkdtemp(prefix="slurm_bench-ordinary-", dir="/var/tmp"))
+    copy = folder / "slurm_bench"
+    tracked = run("git", "-C", REPOSITORY, "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
+    for name in [name for name in tracked if (REPOSITORY / name).is_file()]:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / name, copy / name)
+    shutil.copy(IMAGE, copy / "containers" / IMAGE.name)
+    run(SYSTEM_PYTHON, "-m", "venv", copy / ".venv")
+    run(copy / ".venv/bin/pip", "install", "--quiet", "--editable", copy, "pytest", "pytest-timeout")
+    run("chown", "--recursive", f"{USER}:", folder)
+    folder.chmod(0o755)
+    yield copy
+    shutil.rmtree(folder)
+
+
+@pytest.mark.slurm
+@pytest.mark.apptainer
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(os.geteuid() != 0, reason="the whole suite runs as an ordinary user already")
+def test_the_attacks_fail_for_an_ordinary_user_too(checkout: Path) -> None:
+    environment = {
+        "HOME": pwd.getpwnam(USER).pw_dir,
+        "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "SLURM_BENCH_DEV_CLUSTER": str(DEV_CLUSTER),
+        "CI": "true",
+    }
+    assignments = [f"{name}={value}" for name, value in environment.items()]
+    as_user = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
+    pytest_argv = [checkout / ".venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/attacks"]
+    said = run(*as_user, "env", "-i", f"--chdir={checkout}", *assignments, *pytest_argv, "-k", CHOSEN, timeout_s=800)
+    passed = re.search(r"(\d+) passed", said)
+    assert passed and int(passed[1]) > 40, said
