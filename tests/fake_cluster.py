@@ -65,7 +65,7 @@ class FakeCluster:
             node="fake1",
         )
 
-    def find(self, name: str) -> str | None:
+    def find(self, name: str, since: datetime) -> str | None:
         self._speak()
         known = [number for number, job in enumerate(self.queued, 1) if job.name == name]
         return str(known[0]) if known else None

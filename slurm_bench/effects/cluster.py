@@ -61,8 +61,8 @@ class Cluster(Protocol):
             SchedulerError: it was not queued, as far as can be known.
         """
 
-    def find(self, name: str) -> str | None:
-        """Id of the job of this name if it was ever queued."""
+    def find(self, name: str, since: datetime) -> str | None:
+        """Id of the job of this name if it was queued since then (UTC)."""
 
     def states(self, name: str, since: datetime) -> Mapping[int, JobState]:
         """Newest state of each task that the scheduler or its accounting knows.

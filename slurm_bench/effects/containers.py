@@ -12,9 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from slurm_bench.effects import confine
 from slurm_bench.words.errors import UsageError
 
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+_KERNELS_OWN = (
+    *(f"/proc/{name}" for name in ("acpi", "bus", "fs", "irq", "mtrr", "pressure", "scsi", "sys", "sysrq-trigger")),
+    *(f"/sys/{name}" for name in ("block", "bus", "class", "dev", "devices", "module")),
+)
 
 
 @dataclass(frozen=True)
@@ -82,9 +87,8 @@ class Apptainer:
     def argv(self, program: Program) -> list[str]:
         home, directory = program.home, program.directory.inside
         options = ["--containall", "--cleanenv", "--net", "--network=none", "--no-eval"]
-        # Never --fakeroot: a root inside could remount what is bound read-only. Where we are root ourselves, the
-        # same has to be taken from root: a user namespace of its own, and no capability in it.
-        options += ["--userns", "--no-privs"] if os.geteuid() == 0 else []
+        # Never --fakeroot: a root inside could remount what is bound read-only.
+        options += _without_root() if os.geteuid() == 0 else []
         options += ["--nv"] if self._gpu_devices else []
         options += [f"--home={home.outside}:{home.inside}", f"--pwd={directory}"]
         options += [f"--bind={_bind(mount)}" for mount in program.mounts]
@@ -92,8 +96,19 @@ class Apptainer:
         variables = {"PATH": ":".join([*program.path, _SYSTEM_PATH]), **program.environment}
         inside = ["env", *_assignments(variables), *program.command]
         # Apptainer passes APPTAINERENV_* and proxies on even when it contains all: hence `env -i` before it.
-        outside = ["env", "-i", f"PATH={os.environ['PATH']}", "HOME=/nonexistent"]
+        outside = [sys.executable, "-I", "-m", confine.__name__]
+        outside += ["env", "-i", f"PATH={os.environ['PATH']}", "HOME=/nonexistent"]
         return [*outside, "apptainer", "--quiet", "exec", *options, str(self._image), *inside]
+
+
+def _without_root() -> list[str]:
+    """What has to be taken from root where it starts a container itself: as an ordinary user nobody has it.
+
+    A user namespace of its own and no capability in it; and the kernel's files that its user number may write
+    without any, in whatever namespace.
+    """
+    kernels_own = [f"--bind={path}:{path}:ro" for path in _KERNELS_OWN if Path(path).exists()]
+    return ["--userns", "--no-privs", "--no-mount=sys", *kernels_own]
 
 
 def image_sha256(container: Container) -> str | None:

@@ -19,7 +19,10 @@ import submitit
 from slurm_bench.effects import processes, store
 from slurm_bench.effects.cluster import Job, python_command
 from slurm_bench.words.config import ClusterConfig
+from slurm_bench.words.errors import SchedulerError
 from slurm_bench.words.records import Attempt, JobState, Record
+
+_LANE_START_S = 30.0
 
 
 class _Array(Record):
@@ -36,8 +39,8 @@ class _Array(Record):
 class _CommandExecutor(submitit.LocalExecutor):
     """submitit's controller around a plain command, with its output and its time limit."""
 
-    def start(self, command: str) -> processes.ProcessIdentity:
-        return processes.identify(int(self._submit_command(command).job_id))
+    def start(self, command: str) -> None:
+        self._submit_command(command)
 
 
 class LocalCluster:
@@ -71,8 +74,17 @@ class LocalCluster:
             executor.update_parameters(timeout_min=(job.limit_minutes + 1) * turns, signal_delay_s=0)
             command = shlex.join(python_command(__name__, str(folder), str(lane)))
             with processes.outside_any_job({}), processes.shielded_children():
-                store.write(folder / f"lane-{lane}.json", executor.start(command))
+                executor.start(command)
+        self._await_lanes(array)
         return job.name
+
+    def _await_lanes(self, array: _Array) -> None:
+        """A lane is known by what it writes itself, so that none is lost if we die here."""
+        deadline = time.monotonic() + _LANE_START_S
+        while len(self._lanes(array.name)) < array.lanes:
+            if time.monotonic() > deadline:
+                raise SchedulerError(f"{array.name}: its lanes did not start within {_LANE_START_S:g} s")
+            time.sleep(0.02)
 
     def _array(self, name: str) -> _Array | None:
         return store.read_if_there(_array_record(self._usage / name), _Array)
@@ -81,7 +93,7 @@ class LocalCluster:
         records = sorted((self._usage / name).glob("lane-*.json"))
         return [store.read(record, processes.ProcessIdentity) for record in records]
 
-    def find(self, name: str) -> str | None:
+    def find(self, name: str, since: datetime) -> str | None:
         array = self._array(name)
         return array.name if array else None
 
@@ -133,6 +145,7 @@ def _up_to_now(attempt: Attempt, alive: bool, limit_s: int) -> Attempt:
 def main(folder: str, lane: str) -> None:
     """What a lane does: its tasks in turn, each one accounted. A failed task does not end the lane."""
     usage = Path(folder)
+    store.write(usage / f"lane-{lane}.json", processes.identify(os.getpid()))
     array = store.read(_array_record(usage), _Array)
     for task in _turns(array, int(lane)):
         running = Attempt(

@@ -7,15 +7,17 @@ may be that there is none: an error is shared too, so that a scheduler in troubl
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import Field
 
 from slurm_bench.effects import store
-from slurm_bench.words.errors import SchedulerError
+from slurm_bench.words.errors import BenchError, SchedulerError
 from slurm_bench.words.records import Attempt, JobState, Record
+
+R = TypeVar("R", bound=Record)
 
 _FORGOTTEN_S = 3600.0
 """A job that nobody has asked for in this time is not asked for any more."""
@@ -56,45 +58,51 @@ class SharedPoll:
         Raises:
             SchedulerError: the scheduler did not answer.
         """
-        self._watch(name, since)
-        answer = self._last()
-        if answer is None or not self._serves(answer, name):
-            with store.lock(self._folder / "lock"):
-                answer = self._last()  # which another desk may have brought while we waited
-                if answer is None or not self._serves(answer, name):
-                    answer = self._put_question()
+        with store.lock(self._folder / "lock"):
+            store.write(self._watched_folder / f"{name}.json", _Watched(name=name, since=since))
+            answer = self._last()
+            if answer is None or not self._serves(answer, name):
+                answer = self._put_question()
         if answer.error:
             raise SchedulerError(answer.error)
         return answer
 
-    def _watch(self, name: str, since: datetime) -> None:
-        path = self._folder / "watched" / f"{name}.json"
-        store.once(path, _Watched, lambda: _Watched(name=name, since=since))
-        path.touch()
+    @property
+    def _watched_folder(self) -> Path:
+        return self._folder / "watched"
 
     def _last(self) -> Answer | None:
-        return store.read_if_there(self._folder / "answer.json", Answer)
+        return _read_or_forget(self._folder / "answer.json", Answer)
 
     def _serves(self, answer: Answer, name: str) -> bool:
         age = (datetime.now(UTC) - answer.asked_at).total_seconds()
-        return name in answer.names and age < self._interval_s
+        return name in answer.names and 0 <= age < self._interval_s
 
     def _put_question(self) -> Answer:
         watched = self._watched()
+        names = frozenset(watched)
         try:
-            answer = self._ask(frozenset(watched), min(watched.values()))
+            answer = self._ask(names, min(watched.values()))
         except SchedulerError as error:
-            answer = Answer(asked_at=datetime.now(UTC), names=frozenset(watched), error=str(error))
+            answer = Answer(asked_at=datetime.now(UTC), names=names, error=str(error))
         store.write(self._folder / "answer.json", answer)
         return answer
 
     def _watched(self) -> Mapping[str, datetime]:
         watched = {}
-        for path in (self._folder / "watched").glob("[!.]*.json"):
-            with suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > _FORGOTTEN_S:
-                    path.unlink()
-                else:
-                    record = store.read(path, _Watched)
-                    watched[record.name] = record.since
+        for path in self._watched_folder.glob("[!.]*.json"):
+            record = _read_or_forget(path, _Watched)
+            if record and time.time() - path.stat().st_mtime > _FORGOTTEN_S:
+                path.unlink()
+            elif record:
+                watched[record.name] = record.since
         return watched
+
+
+def _read_or_forget(path: Path, kind: type[R]) -> R | None:
+    """A record that all desks share: one that nobody can read must not stop them all."""
+    try:
+        return store.read_if_there(path, kind)
+    except BenchError:
+        path.unlink(missing_ok=True)
+        return None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -56,16 +57,24 @@ def run(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None 
     return Completed(done.returncode, done.stdout, done.stderr.strip())
 
 
-def run_logged(argv: Sequence[str], *, timeout_s: float, output: Path, watch: Callable[[], None] = lambda: None) -> int:
+def run_logged(
+    argv: Sequence[str],
+    *,
+    timeout_s: float,
+    output: Path,
+    most_output: int | None = None,
+    watch: Callable[[], None] = lambda: None,
+) -> int:
     """Run a long command to its end, its output into a file; return its exit code (128+n for signal n).
 
     Args:
-        watch: called every second and after the end; what it raises ends the command and is passed on.
+        most_output: bytes that are kept; a command that prints more finds its output closed.
+        watch: called every second; what it raises ends the command and is passed on.
 
     Raises:
         TimedOut: it took longer than timeout_s.
     """
-    process = start(argv, output=output)
+    process = start(argv, output=output, most_output=most_output)
     deadline = time.monotonic() + timeout_s
     try:
         while (code := _wait(process, min(_WATCH_S, deadline - time.monotonic()))) is None:
@@ -78,7 +87,6 @@ def run_logged(argv: Sequence[str], *, timeout_s: float, output: Path, watch: Ca
     finally:
         end_tree(process.pid)
         process.wait()
-    watch()
     return code if code >= 0 else 128 - code
 
 
@@ -89,12 +97,25 @@ def _wait(process: "subprocess.Popen[bytes]", timeout_s: float) -> int | None:
         return None
 
 
-def start(argv: Sequence[str], *, output: Path) -> "subprocess.Popen[bytes]":
+def start(argv: Sequence[str], *, output: Path, most_output: int | None = None) -> "subprocess.Popen[bytes]":
     """Start a process as the head of a session of its own, so that it can be ended with its children."""
-    with output.open("ab") as stream:
+    with output.open("ab") as file, _capped(file, most_output) as stream:
         return subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
         )
+
+
+@contextmanager
+def _capped(file: IO[bytes], most: int | None) -> Iterator[IO[bytes]]:
+    """The file itself, or a pipe into it that closes after so many bytes (and outlives us, as a file would)."""
+    if most is None:
+        yield file
+        return
+    head = ["head", f"--bytes={most}"]
+    keeper = subprocess.Popen(head, stdin=subprocess.PIPE, stdout=file, start_new_session=True)
+    assert keeper.stdin is not None
+    with keeper.stdin as pipe:
+        yield pipe
 
 
 class ProcessIdentity(Record):

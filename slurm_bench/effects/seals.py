@@ -22,6 +22,8 @@ from slurm_bench.words.records import Seal, SealedFile
 
 MAX_FILES = 64
 MAX_BYTES = 4 * 2**20
+MAX_PROGRAM_BYTES = 256 * 2**10
+"""Of one Python file: the judge builds its tree, which takes a thousand times the memory."""
 MAX_DEPTH = 4
 REQUIRED = (LAUNCHER, PROGRAM)
 RESERVED = ("data", "logs", "sitecustomize.py", "usercustomize.py")
@@ -48,6 +50,9 @@ def seal(root: Path, candidate: PurePosixPath, store: Path) -> Seal:
     taken = sorted({PurePosixPath(name).parts[0] for name in contents} & set(RESERVED))
     if taken:
         raise InvalidCandidate(f"{candidate}: {' and '.join(taken)} may not be brought along")
+    large = [name for name, (_, data) in contents.items() if name.endswith(".py") and len(data) > MAX_PROGRAM_BYTES]
+    if large:
+        raise InvalidCandidate(f"{large[0]}: a Python file may have {MAX_PROGRAM_BYTES // 2**10} KiB")
     missing = [name for name in REQUIRED if name not in contents]
     if missing:
         raise InvalidCandidate(f"{candidate}: {' and '.join(missing)} missing")

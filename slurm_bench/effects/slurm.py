@@ -109,11 +109,11 @@ class SlurmCluster:
     def _exports(self) -> list[str]:
         return [f"export {name}={shlex.quote(value)}" for name, value in self._environment.items()]
 
-    def find(self, name: str) -> str | None:
+    def find(self, name: str, since: datetime) -> str | None:
         queued = self._ask("squeue", "--noheader", "--states=all", f"--name={name}", "--format=%A|%F").split()
         if queued:
             return queued[0].partition("|")[2]
-        accounted = self.attempts([name], datetime.fromtimestamp(0).astimezone())
+        accounted = self.attempts([name], since)
         return accounted[0].job_id if accounted else None
 
     def states(self, name: str, since: datetime) -> Mapping[int, JobState]:

@@ -5,6 +5,7 @@ the same pieces as the baseline; what a check cannot prove is left to other judg
 """
 
 import ast
+import copy
 import re
 import sys
 from collections import Counter
@@ -245,8 +246,14 @@ def _statements_with(tree: ast.Module, names: set[str]) -> Iterator[Piece]:
 
 
 def _head(statement: ast.stmt) -> str:
-    source = ast.unparse(statement)
-    return source.partition("\n")[0] if hasattr(statement, "body") else source
+    if not hasattr(statement, "body"):
+        return ast.unparse(statement)
+    # Without its body, which nests: the head of each level would else unparse all levels below.
+    bare = copy.copy(statement)
+    for name in ("body", "orelse", "handlers", "finalbody"):
+        if hasattr(bare, name):
+            setattr(bare, name, [ast.Pass()] if name == "body" else [])
+    return ast.unparse(bare).partition("\n")[0]
 
 
 def _names(statement: ast.stmt) -> set[str]:

@@ -8,6 +8,9 @@ from scipy import stats
 from slurm_bench.pure.rules import CONFIDENCE, LEVEL, RUNS
 from slurm_bench.words.records import LossTest, OffClock, SpeedTest
 
+_LEAST_SPREAD = 20
+"""Ten draws each of the same noise differ by such a factor once in a billion times."""
+
 
 class Untestable(Exception):
     """The sample carries no test; the message says why."""
@@ -20,6 +23,15 @@ def _check(sample: Sequence[float], what: str) -> None:
         raise Untestable(f"a {what} is not finite")
     if len(set(sample)) == 1:
         raise Untestable(f"all {what} are equal: runs must draw their seeds")
+
+
+def check_spread(candidate: Sequence[float], incumbent: Sequence[float]) -> None:
+    """
+    Raises:
+        Untestable: the candidate's losses scatter so much less than the incumbent's that runs replay one draw.
+    """
+    if stats.tstd(candidate) * _LEAST_SPREAD < stats.tstd(incumbent):
+        raise Untestable(f"losses scatter {_LEAST_SPREAD} times less than the incumbent's: runs must draw their seeds")
 
 
 def loss_test(losses: Sequence[float], target: float) -> LossTest:

@@ -51,6 +51,7 @@ def _result(line: re.Match[str]) -> TrainResult:
 
 
 _STEPS = ("num_iterations", "num_scheduled_iterations", "num_extension_iterations")
+_MOST_STEPS = 10**9
 _SUM = _STEPS[1:]
 """Later records split their steps in two; their log counts the sum."""
 _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv}
@@ -58,17 +59,16 @@ _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.m
 
 def declared_steps(program: str) -> frozenset[int]:
     """The numbers of training steps that a program's text sets; several where it has presets, none if unreadable."""
-    try:
-        declared = list(_declarations(ast.parse(program)))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return frozenset()
     known: dict[str, int] = {}
     found = set()
-    for name, expression in declared:
-        value = _constant(expression, known)
-        if value is not None:
-            known[name] = value
-            found.add(value)
+    try:
+        for name, expression in _declarations(ast.parse(program)):
+            value = _constant(expression, known)
+            if value is not None:
+                known[name] = value
+                found.add(value)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return frozenset()
     if all(name in known for name in _SUM):
         found.add(sum(known[name] for name in _SUM))
     return frozenset(found)
@@ -88,7 +88,7 @@ def _declarations(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
 
 def _constant(expression: ast.expr, known: Mapping[str, int]) -> int | None:
     match expression:
-        case ast.Constant(value=int(value)):
+        case ast.Constant(value=int(value)) if abs(value) <= _MOST_STEPS:
             return value
         case ast.Name(id=name):
             return known.get(name)
@@ -96,6 +96,7 @@ def _constant(expression: ast.expr, known: Mapping[str, int]) -> int | None:
             sides = _constant(left, known), _constant(right, known)
             if sides[0] is None or sides[1] is None or (isinstance(op, ast.FloorDiv) and sides[1] == 0):
                 return None
-            return int(_OPERATORS[type(op)](sides[0], sides[1]))
+            value = int(_OPERATORS[type(op)](sides[0], sides[1]))
+            return value if abs(value) <= _MOST_STEPS else None
         case _:
             return None

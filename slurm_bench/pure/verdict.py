@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from slurm_bench.pure.rules import LEVEL, RUNS
-from slurm_bench.pure.statistics import Untestable, loss_test, off_clock_test, speed_test
+from slurm_bench.pure.statistics import Untestable, check_spread, loss_test, off_clock_test, speed_test
 from slurm_bench.words.errors import InfrastructureError
 from slurm_bench.words.records import Decision, LossTest, OffClock, Opinion, Outcome, SpeedTest, Trial, TrialOutcome
 
@@ -59,6 +59,7 @@ def _on_runs(trials: Sequence[Trial], incumbent: Sequence[Trial], target: float)
         return _rejected("loss", f"{clean}: trial {first.index} {first.outcome}, {first.note}")
     try:
         loss = loss_test(losses(trials), target)
+        check_spread(losses(trials), losses(incumbent))
         speed = speed_test(training_times(trials), training_times(incumbent))
     except Untestable as problem:
         return _rejected("loss", str(problem))

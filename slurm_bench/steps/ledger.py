@@ -47,9 +47,9 @@ class Ledger:
             if entry.job_id is not None:
                 return entry
             # We may have died between sbatch and the line that keeps its answer: the name finds the job.
-            job_id = self._cluster.find(job.name)
+            job_id = self._cluster.find(job.name, entry.reserved_at)
             if job_id is None:
-                job_id = self._submit(job)
+                job_id = self._submit(job, entry.reserved_at)
             return self._keep(entry.model_copy(update={"job_id": job_id, "queued_at": datetime.now(UTC)}))
 
     def _reserve(self, kind: str, job: Job) -> LedgerEntry:
@@ -69,12 +69,12 @@ class Ledger:
         budget.admit(self.entries(), entry, self._limit, self._weight)
         return self._keep(entry)
 
-    def _submit(self, job: Job) -> str:
+    def _submit(self, job: Job, since: datetime) -> str:
         try:
             return self._cluster.submit(job)
         except SchedulerError:
             # sbatch can fail after it queued: only a job that is nowhere gives its reservation back.
-            found = self._cluster.find(job.name)
+            found = self._cluster.find(job.name, since)
             if found is None:
                 self._path(job.name).unlink()
                 raise

@@ -2,15 +2,18 @@
 
 import logging
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from slurm_bench.effects import containers, store
+from slurm_bench.effects import containers, seals, store
 from slurm_bench.effects.cluster import Cluster, Job, python_command
 from slurm_bench.effects.containers import Container
 from slurm_bench.pure.rules import RUNS
 from slurm_bench.pure.sacct import latest_states
+from slurm_bench.pure.static_rules import PROGRAM
+from slurm_bench.pure.trainlog import declared_steps
 from slurm_bench.steps import trial
 from slurm_bench.steps.ledger import Ledger
 from slurm_bench.words.config import Config
@@ -28,6 +31,9 @@ _MOST_RERUNS = RUNS // 2
 """Where the site voids more trials of an array than this, it is sick, and nothing is run again."""
 
 
+_OWN_ENDS = (JobState.COMPLETED, JobState.FAILED, JobState.TIMEOUT, JobState.OUT_OF_MEMORY)
+
+
 def _rerun(name: str) -> str:
     return f"{name}-rerun"
 
@@ -42,6 +48,8 @@ class Retimer:
     cluster: Cluster
     container: Container
     ledger: Ledger
+    watch: Callable[[], None] = lambda: None
+    """Called at each poll while trials are awaited."""
 
     def retime(self, kind: _Kind, name: str, sealed: Seal, where: RetimingPaths) -> list[Trial]:
         """Trials of a seal, one for each run; what the site voided was run once more.
@@ -71,9 +79,25 @@ class Retimer:
     ) -> list[Trial]:
         plan = store.once(where.plan, TrialPlan, lambda: self._plan(name, sealed, where, indices))
         self.ledger.run_to_queue(kind, self._job(plan, where))
-        poll_s = self.config.cluster.poll_seconds
-        entry = self.ledger.wait_until_over(plan.job_name, poll_s, _Progress(where, plan, name).log_news)
+        progress, poll_s = _Progress(where, plan, name), self.config.cluster.poll_seconds
+
+        def watch() -> None:
+            progress.log_news()
+            self.watch()
+
+        entry = self.ledger.wait_until_over(plan.job_name, poll_s, watch)
+        self._await_records(plan, where, entry.attempts)
         return collect(plan, where, entry.attempts)
+
+    def _await_records(self, plan: TrialPlan, where: RetimingPaths, attempts: Sequence[Attempt]) -> None:
+        """A file system shared by many nodes may show a record later than the scheduler shows its task's end."""
+        ended = {plan.indices[row.task] for row in attempts if row.state is JobState.COMPLETED}
+        deadline = time.monotonic() + self.config.cluster.absent_grace_seconds
+        while time.monotonic() < deadline:
+            present = {path.name for path in where.trials.iterdir()}
+            if all(where.trial(index).name in present for index in ended):
+                return
+            time.sleep(self.config.cluster.poll_seconds)
 
     def charged(self, name: str) -> int:
         """GPU-seconds that the arrays of this name were charged so far; 0 if there are none."""
@@ -84,6 +108,7 @@ class Retimer:
 
     def _plan(self, name: str, sealed: Seal, where: RetimingPaths, indices: tuple[int, ...]) -> TrialPlan:
         config, image = self.config, self.container.image
+        program = seals.load(self.session.seals, sealed)[PROGRAM]
         return TrialPlan(
             job_name=self._job_name(name),
             seal=sealed,
@@ -94,6 +119,7 @@ class Retimer:
             indices=indices,
             timeout_s=round(config.task.trial_minutes * 60),
             scratch_bytes=round(config.task.trial_gigabytes * 2**30),
+            declared_steps=tuple(sorted(declared_steps(program))),
             environment=dict(config.task.environment),
             container="apptainer" if image else "none",
             image=str(image) if image else None,
@@ -120,8 +146,8 @@ class Retimer:
 def collect(plan: TrialPlan, where: RetimingPaths, attempts: Sequence[Attempt]) -> list[Trial]:
     """A trial for each task of an array that is over.
 
-    Only a task that the scheduler calls completed, at its first attempt, has a trial that counts: one that was
-    cancelled leaves the record of a run that crashed, and one that was requeued has run twice.
+    A task has a trial that counts if it was attempted once and came to its own end, good or bad, with a record: its
+    runner writes one before the candidate starts. What the scheduler or the site ended is void, whatever it wrote.
     """
     by_task = {task: [row for row in attempts if row.task == task] for task in range(len(plan.indices))}
     states = latest_states(attempts)
@@ -131,20 +157,19 @@ def collect(plan: TrialPlan, where: RetimingPaths, attempts: Sequence[Attempt]) 
 def _trial(
     plan: TrialPlan, where: RetimingPaths, index: int, attempts: Sequence[Attempt], state: JobState | None
 ) -> Trial:
-    if state is JobState.OUT_OF_MEMORY:
-        return _lost(plan, index, f"trial {index} ran out of memory", TrialOutcome.CRASHED)
     if len(attempts) > 1:
-        return _lost(plan, index, f"the task of trial {index} ran {len(attempts)} times")
-    if state is not JobState.COMPLETED:
-        exit_code = f" (exit {attempts[0].exit_code})" if state is JobState.FAILED else ""
-        return _lost(plan, index, f"the task of trial {index} {state or 'was never run'}{exit_code}, see {where.jobs}")
-    return store.read_if_there(where.trial(index), Trial) or _lost(plan, index, f"trial {index} left no record")
+        return _void(plan, index, f"the task of trial {index} ran {len(attempts)} times")
+    record = store.read_if_there(where.trial(index), Trial) if state in _OWN_ENDS else None
+    if record:
+        return record
+    exit_code = f" (exit {attempts[0].exit_code})" if state is JobState.FAILED else ""
+    return _void(plan, index, f"the task of trial {index} {state or 'was never run'}{exit_code}, see {where.jobs}")
 
 
-def _lost(plan: TrialPlan, index: int, note: str, outcome: TrialOutcome = TrialOutcome.INFRASTRUCTURE) -> Trial:
+def _void(plan: TrialPlan, index: int, note: str) -> Trial:
     return Trial(
         index=index,
-        outcome=outcome,
+        outcome=TrialOutcome.INFRASTRUCTURE,
         note=note,
         exit_code=None,
         result=None,

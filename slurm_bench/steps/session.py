@@ -5,13 +5,15 @@ folder goes on from its records.
 """
 
 import logging
+import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +27,7 @@ from slurm_bench.steps import agents, site
 from slurm_bench.steps.desk import Desk
 from slurm_bench.steps.retime import Retimer
 from slurm_bench.words.config import Config
-from slurm_bench.words.errors import AgentFailed, BenchError, InfrastructureError, UsageError
+from slurm_bench.words.errors import BenchError, InfrastructureError, UsageError
 from slurm_bench.words.paths import SessionPaths, shipped, starting_record
 from slurm_bench.words.records import Session, SessionState
 
@@ -61,7 +63,11 @@ class _Runner:
         self._cluster = site.cluster_of(config)
         self._container = site.container_of(config.container)
         self._ledger = site.ledger_of(config, paths, self._cluster)
-        retimer = Retimer(config, paths, session.id, self._cluster, self._container, self._ledger)
+        self._agent: subprocess.Popen[bytes] | None = None
+        self._deadline = math.inf
+        retimer = Retimer(
+            config, paths, session.id, self._cluster, self._container, self._ledger, watch=self._watch_agent
+        )
         self._desk = Desk(config, paths, retimer, workspace_mount(paths))
 
     def run(self) -> Session:
@@ -87,31 +93,31 @@ class _Runner:
         return self._session
 
     def _let_agent_work(self) -> int:
-        deadline = time.monotonic() + self._config.agent.hours * 3600
-        agent = self._start_agent()
+        self._deadline = time.monotonic() + self._config.agent.hours * 3600
+        self._agent = agent = self._start_agent()
         try:
-            while agent.poll() is None and time.monotonic() < deadline:
+            while agent.poll() is None:
                 self._desk.serve()
-                self._check_agent_log()
+                self._watch_agent()
                 time.sleep(_DESK_POLL_S)
-            if agent.poll() is None:
-                log.info("the session's %g hours are over: ending the agent", self._config.agent.hours)
-                return 0
-            return agent.returncode
+            return 0 if time.monotonic() > self._deadline else agent.returncode
         finally:
             processes.end_tree(agent.pid, grace_s=_AGENT_GRACE_S)
             agent.wait()
 
+    def _watch_agent(self) -> None:
+        """End the agent when its hours are over, also while the desk waits for trials."""
+        if self._agent and self._agent.poll() is None and time.monotonic() > self._deadline:
+            log.info("the session's %g hours are over: ending the agent", self._config.agent.hours)
+            processes.end_tree(self._agent.pid, grace_s=_AGENT_GRACE_S)
+
     def _start_agent(self) -> "subprocess.Popen[bytes]":
         program = agent_program(self._config, self._paths, self._container)
         log.info("starting the agent (%s)", self._config.agent.kind)
-        agent = processes.start([*self._cluster.step, *self._container.argv(program)], output=self._paths.agent_log)
+        argv = [*self._cluster.step, *self._container.argv(program)]
+        agent = processes.start(argv, output=self._paths.agent_log, most_output=_MAX_AGENT_LOG)
         store.write(self._paths.agent_process, processes.identify(agent.pid))
         return agent
-
-    def _check_agent_log(self) -> None:
-        if self._paths.agent_log.stat().st_size > _MAX_AGENT_LOG:
-            raise AgentFailed(f"the agent printed more than {_MAX_AGENT_LOG // 2**30} GiB: {self._paths.agent_log}")
 
     def _keep(self, **changes: object) -> None:
         self._session = self._session.model_copy(update=changes)
@@ -170,12 +176,14 @@ def prepare_data(config: Config) -> None:
 def stage(config: Config, paths: SessionPaths, record: Path) -> None:
     """Lay out the workspace: the starting record, the rules, and the folders of the contract."""
     for folder in (paths.outbox, paths.inbox, paths.agent_home, paths.candidates, paths.workspace / "experiments"):
+        _move_aside(folder, unless=Path.is_dir)
         folder.mkdir(parents=True, exist_ok=True)
     for file in record.iterdir():
         target = paths.workspace / file.name
         # A session that goes on finds a workspace that was the agent's: a link in it must not lead us out.
         if file.is_file() and not os.path.lexists(target):
             shutil.copy(file, target)
+    _move_aside(paths.workspace / "RULES.md", unless=Path.is_file)
     store.write_text(
         paths.workspace / "RULES.md", rules.as_markdown(config.task.target_loss, config.agent.submissions_per_hour)
     )
@@ -184,6 +192,12 @@ def stage(config: Config, paths: SessionPaths, record: Path) -> None:
         data.symlink_to(config.task.data)
     elif config.container.kind != "none":
         data.mkdir(exist_ok=True)  # the point that the shards are mounted on
+
+
+def _move_aside(path: Path, unless: Callable[[Path], bool]) -> None:
+    """Make room in a workspace that was the agent's, for what we put there; a link in the way is not followed."""
+    if os.path.lexists(path) and (path.is_symlink() or not unless(path)):
+        path.rename(path.with_name(f"{path.name}.moved-{uuid.uuid4().hex[:8]}"))
 
 
 def _end_leftover(paths: SessionPaths) -> None:

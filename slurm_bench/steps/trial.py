@@ -7,17 +7,14 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from slurm_bench.effects import containers, node, processes, scratch, seals, store
 from slurm_bench.effects.containers import Container, Mount, Program
-from slurm_bench.effects.scratch import TooMuchWritten
+from slurm_bench.effects.scratch import Quota, TooMuchWritten
 from slurm_bench.pure import trainlog
-from slurm_bench.pure.static_rules import PROGRAM
 from slurm_bench.words import paths
 from slurm_bench.words.errors import InfrastructureError, InvalidCandidate
 from slurm_bench.words.records import Gpu, TrainResult, Trial, TrialOutcome, TrialPlan
@@ -30,6 +27,7 @@ _QUIET_S = 30.0
 """How long a trial waits for the node to come to rest, e.g. for what ended just before it."""
 _LEAVE_S = 5.0
 """How long the processes of a trial may take to go after it."""
+_SCRATCH = "slurm_bench-trial-"
 _MAX_OUTPUT = 64 * 2**20
 _MAX_FILES = 100_000
 
@@ -37,91 +35,139 @@ _MAX_FILES = 100_000
 def main(plan_path: str, task: str) -> None:
     """What an array task does: its trial, whose record it writes even when the trial fails."""
     plan = store.read(Path(plan_path), TrialPlan)
-    index = plan.indices[int(task)]
-    store.write(paths.trial_record(Path(plan.trials_dir), index), _run_trial(plan, index))
+    _Runner(plan, plan.indices[int(task)]).run()
 
 
-@dataclass
-class _Run:
-    """What is known of a trial so far; the candidate's failure unless something says otherwise."""
+class _Runner:
+    """One trial. Until the candidate starts, a failure is the site's; from then on it is the candidate's own.
 
-    outcome: TrialOutcome = TrialOutcome.CRASHED
-    note: str = ""
-    exit_code: int | None = None
-    result: TrainResult | None = None
-    wall_s: float = 0.0
-    gpus: tuple[Gpu, ...] = ()
+    Otherwise a candidate could make its bad draws void, by starving the runner that would write them down.
+    """
 
-    def end(self, outcome: TrialOutcome, note: object = "") -> None:
-        self.outcome, self.note = outcome, str(note)
-
-
-def _run_trial(plan: TrialPlan, index: int) -> Trial:
-    started, run = datetime.now(UTC), _Run()
-    try:
-        _refuse_restart(plan, index)
-        seals.verify(Path(plan.seal_dir), plan.seal)
-        with _scratch(plan) as folder:
-            _train(plan, index, folder, run)
-        seals.verify(Path(plan.seal_dir), plan.seal)
-        node.wait_until_quiet(run.gpus, None, _QUIET_S)
-    except (InfrastructureError, OSError) as error:
-        run.end(TrialOutcome.INFRASTRUCTURE, error)
-    return Trial(
-        index=index,
-        outcome=run.outcome,
-        note=run.note,
-        exit_code=run.exit_code,
-        result=run.result,
-        wall_s=run.wall_s,
-        started=started,
-        node=node.name(),
-        gpus=run.gpus,
-        seal=plan.seal.sha256,
-        image_sha256=plan.image_sha256,
-    )
-
-
-def _refuse_restart(plan: TrialPlan, index: int) -> None:
-    """A trial that the scheduler starts again would be a second draw."""
-    restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
-    if restarts != "0" or paths.trial_output(Path(plan.trials_dir), index).exists():
-        raise InfrastructureError(f"the scheduler started trial {index} again (restart {restarts})")
-
-
-@contextmanager
-def _scratch(plan: TrialPlan) -> Iterator[Path]:
-    """A fresh folder on the node, removed afterwards as far as our rights reach."""
-    folder = Path(tempfile.mkdtemp(prefix="slurm_bench-trial-", dir=plan.scratch_dir))
-    try:
-        yield folder
-    finally:
-        scratch.remove(folder)
-
-
-def _train(plan: TrialPlan, index: int, folder: Path, run: _Run) -> None:
-    """Run the seal's run.sh on a quiet node, and find out how it ended."""
-    run.gpus = _gpus_inside(plan, folder)
-    node.wait_until_quiet(run.gpus, plan.foreign_cores, _QUIET_S)
-    output = paths.trial_output(Path(plan.trials_dir), index)
-    argv = command_line(plan, folder, ["bash", "run.sh"])
-    began = time.monotonic()
-    try:
-        run.exit_code = processes.run_logged(
-            argv, timeout_s=plan.timeout_s, output=output, watch=lambda: _check_written(plan, folder, output)
+    def __init__(self, plan: TrialPlan, index: int) -> None:
+        self._plan = plan
+        self._trials = Path(plan.trials_dir)
+        self._trial = Trial(
+            index=index,
+            outcome=TrialOutcome.INFRASTRUCTURE,
+            note="",
+            exit_code=None,
+            result=None,
+            wall_s=0,
+            started=datetime.now(UTC),
+            node=node.name(),
+            seal=plan.seal.sha256,
+            image_sha256=plan.image_sha256,
         )
-        run.wall_s = time.monotonic() - began
-        _judge_end(plan, index, folder, run)
-    except processes.TimedOut as limit:
-        run.end(TrialOutcome.TIMED_OUT, limit)
-    except TooMuchWritten as excess:
-        run.end(TrialOutcome.CRASHED, excess)
-    run.wall_s = run.wall_s or time.monotonic() - began
-    if output.stat().st_size > _MAX_OUTPUT:
-        os.truncate(output, _MAX_OUTPUT)
-    left = node.end_what_is_left(folder, _LEAVE_S)
-    if left:
-        run.end(TrialOutcome.LEFT_BEHIND, f"{len(left)} processes were still there after the trial")
+
+    def run(self) -> None:
+        plan = self._plan
+        try:
+            self._refuse_restart()
+            seals.verify(Path(plan.seal_dir), plan.seal)
+            folder = _fresh_scratch(plan)
+        except (InfrastructureError, OSError) as error:
+            self._keep(note=str(error))
+            return
+        try:
+            self._in_scratch(folder)
+        finally:
+            scratch.remove_locked(folder)
+
+    def _refuse_restart(self) -> None:
+        """A trial that the scheduler starts again would be a second draw."""
+        restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
+        if restarts != "0" or self._record.exists():
+            raise InfrastructureError(f"the scheduler started trial {self._trial.index} again (restart {restarts})")
+
+    @property
+    def _record(self) -> Path:
+        return paths.trial_record(self._trials, self._trial.index)
+
+    def _keep(self, **known: object) -> None:
+        self._trial = self._trial.model_copy(update=known)
+        store.write(self._record, self._trial)
+
+    def _in_scratch(self, folder: Path) -> None:
+        plan = self._plan
+        try:
+            gpus = _gpus_inside(plan, folder)
+            node.wait_until_quiet(gpus, plan.foreign_cores, _QUIET_S)
+            argv = command_line(plan, folder, ["bash", "run.sh"])
+            quota = scratch.Quota(folder, plan.scratch_bytes, _MAX_FILES, alone=plan.foreign_cores is not None)
+        except (InfrastructureError, OSError) as error:
+            self._keep(note=str(error))
+            return
+        self._keep(outcome=TrialOutcome.CRASHED, note="the runner did not see the end of this run", gpus=gpus)
+        try:
+            self._train(argv, folder, quota)
+        except Exception as error:  # noqa: BLE001  whatever it is, the candidate runs: see the class
+            self._keep(outcome=TrialOutcome.CRASHED, note=f"ended the runner: {error!r}")
+        self._look_behind(folder)
+
+    def _train(self, argv: Sequence[str], folder: Path, quota: Quota) -> None:
+        """Run the seal's run.sh, and find out how it ended."""
+        began = time.monotonic()
+        try:
+            exit_code = processes.run_logged(
+                argv,
+                timeout_s=self._plan.timeout_s,
+                output=paths.trial_output(self._trials, self._trial.index),
+                most_output=_MAX_OUTPUT,
+                watch=quota.check,
+            )
+            wall_s = time.monotonic() - began
+            quota.check()
+        except processes.TimedOut as limit:
+            self._keep(outcome=TrialOutcome.TIMED_OUT, note=str(limit), wall_s=time.monotonic() - began)
+        except TooMuchWritten as excess:
+            self._keep(outcome=TrialOutcome.CRASHED, note=str(excess), wall_s=time.monotonic() - began)
+        else:
+            self._judge_end(folder, exit_code, wall_s)
+
+    def _judge_end(self, folder: Path, exit_code: int, wall_s: float) -> None:
+        self._trial = self._trial.model_copy(update={"exit_code": exit_code, "wall_s": wall_s})
+        if exit_code != 0:
+            self._keep(outcome=TrialOutcome.CRASHED, note=f"exit {exit_code}{self._whether_it_printed_too_much()}")
+            if not _container_works(self._plan, folder):
+                note = f"no container starts on this node (exit {exit_code})"
+                self._keep(outcome=TrialOutcome.INFRASTRUCTURE, note=note)
+            return
+        try:
+            log = _training_log(folder)
+            paths.trial_log(self._trials, self._trial.index).write_text(log, encoding="utf-8")
+            result = trainlog.parse(log)
+        except (trainlog.NoResult, InvalidCandidate, OSError) as problem:
+            self._keep(outcome=TrialOutcome.NO_RESULT, note=str(problem))
+            return
+        implausible = _implausible(self._plan, result, wall_s)
+        outcome = TrialOutcome.IMPLAUSIBLE if implausible else TrialOutcome.CLEAN
+        self._keep(outcome=outcome, note=implausible, result=result)
+
+    def _whether_it_printed_too_much(self) -> str:
+        printed = paths.trial_output(self._trials, self._trial.index).stat().st_size
+        return f", printed more than {_MAX_OUTPUT // 2**20} MiB" if printed >= _MAX_OUTPUT else ""
+
+    def _look_behind(self, folder: Path) -> None:
+        """What a clean run left behind makes it unclean; what somebody else did meanwhile makes it void."""
+        left = node.end_what_is_left(folder, _LEAVE_S)
+        if left:
+            note = f"{len(left)} processes were still there after the trial"
+            self._keep(outcome=TrialOutcome.LEFT_BEHIND, note=note)
+        if self._trial.outcome is TrialOutcome.CLEAN:
+            try:
+                seals.verify(Path(self._plan.seal_dir), self._plan.seal)
+                node.wait_until_quiet(self._trial.gpus, None, _QUIET_S)
+            except InfrastructureError as error:
+                self._keep(outcome=TrialOutcome.INFRASTRUCTURE, note=str(error))
+
+
+def _fresh_scratch(plan: TrialPlan) -> Path:
+    """A folder on the node; where the node is ours alone, the leavings of trials that were killed go first."""
+    if plan.foreign_cores is not None:
+        for old in Path(plan.scratch_dir).glob(f"{_SCRATCH}*"):
+            scratch.remove_locked(old)
+    return Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=plan.scratch_dir))
 
 
 def _gpus_inside(plan: TrialPlan, folder: Path) -> tuple[Gpu, ...]:
@@ -134,34 +180,12 @@ def _gpus_inside(plan: TrialPlan, folder: Path) -> tuple[Gpu, ...]:
     return seen
 
 
-def _check_written(plan: TrialPlan, folder: Path, output: Path) -> None:
-    scratch.check_written(folder, plan.scratch_bytes, _MAX_FILES)
-    if output.stat().st_size > _MAX_OUTPUT:
-        raise TooMuchWritten(f"printed more than {_MAX_OUTPUT // 2**20} MiB")
-
-
-def _judge_end(plan: TrialPlan, index: int, folder: Path, run: _Run) -> None:
-    if run.exit_code != 0:
-        if _container_works(plan, folder):
-            return run.end(TrialOutcome.CRASHED, f"exit {run.exit_code}")
-        raise InfrastructureError(f"no container starts on this node (exit {run.exit_code})")
-    try:
-        log = _training_log(folder)
-        paths.trial_log(Path(plan.trials_dir), index).write_text(log)
-        run.result = trainlog.parse(log)
-    except (trainlog.NoResult, InvalidCandidate, OSError) as problem:
-        return run.end(TrialOutcome.NO_RESULT, problem)
-    implausible = _implausible(plan, run.result, run.wall_s)
-    return run.end(TrialOutcome.IMPLAUSIBLE if implausible else TrialOutcome.CLEAN, implausible)
-
-
 def _implausible(plan: TrialPlan, result: TrainResult, wall_s: float) -> str:
     """Why a result cannot be true, by what we know without the candidate; empty if it can."""
     if result.train_time_s > wall_s:
         return f"claims {result.train_time_s:.2f} s of training in {wall_s:.2f} s"
-    declared = trainlog.declared_steps(Path(plan.seal_dir, PROGRAM).read_text("utf-8", "replace"))
-    if declared and result.steps not in declared:
-        return f"logs {result.steps} steps, its program declares {' or '.join(map(str, sorted(declared)))}"
+    if plan.declared_steps and result.steps not in plan.declared_steps:
+        return f"logs {result.steps} steps, its program declares {' or '.join(map(str, plan.declared_steps))}"
     return ""
 
 

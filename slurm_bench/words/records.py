@@ -195,6 +195,8 @@ class TrialPlan(Record):
     timeout_s: int
     scratch_bytes: int
     """What a trial may write on its node."""
+    declared_steps: tuple[int, ...]
+    """Training steps that the seal's program declares; empty where that cannot be read."""
     environment: dict[str, str]
     container: Literal["none", "apptainer"]
     image: str | None

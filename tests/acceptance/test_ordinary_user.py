@@ -61,7 +61,15 @@ def test_the_attacks_fail_for_an_ordinary_user_too(checkout: Path) -> None:
     }
     assignments = [f"{name}={value}" for name, value in environment.items()]
     as_user = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
-    pytest_argv = [checkout / ".venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/attacks"]
+    pytest_argv: list[str | Path] = [
+        checkout / ".venv/bin/python",
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/attacks",
+    ]
     said = run(*as_user, "env", "-i", f"--chdir={checkout}", *assignments, *pytest_argv, "-k", CHOSEN, timeout_s=800)
     passed = re.search(r"(\d+) passed", said)
     assert passed and int(passed[1]) > 40, said

@@ -5,6 +5,7 @@ import json
 import os
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -288,7 +289,8 @@ def test_submissions_beyond_the_budget(scene: Scene) -> None:
     finally:
         scene.desk = generous
     assert (verdict.outcome, verdict.exit_code) == (Outcome.OVER_BUDGET, 4)
-    assert scene.cluster.find(f"slurm_bench-{scene.retimer.session_id}-{verdict.submission}") is None
+    name = f"slurm_bench-{scene.retimer.session_id}-{verdict.submission}"
+    assert scene.cluster.find(name, verdict.decided_at - timedelta(hours=1)) is None
 
 
 def make_poor(scene: Scene) -> Config:

@@ -90,7 +90,7 @@ def test_an_array_runs_and_is_accounted(cluster: Cluster, name: str, tmp_path: P
     for attempt in attempts:
         assert (attempt.gpus, attempt.exit_code, attempt.job_name) == (2, 0, name)
         assert attempt.started and attempt.ended and attempt.started <= attempt.ended
-    assert cluster.find(name) == job_id
+    assert cluster.find(name, since) == job_id
 
 
 def test_a_failed_task_is_its_own_failure(cluster: Cluster, name: str, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_job_of_one_task_is_task_0(cluster: Cluster, name: str, tmp_path: Path
 
 def test_an_unknown_name_is_absent_not_an_error(cluster: Cluster, name: str) -> None:
     since = datetime.now(UTC) - timedelta(hours=1)
-    assert cluster.find(name) is None
+    assert cluster.find(name, since) is None
     assert cluster.states(name, since) == {}
     assert cluster.attempts([name], since) == []
     assert cluster.attempts([], since) == []
@@ -167,7 +167,7 @@ def test_no_answer_is_never_an_empty_answer(name: str, tmp_path: Path, monkeypat
     with pytest.raises(SchedulerError, match="squeue failed"):
         cluster.states(name, since)
     with pytest.raises(SchedulerError):
-        cluster.find(name)
+        cluster.find(name, since)
 
 
 @pytest.mark.slurm

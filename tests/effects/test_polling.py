@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from slurm_bench.effects.polling import Answer, SharedPoll
+from slurm_bench.effects import store
+from slurm_bench.effects.polling import Answer, SharedPoll, _Watched
 from slurm_bench.words.errors import SchedulerError
 from slurm_bench.words.records import JobState
 
@@ -30,8 +31,8 @@ class Scheduler:
 def test_a_hundred_desks_ask_as_often_as_one(tmp_path: Path) -> None:
     scheduler = Scheduler()
     desks = [SharedPoll(tmp_path, 60, scheduler.ask) for _ in range(100)]
-    for number, desk in enumerate(desks):
-        desk._watch(f"job{number}", SINCE)
+    for number in range(100):
+        store.write(tmp_path / "watched" / f"job{number}.json", _Watched(name=f"job{number}", since=SINCE))
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda pair: pair[1].answer(f"job{pair[0]}", SINCE), enumerate(desks)))
     assert all(answer.live[f"job{number}"] == {0: JobState.RUNNING} for number, answer in enumerate(answers))
@@ -61,4 +62,23 @@ def test_no_answer_is_shared_as_no_answer(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(SchedulerError, match="squeue failed"):
             SharedPoll(tmp_path, 60, scheduler.ask).answer("job", SINCE)
+    assert len(scheduler.questions) == 1
+
+
+def test_what_nobody_can_read_stops_nobody(tmp_path: Path) -> None:
+    scheduler = Scheduler()
+    poll = SharedPoll(tmp_path, 60, scheduler.ask)
+    (tmp_path / "watched").mkdir()
+    (tmp_path / "watched" / "empty.json").touch()
+    (tmp_path / "answer.json").write_text("{")
+    assert poll.answer("job", SINCE).names == {"job"}
+    assert not (tmp_path / "watched" / "empty.json").exists()
+
+
+def test_an_answer_from_a_clock_that_is_ahead_is_not_newest_for_ever(tmp_path: Path) -> None:
+    scheduler = Scheduler()
+    poll = SharedPoll(tmp_path, 60, scheduler.ask)
+    ahead = datetime.now(UTC) + timedelta(minutes=10)
+    store.write(tmp_path / "answer.json", Answer(asked_at=ahead, names=frozenset({"job"})))
+    poll.answer("job", SINCE)
     assert len(scheduler.questions) == 1

@@ -4,22 +4,34 @@ from pathlib import Path
 import pytest
 
 from slurm_bench.effects import scratch
-from slurm_bench.effects.scratch import TooMuchWritten
+from slurm_bench.effects.scratch import Quota, TooMuchWritten
 
 
 def test_what_fits_passes(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(2**20))
-    scratch.check_written(tmp_path, 2**21, 10)
+    Quota(tmp_path, 2**21, 10, alone=False).check()
 
 
 def test_bytes_and_files_are_counted(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(2**21))
     with pytest.raises(TooMuchWritten, match="wrote more than"):
-        scratch.check_written(tmp_path, 2**20, 10)
+        Quota(tmp_path, 2**20, 10, alone=False).check()
     for number in range(10):
         (tmp_path / f"folder{number}").mkdir()
     with pytest.raises(TooMuchWritten, match="made more than 10 files"):
-        scratch.check_written(tmp_path, 2**30, 10)
+        Quota(tmp_path, 2**30, 10, alone=False).check()
+
+
+def test_a_file_that_is_in_no_folder_counts_where_nobody_else_writes(tmp_path: Path) -> None:
+    ours, shared = (Quota(tmp_path, 2**26, 10, alone=alone) for alone in (True, False))
+    with (tmp_path / "file").open("wb") as stream:
+        (tmp_path / "file").unlink()
+        stream.write(bytes(2**28))
+        stream.flush()
+        os.fsync(stream.fileno())
+        with pytest.raises(TooMuchWritten, match="wrote more than"):
+            ours.check()
+        shared.check()
 
 
 def test_nothing_that_can_be_nested_or_locked_resists(tmp_path: Path) -> None:
@@ -33,7 +45,7 @@ def test_nothing_that_can_be_nested_or_locked_resists(tmp_path: Path) -> None:
     finally:
         os.chdir(here)
     (folder / "d").chmod(0)
-    assert scratch.remove(folder)
+    scratch.remove_locked(folder)
     assert not folder.exists()
 
 
