@@ -19,7 +19,7 @@ from tests.conftest import DEV_CLUSTER, IMAGE, REPOSITORY
 
 USER = "bench"  # whom scripts/dev_cluster makes
 SYSTEM_PYTHON = "/usr/bin/python3"  # an interpreter that he can read, wherever this one lies
-CHOSEN = "in_the_container or honest or links_out or forged or edit_after or without_end or disk or deeper or requeue"
+CHOSEN = "in_the_container or honest or links_out or forged or without_end or race or disk or deeper or requeue or bomb"
 
 
 def run(*argv: str | Path, timeout_s: int = 300) -> str:

@@ -7,6 +7,7 @@ of a submission; `trial` is one run of a candidate that every judge let pass, on
 import dataclasses
 import itertools
 import json
+import os
 import shutil
 import time
 import uuid
@@ -16,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from slurm_bench.effects import processes, seals, store
-from slurm_bench.steps import session, site
+from slurm_bench.steps import session, site, trial
 from slurm_bench.steps.desk import Desk
 from slurm_bench.steps.retime import Retimer
 from slurm_bench.words.config import Config
@@ -39,6 +40,7 @@ class Scene:
         self.config = make_scene_config(folder, self.record)
         self.paths = SessionPaths(self.config.session_dir)
         Path(self.config.task.data).mkdir()
+        Path(self.config.cluster.scratch).mkdir()
         (Path(self.config.task.data) / "validation.bin").write_text("true tokens")
         session.stage(self.config, self.paths, self.record)
         self.cluster = site.cluster_of(self.config)
@@ -50,9 +52,11 @@ class Scene:
 
     def agent(self, script: str, timeout_s: float = 60) -> processes.Completed:
         """Run a script in the agent's own container."""
+        return processes.run(self.agent_argv(script), timeout_s=timeout_s)
+
+    def agent_argv(self, script: str) -> list[str]:
         program = session.agent_program(self.config, self.paths, self.container)
-        program = dataclasses.replace(program, command=["bash", "-c", script])
-        return processes.run(self.container.argv(program), timeout_s=timeout_s)
+        return self.container.argv(dataclasses.replace(program, command=["bash", "-c", script]))
 
     def agent_while_serving(self, script: str) -> processes.Completed:
         """Run a script in the agent's container while the desk answers, so that it may call `submit`."""
@@ -102,8 +106,17 @@ class Scene:
         where = RetimingPaths(self.paths.root / name)
         plan = self.retimer._plan(name, sealed, where, (0,)).model_copy(update=changes)
         store.write(where.plan, plan)
-        (trial,) = self.retimer._array("retiming", name, sealed, where, (0,))
-        return trial, where
+        (only,) = self.retimer._array("retiming", name, sealed, where, (0,))
+        return only, where
+
+    def trial_argv(self, candidate: Path) -> list[str]:
+        """The command line of a candidate's trial, without the cluster's step."""
+        sealed = seals.seal(self.paths.workspace, PurePosixPath("submissions") / candidate.name, self.paths.seals)
+        where = RetimingPaths(self.paths.root / f"single{next(self._numbers)}")
+        plan = self.retimer._plan("", sealed, where, (0,)).model_copy(update={"step": ()})
+        folder = where.root / "scratch"
+        folder.mkdir(parents=True)
+        return trial.command_line(plan, folder, ["bash", "run.sh"])
 
     def printed(self, where: RetimingPaths) -> str:
         return (where.trials / "00.out").read_text("utf-8", "replace")
@@ -115,6 +128,7 @@ def make_scene_config(folder: Path, record: Path) -> Config:
     config.cluster.parallel = 4
     config.cluster.poll_seconds = 0.2
     config.cluster.absent_grace_seconds = 10
+    config.cluster.scratch = str(folder / "scratch")
     config.container.image = str(IMAGE)
     config.agent.submissions_per_hour = 1000
     config.task.trial_minutes = 0.5
@@ -133,3 +147,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 def clean_outbox(scene: Scene) -> None:
     for file in scene.paths.outbox.iterdir():
         processes.run(["rm", "-rf", str(file)], timeout_s=10)
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0

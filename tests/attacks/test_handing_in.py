@@ -92,6 +92,7 @@ def test_a_hard_link_to_a_file_of_the_host(scene: Scene, tmp_path: Path) -> None
         ("for i in $(seq 5000); do echo > $F/f$i.py; done", "more than 64 files and folders"),
         ("mkdir -p $F/$(seq -s / 60)", "nest deeper than 4"),
         ("truncate -s 10G $F/more.txt", "larger than 4 MiB"),
+        ("yes a | head -c 1000000 > $F/more.py", "a Python file may have 256 KiB"),
     ],
 )
 def test_a_bomb_of_files(scene: Scene, script: str, words: str) -> None:
@@ -236,11 +237,30 @@ def test_a_folder_without_end_in_the_outbox(scene: Scene) -> None:
     assert not list(scene.paths.outbox.iterdir())
 
 
+def test_a_race_for_the_permissions_of_others(scene: Scene) -> None:
+    """Attack: exchange a folder that cannot be removed for a link while the desk cleans its outbox.
+
+    Defence: the desk only ever unlinks there: it changes no permission and follows no link; what stays is ignored.
+    """
+    victim = scene.paths.root / "victim-folder"
+    victim.mkdir(mode=0o500)
+    (scene.paths.outbox / "a.json" / "locked").mkdir(parents=True)
+    (scene.paths.outbox / "a.json").chmod(0)
+    (scene.paths.outbox / "b.json").symlink_to(victim)
+    scene.desk.serve()
+    assert victim.stat().st_mode & 0o777 == 0o500
+    if (scene.paths.outbox / "a.json").exists():  # root needs no permission
+        assert (scene.paths.outbox / "a.json").stat().st_mode & 0o777 == 0
+        (scene.paths.outbox / "a.json").chmod(0o700)
+
+
 def test_a_forged_verdict(scene: Scene) -> None:
     """Attack (threat 15): the agent writes its own verdict, or reads and edits the records behind it.
 
     Defence: the inbox is read-only inside, and seals, opinions, trials and ledger are in no mount of the agent.
     """
+    scene.submit("/workspace/submissions/nothing")
+    assert list(scene.paths.inbox.iterdir())
     for script in (
         "echo '{}' > /desk/inbox/forged.json",
         "rm -f /desk/inbox/*.json",
@@ -248,8 +268,7 @@ def test_a_forged_verdict(scene: Scene) -> None:
         "mv /desk/inbox /desk/inbox2",
         f"ls {scene.paths.root}",
         f"ls {scene.paths.seals}",
-        "find / -xdev -name 'ledger' -path '*test*' | grep .",
-        "find / -name '*_submission.sh' -not -path '/proc/*' | grep .",
+        "find / -path /proc -prune -o -path /sys -prune -o -name 'incumbent1*.json' -print | grep .",
     ):
         assert scene.agent(script).exit_code != 0, script
 
@@ -316,11 +335,16 @@ def test_a_workspace_that_waits_for_the_next_start(scene: Scene) -> None:
     Defence: the desk writes over no name that is there, and renames over a link instead of following it.
     """
     victim = scene.paths.root / "victim"
-    script = f"cd /workspace && rm run.sh RULES.md && ln -s {victim} run.sh && ln -s {victim} RULES.md"
+    script = f"""
+        cd /workspace && rm run.sh RULES.md && rmdir experiments
+        ln -s {victim} run.sh && ln -s {victim} experiments && mkdir -p RULES.md/x
+    """
     try:
         assert scene.agent(script).exit_code == 0
         session.stage(scene.config, scene.paths, scene.record)
         assert not victim.exists()
+        assert (scene.paths.workspace / "RULES.md").is_file()
+        assert (scene.paths.workspace / "experiments").is_dir()
     finally:
         processes.run(["rm", str(scene.paths.workspace / "run.sh")], timeout_s=10)
         session.stage(scene.config, scene.paths, scene.record)

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import uuid
 from pathlib import Path
 
@@ -79,6 +80,8 @@ def test_keys_of_the_host(scene: Scene, inside: str, monkeypatch: pytest.MonkeyP
     ):
         monkeypatch.setenv(name, front + back)
     (tmp_path / "key").write_text(front + back)
+    (tmp_path / "profile").write_text(f"export HF_TOKEN={front + back} https_proxy={front + back}")
+    monkeypatch.setattr(scene.config.cluster, "setup", [f". {tmp_path}/profile"])  # the job's own environment
     script = f"""
         canary={front}; canary=${{canary}}{back}
         canary="[${{canary:0:1}}]${{canary:1}}"  # so that grep does not find itself
@@ -98,6 +101,50 @@ def test_keys_of_the_host(scene: Scene, inside: str, monkeypatch: pytest.MonkeyP
     assert not unknown
     written = processes.run(["grep", "-rl", front + back, str(scene.paths.root)], timeout_s=60)
     assert written.stdout == "", "no key lies in the session's records or batch scripts"
+
+
+def test_a_key_ring_of_the_host(scene: Scene, inside: str) -> None:
+    """Attack (threat 8): key rings belong to no namespace: read the one of whoever started the container.
+
+    Defence: each container starts with an empty session key ring of its own.
+    """
+    secret = uuid.uuid4().hex
+    search = (
+        "import ctypes\nlibc = ctypes.CDLL(None)\nbuffer = ctypes.create_string_buffer(64)\n"
+        "key = libc.syscall(250, 10, -3, b'user', b'canary', 0)\n"  # KEYCTL_SEARCH in the session key ring
+        "print('found', key > 0 and libc.syscall(250, 11, key, buffer, 64) and buffer.value.decode())\n"
+    )
+    add = f"libc.syscall(250, 1, None)\nlibc.syscall(248, b'user', b'canary', b'{secret}', 32, -3)\n"
+    with_key = f"import ctypes, os\nlibc = ctypes.CDLL(None)\n{add}"
+    found = processes.run([sys.executable, "-c", with_key + search], timeout_s=20).stdout
+    assert found == f"found {secret}\n", "the canary can be read outside"
+    # The container is started by a process that holds the key, as a desk with a Kerberos ticket does.
+    script = f"python3 - <<'END'\n{search}END"
+    if inside == "agent":
+        argv = scene.agent_argv(script)
+    else:
+        after = f"\nexec(compile({search!r}, 'search', 'exec'))\n"
+        candidate = scene.candidate(after=after)
+        argv = scene.trial_argv(candidate)
+    start = f"{with_key}os.execvp({argv[0]!r}, {argv!r})"
+    printed = processes.run([sys.executable, "-c", start], timeout_s=60).stdout
+    assert "found False" in printed
+
+
+def test_the_kernels_files(scene: Scene, inside: str) -> None:
+    """Attack: as the user number 0, write the kernel's settings through /proc and /sys, e.g. the core dump's handler.
+
+    Defence: an ordinary user may not; where root starts a container, those folders are read-only in it.
+    """
+    script = """
+        find /proc /sys -path '/proc/[0-9]*' -prune -o -type f -writable -print 2>/dev/null
+        echo '|/tmp/x' 2>/dev/null > /proc/sys/kernel/core_pattern && echo BROKEN
+        echo END
+    """
+    before = Path("/proc/sys/kernel/core_pattern").read_text()
+    everybodys = {f"/proc/pressure/{name}" for name in ("cpu", "io", "memory")} | {"/proc/sys/kernel/ns_last_pid"}
+    assert set(run(scene, inside, script).split()) - everybodys == {"END"}
+    assert Path("/proc/sys/kernel/core_pattern").read_text() == before
 
 
 def test_the_network(scene: Scene, inside: str) -> None:
@@ -138,7 +185,7 @@ def test_slurm_from_inside(scene: Scene, inside: str) -> None:
         for program in sbatch srun scontrol scancel squeue sacct munge; do command -v $program; done
         ls -d /run/munge /etc/slurm {DEV_CLUSTER} /var/run/munge 2>/dev/null
         env | grep -E '^SLURM'
-        find / -xdev -name 'munge.socket*' 2>/dev/null
+        find / -path /proc -prune -o -path /sys -prune -o -name 'munge.socket*' -print 2>/dev/null
         echo END
     """
     assert run(scene, inside, script).split() == ["END"]
@@ -170,7 +217,8 @@ def test_a_pickle_for_the_host(scene: Scene) -> None:
     assert not list(scene.paths.root.rglob("*.pkl"))
     scripts = [path.read_text() for path in scene.paths.root.rglob("*_submission.sh")]
     assert all(" -I -m slurm_bench.steps.trial " in script and "#SBATCH --no-requeue" in script for script in scripts)
-    assert scene.agent("find / -xdev -name '*_submission.sh' -o -xdev -name '*.pkl' -path '*jobs*' | grep .").exit_code
+    search = "find / -path /proc -prune -o -path /sys -prune -o -name '*_submission.sh' -print"
+    assert scene.agent(search).stdout == ""
 
 
 def test_a_forged_result(scene: Scene) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from slurm_bench.effects import processes, store
+from slurm_bench.effects import processes, scratch, store
 from slurm_bench.effects.containers import Apptainer
 from slurm_bench.words.records import Opinion, Outcome, TrialOutcome
-from tests.attacks.conftest import Scene
+from tests.attacks.conftest import Scene, is_root
 from tests.conftest import DEV_CLUSTER
 
 FINAL = "step:10/10 val_loss:3.00000 train_time:1.000ms step_avg:0.10ms"
@@ -29,6 +29,69 @@ def test_nine_crashes_and_one_good_run(scene: Scene) -> None:
     assert (verdict.outcome, verdict.rejected_by, verdict.rerun) == (Outcome.REJECTED, "loss", ())
     assert "clean runs of 10" in verdict.reason
     assert verdict.loss is None, "no p-value"
+
+
+def test_a_run_that_takes_its_runner_down(scene: Scene) -> None:
+    """Attack: on a bad draw, end or starve the runner (fork bomb, memory, slow clean-up), so that the trial is void.
+
+    Defence: the runner writes a record before the candidate starts; only what the scheduler or the site ended is void.
+    """
+
+    def kill_runner() -> None:
+        # As the kernel does that runs out of processes or memory; nothing inside can reach the runner by itself.
+        for _ in range(200):
+            found = processes.run(["pgrep", "-f", "slurm_bench.steps.trial .*/single"], timeout_s=10).stdout.split()
+            running = list(scene.paths.root.glob("single*/trials/00.json"))
+            if found and any("did not see the end" in path.read_text() for path in running):
+                processes.run(["kill", "-KILL", *found], timeout_s=10)
+                return
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=kill_runner)
+    thread.start()
+    trial, _ = scene.trial(scene.candidate(("time.sleep(seconds)", "time.sleep(20)")))
+    thread.join()
+    assert (trial.outcome, trial.note) == (TrialOutcome.CRASHED, "the runner did not see the end of this run")
+    for left in left_in_scratch(scene):
+        scratch.remove_locked(left)
+
+
+def test_a_fork_bomb(scene: Scene) -> None:
+    """Attack (threat 7): use up all processes, so that the runner can start none either.
+
+    Defence: a crash is the candidate's own whatever the runner meets while it runs; all its processes end with it.
+    """
+    bomb = "import os\nfor _ in range(3000):\n    try:\n        if os.fork() == 0: time.sleep(30); os._exit(0)\n"
+    bomb += "    except OSError: pass\nos._exit(5)\n"
+    trial, _ = scene.trial(scene.candidate(after=f"\n{bomb}"))
+    assert trial.outcome is TrialOutcome.CRASHED
+    assert not left_in_scratch(scene)
+
+
+def test_arithmetic_without_end(scene: Scene) -> None:
+    """Attack: numbers of steps that take the runner or the desk for ever to add up.
+
+    Defence: they are read once, when the array is planned, and no further than a billion.
+    """
+    lines = "\n".join(
+        ["def never():", "    num_iterations = 9", *["    num_iterations = num_iterations * num_iterations"] * 60]
+    )
+    deep = f"def deeper():\n    num_iterations = {'+'.join(['1'] * 1500)}\n"
+    began = time.monotonic()
+    trial, _ = scene.trial(scene.candidate(after=f"\n{lines}\n{deep}"))
+    assert trial.outcome is TrialOutcome.CLEAN, trial.note
+    assert time.monotonic() - began < 20
+
+
+def test_one_draw_with_a_little_noise(scene: Scene) -> None:
+    """Attack (threat 3): a fixed seed, and just enough noise that the losses are not identical.
+
+    Defence: losses that scatter far less than the incumbent's are no sample.
+    """
+    fixed = ("loss = random.gauss(LOSS, 0.002)", "loss = 3.1 + random.gauss(0, 0.00003)")
+    verdict = scene.submit(scene.candidate(fixed), judge_fooled=True)
+    assert (verdict.outcome, verdict.rejected_by) == (Outcome.REJECTED, "loss")
+    assert "runs must draw their seeds" in verdict.reason
 
 
 def test_an_identical_loss_ten_times(scene: Scene) -> None:
@@ -109,35 +172,65 @@ def test_a_run_without_end(scene: Scene) -> None:
         ("open('/tmp/big', 'wb').write(bytes(2**28))", "wrote more than"),
         ("open(Path.home() / 'big', 'wb').write(bytes(2**28))", "wrote more than"),
         ("open('big', 'wb').write(bytes(2**28))", "wrote more than"),
-        ("print('x' * 2**27)", "printed more than 64 MiB"),
+        ("os.makedirs('/tmp/a/b'); os.chdir('/tmp/a/b'); os.chmod('/tmp/a', 0); time.sleep(2)", "nobody may read"),
+        ("[open(f'/tmp/{k}', 'w').close() for k in range(110_000)]", "made more than 100000 files"),
     ],
 )
 def test_filling_the_disk(scene: Scene, write: str, words: str) -> None:
-    """Attack (threat 7): a candidate that fills its disk, or its log.
+    """Attack (threat 7): a candidate that fills its disk, openly or in folders that nobody may read.
 
-    Defence: the runner looks every second; a run that wrote too much is ended and has failed, what it wrote is
-    removed, and its output is cut.
+    Defence: the runner looks every second; a run that wrote too much is ended and has failed, and what it wrote is
+    removed.
     """
-    trial, where = scene.trial(scene.candidate(("time.sleep(seconds)", f"{write}; time.sleep(20)")))
+    if "chmod" in write and is_root():
+        pytest.skip("root may read every folder; tests/acceptance/test_ordinary_user.py runs this as somebody else")
+    candidate = scene.candidate(
+        ("import random", "import os, random"), ("time.sleep(seconds)", f"{write}; time.sleep(20)")
+    )
+    trial, _ = scene.trial(candidate)
     assert trial.outcome is TrialOutcome.CRASHED
     assert words in trial.note
     assert trial.wall_s < 15
-    assert (where.trials / "00.out").stat().st_size <= 64 * 2**20
-    assert not left_in_scratch(scene, trial.seal)
+    assert not left_in_scratch(scene)
+
+
+def test_filling_the_disk_with_a_file_in_no_folder(scene: Scene) -> None:
+    """Attack (threat 7): a file that is removed while it is open is in no folder, and fills the disk all the same.
+
+    Defence: on a node of one's own, what vanishes of the free space counts too.
+    """
+    write = "f = open('/tmp/x', 'wb'); os.unlink('/tmp/x'); f.write(bytes(2**29)); f.flush(); os.fsync(f.fileno())"
+    candidate = scene.candidate(
+        ("import random", "import os, random"), ("time.sleep(seconds)", f"{write}; time.sleep(9)")
+    )
+    trial, _ = scene.trial(candidate, foreign_cores=64.0)
+    assert trial.outcome is TrialOutcome.CRASHED
+    assert "wrote more than" in trial.note
+
+
+def test_printing_without_end(scene: Scene) -> None:
+    """Attack (threat 7): output that fills the file system of all nodes.
+
+    Defence: output goes through a pipe that closes after 64 MiB.
+    """
+    endless = scene.candidate(("time.sleep(seconds)", "while True: print('x' * 2**20)"))
+    trial, where = scene.trial(endless, timeout_s=8)
+    assert trial.outcome in (TrialOutcome.TIMED_OUT, TrialOutcome.CRASHED)
+    assert (where.trials / "00.out").stat().st_size == 64 * 2**20
 
 
 def test_folders_deeper_than_any_path(scene: Scene) -> None:
     """Attack: a scratch folder that cannot be removed, since it nests deeper than a path or a recursion goes.
 
-    Defence: rm and du walk by descriptors; folders without permissions get them back first.
+    Defence: rm and du walk by descriptors; folders without permissions get them back first, and fail the run.
     """
     dig = "import os\nfor _ in range(3000): os.mkdir('d'); os.chdir('d')\nos.chmod('/trial/d/d', 0)\n"
     trial, _ = scene.trial(scene.candidate(after=dig))
-    assert trial.outcome is TrialOutcome.CLEAN, trial.note
-    assert not left_in_scratch(scene, trial.seal)
+    assert trial.outcome is (TrialOutcome.CLEAN if is_root() else TrialOutcome.CRASHED), trial.note
+    assert not left_in_scratch(scene)
 
 
-def left_in_scratch(scene: Scene, seal: str) -> list[Path]:
+def left_in_scratch(scene: Scene) -> list[Path]:
     return list(Path(scene.config.cluster.scratch).glob("slurm_bench-trial-*"))
 
 
