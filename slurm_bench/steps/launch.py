@@ -89,6 +89,8 @@ def _check_site(config: Config) -> Cluster:
     if not (record / "train_gpt.py").is_file():
         raise UsageError(f"task.record: no train_gpt.py in {record}")
     site.container_of(config.container)
+    if config.container.kind == "apptainer" and os.geteuid() == 0:
+        log.warning("started as root: its containers keep the user number 0 (README, Security)")
     if config.container.kind != "none" and Path(config.runs).resolve().is_relative_to(Path(config.task.data).resolve()):
         raise UsageError(f"runs: {config.runs} lies in task.data, which the agent sees: seals and verdicts would too")
     return site.cluster_of(config)
