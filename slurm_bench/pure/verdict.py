@@ -32,6 +32,9 @@ def on_trials(trials: Sequence[Trial], incumbent: Sequence[Trial], target: float
     Raises:
         InfrastructureError: the site failed a trial, so nothing can be said of the candidate.
     """
+    unclean = _unclean(trials)
+    if unclean:
+        return unclean
     _check_site(trials, incumbent)
     decision = _on_runs(trials, incumbent, target)
     void = tuple(trial.index for trial in trials if trial.first_run_void)
@@ -39,6 +42,15 @@ def on_trials(trials: Sequence[Trial], incumbent: Sequence[Trial], target: float
     if decision.speed:
         off_clock = off_clock_test(_off_clock(trials), _off_clock(incumbent), decision.speed.saved_s, allowed_growth)
     return decision.model_copy(update={"rerun": void, "off_clock": off_clock})
+
+
+def _unclean(trials: Sequence[Trial]) -> Decision | None:
+    """The rejection of a candidate that failed a run by itself, whatever became of the others."""
+    own = [trial for trial in trials if trial.outcome not in (TrialOutcome.CLEAN, TrialOutcome.INFRASTRUCTURE)]
+    if not own:
+        return None
+    clean = sum(trial.outcome is TrialOutcome.CLEAN for trial in trials)
+    return _rejected("loss", f"{clean} clean runs of {RUNS}: trial {own[0].index} {own[0].outcome}, {own[0].note}")
 
 
 def _check_site(trials: Sequence[Trial], incumbent: Sequence[Trial]) -> None:
@@ -52,11 +64,6 @@ def _check_site(trials: Sequence[Trial], incumbent: Sequence[Trial]) -> None:
 
 
 def _on_runs(trials: Sequence[Trial], incumbent: Sequence[Trial], target: float) -> Decision:
-    unclean = [trial for trial in trials if trial.outcome is not TrialOutcome.CLEAN]
-    if unclean:
-        first = unclean[0]
-        clean = f"{len(trials) - len(unclean)} clean runs of {RUNS}"
-        return _rejected("loss", f"{clean}: trial {first.index} {first.outcome}, {first.note}")
     try:
         loss = loss_test(losses(trials), target)
         check_spread(losses(trials), losses(incumbent))

@@ -30,8 +30,8 @@ _RUNNER_S = 120
 _MOST_RERUNS = RUNS // 2
 """Where the site voids more trials of an array than this, it is sick, and nothing is run again."""
 
-
 _OWN_ENDS = (JobState.COMPLETED, JobState.FAILED, JobState.TIMEOUT, JobState.OUT_OF_MEMORY)
+"""How a task ends by what runs in it, not by its site."""
 
 
 def _rerun(name: str) -> str:
@@ -67,7 +67,9 @@ class Retimer:
     def _trials(self, kind: _Kind, name: str, sealed: Seal, where: RetimingPaths) -> Trials:
         trials = self._array(kind, name, sealed, where, tuple(range(RUNS)))
         void = [trial for trial in trials if trial.outcome is TrialOutcome.INFRASTRUCTURE]
-        if 0 < len(void) <= _MOST_RERUNS:
+        clean = [trial for trial in trials if trial.outcome is TrialOutcome.CLEAN]
+        # One failure of the candidate's own decides already.
+        if 0 < len(void) <= _MOST_RERUNS and len(void) + len(clean) == RUNS:
             log.info("%s: %d void trials run once more, e.g. %d: %s", name, len(void), void[0].index, void[0].note)
             again = self._array(kind, _rerun(name), sealed, where.rerun, tuple(trial.index for trial in void))
             for first, second in zip(void, again, strict=True):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from slurm_bench.pure.statistics import Untestable, loss_test, off_clock_test, speed_test
+from slurm_bench.pure.statistics import Untestable, check_spread, loss_test, off_clock_test, speed_test
 
 LOSSES = [3.270, 3.272, 3.274, 3.276, 3.278, 3.271, 3.273, 3.275, 3.277, 3.274]
 
@@ -84,3 +84,10 @@ def test_growth_that_is_noise_is_not_flagged() -> None:
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_off_the_clock_without_variance() -> None:
     assert off_clock_test([1.0] * 10, [1.0] * 10, 1, 0.25).p_value is None
+
+
+def test_losses_that_hardly_scatter_are_no_draws() -> None:
+    incumbent = [3.27 + 0.001 * k for k in range(10)]
+    check_spread([3.27 + 0.0001 * k for k in range(10)], incumbent)
+    with pytest.raises(Untestable, match="must draw their seeds"):
+        check_spread([3.27 + 0.00004 * k for k in range(10)], incumbent)

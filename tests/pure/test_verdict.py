@@ -84,3 +84,11 @@ def test_time_off_the_clock_and_reruns_are_on_the_verdict() -> None:
     assert decision.outcome is Outcome.ACCEPTED
     assert decision.rerun == (4,)
     assert decision.off_clock and decision.off_clock.flagged
+
+
+def test_a_crash_decides_though_the_site_failed_another_run() -> None:
+    candidate = trials(seconds=9.0, outcome=TrialOutcome.CRASHED)
+    candidate[1] = candidate[1].model_copy(update={"outcome": TrialOutcome.INFRASTRUCTURE, "result": None})
+    decision = verdict.on_trials(candidate, trials(), 3.28, 0.25)
+    assert (decision.outcome, decision.rejected_by) == (Outcome.REJECTED, "loss")
+    assert decision.reason == "8 clean runs of 10: trial 0 crashed, exit 1"
