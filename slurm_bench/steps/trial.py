@@ -62,8 +62,8 @@ class _Runner:
 
     def run(self) -> None:
         plan = self._plan
+        self._refuse_restart()
         try:
-            self._refuse_restart()
             seals.verify(Path(plan.seal_dir), plan.seal)
             folder = _fresh_scratch(plan)
         except (InfrastructureError, OSError) as error:
@@ -75,10 +75,10 @@ class _Runner:
             scratch.remove_locked(folder)
 
     def _refuse_restart(self) -> None:
-        """A trial that the scheduler starts again would be a second draw."""
+        """A trial that the scheduler starts again would be a second draw; the record of the first stays as it is."""
         restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
         if restarts != "0" or self._record.exists():
-            raise InfrastructureError(f"the scheduler started trial {self._trial.index} again (restart {restarts})")
+            sys.exit(f"trial {self._trial.index} was started again (restart {restarts}): it is void")
 
     @property
     def _record(self) -> Path:
