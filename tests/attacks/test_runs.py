@@ -16,6 +16,9 @@ from tests.attacks.conftest import Scene, is_root
 from tests.conftest import DEV_CLUSTER
 
 FINAL = "step:10/10 val_loss:3.00000 train_time:1.000ms step_avg:0.10ms"
+HIDDEN = [("os.makedirs('/tmp/a/b'); os.chdir('/tmp/a/b'); os.chmod('/tmp/a', 0); time.sleep(2)", "nobody may read")]
+if is_root():  # who may read every folder; tests/acceptance/test_ordinary_user.py runs this as somebody else
+    HIDDEN = []
 WRITE = "log.write_text(text)"
 
 
@@ -172,7 +175,7 @@ def test_a_run_without_end(scene: Scene) -> None:
         ("open('/tmp/big', 'wb').write(bytes(2**28))", "wrote more than"),
         ("open(Path.home() / 'big', 'wb').write(bytes(2**28))", "wrote more than"),
         ("open('big', 'wb').write(bytes(2**28))", "wrote more than"),
-        ("os.makedirs('/tmp/a/b'); os.chdir('/tmp/a/b'); os.chmod('/tmp/a', 0); time.sleep(2)", "nobody may read"),
+        *HIDDEN,
         ("[open(f'/tmp/{k}', 'w').close() for k in range(110_000)]", "made more than 100000 files"),
     ],
 )
@@ -182,8 +185,6 @@ def test_filling_the_disk(scene: Scene, write: str, words: str) -> None:
     Defence: the runner looks every second; a run that wrote too much is ended and has failed, and what it wrote is
     removed.
     """
-    if "chmod" in write and is_root():
-        pytest.skip("root may read every folder; tests/acceptance/test_ordinary_user.py runs this as somebody else")
     candidate = scene.candidate(
         ("import random", "import os, random"), ("time.sleep(seconds)", f"{write}; time.sleep(20)")
     )
