@@ -90,6 +90,6 @@ def _exit_code(argv: list[str]) -> int:
         return subprocess.run(argv, check=False).returncode
     try:
         importlib.import_module(argv[3]).main(*argv[4:])
-    except Exception:  # noqa: BLE001  as on a cluster, a task's failure is its exit code
+    except (Exception, SystemExit):  # noqa: BLE001  as on a cluster, a task's failure is its exit code
         return 1
     return 0

@@ -157,7 +157,7 @@ def _signal_all(processes: Sequence[psutil.Process], number: signal.Signals) -> 
     for process in processes:
         try:
             process.send_signal(number)
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
 
 

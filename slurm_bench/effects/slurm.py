@@ -87,7 +87,7 @@ class SlurmCluster:
     def _parameters(self, job: Job) -> dict[str, object]:
         config = self._config
         # A requeued trial would be another trial; the environment of whoever submits is none of the job's.
-        further: dict[str, object] = {"no_requeue": True, "export": "NONE", **config.sbatch}
+        further: dict[str, object] = {**config.sbatch, "no_requeue": True, "export": "NONE"}
         if job.gpus:
             further["gres"] = f"gpu:{config.gpu_type}:{job.gpus}"
         site = {"partition": config.partition, "account": config.account, "qos": config.qos}

@@ -173,7 +173,8 @@ class _Tail:
             return
         with self._path.open() as stream:
             stream.seek(self._offset)
-            for line in stream:
-                _, _, message = line.rstrip().partition(" ")
-                log.info("%s", message)
-            self._offset = stream.tell()
+            whole, _, _ = stream.read().rpartition("\n")
+        for line in whole.splitlines():
+            _, _, message = line.partition(" ")
+            log.info("%s", message)
+        self._offset += len(f"{whole}\n".encode()) if whole else 0

@@ -28,7 +28,10 @@ class Outbox:
         self._stuck: set[str] = set()
 
     def waiting(self) -> list[Request]:
-        """Requests without a verdict, oldest first; whatever else lies here is removed, and what is too much."""
+        """Requests without a verdict, oldest first; what is none is removed, and what is too much.
+
+        Answered requests stay, and so do names that begin with a dot: the shim writes there before it renames.
+        """
         paths = sorted(self._unanswered(), key=_age)
         for path in paths[MOST_WAITING:]:
             self._drop(path, f"more than {MOST_WAITING} requests wait")

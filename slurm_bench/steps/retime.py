@@ -24,8 +24,11 @@ log = logging.getLogger(__name__)
 
 _Kind = Literal["calibration", "retiming"]
 
-_RUNNER_S = 120
-"""What the runner itself may take around a trial: its imports, a node at rest, the container's start, cleaning up."""
+_RUNNER_S = 300
+"""What the runner may take around a trial at worst: two looks at the GPUs, a node that comes to rest, two probes.
+
+A task that meets its time limit has failed by itself, so that the limit must leave room for a slow site.
+"""
 
 _MOST_RERUNS = RUNS // 2
 """Where the site voids more trials of an array than this, it is sick, and nothing is run again."""
@@ -96,8 +99,8 @@ class Retimer:
         ended = {plan.indices[row.task] for row in attempts if row.state is JobState.COMPLETED}
         deadline = time.monotonic() + self.config.cluster.absent_grace_seconds
         while time.monotonic() < deadline:
-            present = {path.name for path in where.trials.iterdir()}
-            if all(where.trial(index).name in present for index in ended):
+            list(where.trials.iterdir())  # makes a network file system look again
+            if all(_final_record(where, index) for index in ended):
                 return
             time.sleep(self.config.cluster.poll_seconds)
 
@@ -159,47 +162,60 @@ def collect(plan: TrialPlan, where: RetimingPaths, attempts: Sequence[Attempt]) 
 def _trial(
     plan: TrialPlan, where: RetimingPaths, index: int, attempts: Sequence[Attempt], state: JobState | None
 ) -> Trial:
+    if not attempts:
+        return _void(plan, index, f"the task of trial {index} was never run")
+    last, job = attempts[-1], f"{attempts[-1].job_id}_{attempts[-1].task}"
     if len(attempts) > 1:
-        return _void(plan, index, f"the task of trial {index} ran {len(attempts)} times")
-    record = store.read_if_there(where.trial(index), Trial) if state in _OWN_ENDS else None
-    if record:
-        return record
-    exit_code = f" (exit {attempts[0].exit_code})" if state is JobState.FAILED else ""
-    return _void(plan, index, f"the task of trial {index} {state or 'was never run'}{exit_code}, see {where.jobs}")
+        return _void(plan, index, f"the task of trial {index} ran {len(attempts)} times", last)
+    final = _final_record(where, index)
+    if final and state in _OWN_ENDS:
+        return final
+    how = f"{state} (exit {last.exit_code})"
+    begun = store.read_if_there(where.trial(index), Trial)
+    if begun and state in _OWN_ENDS and state is not JobState.COMPLETED:
+        return begun.model_copy(update={"outcome": TrialOutcome.CRASHED, "note": f"its runner was ended: {how}"})
+    return _void(
+        plan, index, f"the task of trial {index} ended {how} without a result: {where.jobs}/{job}_0_log.err", last
+    )
 
 
-def _void(plan: TrialPlan, index: int, note: str) -> Trial:
+def _final_record(where: RetimingPaths, index: int) -> Trial | None:
+    record = store.read_if_there(where.trial(index), Trial)
+    return record if record and record.outcome is not TrialOutcome.BEGUN else None
+
+
+def _void(plan: TrialPlan, index: int, note: str, attempt: Attempt | None = None) -> Trial:
     return Trial(
         index=index,
         outcome=TrialOutcome.INFRASTRUCTURE,
         note=note,
-        exit_code=None,
-        result=None,
-        wall_s=0,
-        started=None,
-        node="",
+        started=attempt.started if attempt else None,
+        ended=attempt.ended if attempt else None,
+        node=attempt.node if attempt else "",
+        job=f"{attempt.job_id}_{attempt.task}" if attempt else "",
         seal=plan.seal.sha256,
         image_sha256=plan.image_sha256,
     )
 
 
 class _Progress:
-    """Says each trial once, as its record appears."""
+    """Says each trial once, when it is over."""
 
     def __init__(self, where: RetimingPaths, plan: TrialPlan, name: str) -> None:
         self._where, self._name = where, name
         self._waiting, self._count = list(plan.indices), len(plan.indices)
 
     def log_news(self) -> None:
-        for index in [index for index in self._waiting if self._where.trial(index).exists()]:
-            self._waiting.remove(index)
-            done = self._count - len(self._waiting)
-            log.info("%s: trial %d/%d %s", self._name, done, self._count, _describe(self._where, index))
+        for index in list(self._waiting):
+            record = _final_record(self._where, index)
+            if record:
+                self._waiting.remove(index)
+                done = self._count - len(self._waiting)
+                log.info("%s: trial %d/%d %s", self._name, done, self._count, _describe(record))
 
 
-def _describe(where: RetimingPaths, index: int) -> str:
+def _describe(record: Trial) -> str:
     """One trial in a few words."""
-    record = store.read(where.trial(index), Trial)
     if record.result is None:
         return f"{record.outcome}: {record.note}"
     return (

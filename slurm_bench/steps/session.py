@@ -31,7 +31,7 @@ from slurm_bench.words.errors import BenchError, InfrastructureError, UsageError
 from slurm_bench.words.paths import SessionPaths, shipped, starting_record
 from slurm_bench.words.records import Session, SessionState
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("slurm_bench.steps.session")  # as a job's main module its __name__ is another
 
 _DESK_POLL_S = 0.1
 _AGENT_GRACE_S = 5.0

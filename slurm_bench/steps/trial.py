@@ -22,6 +22,8 @@ from slurm_bench.words.records import Gpu, TrainResult, Trial, TrialOutcome, Tri
 # What a scheduler tells a job about its own GPUs and cores; all else of the node's environment stays outside.
 _PASSED_ON = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "OMP_NUM_THREADS")
 
+_TASK_NUMBERS = ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID")
+
 _PROBE_S = 60
 _QUIET_S = 30.0
 """How long a trial waits for the node to come to rest, e.g. for what ended just before it."""
@@ -35,13 +37,14 @@ _MAX_FILES = 100_000
 def main(plan_path: str, task: str) -> None:
     """What an array task does: its trial, whose record it writes even when the trial fails."""
     plan = store.read(Path(plan_path), TrialPlan)
-    _Runner(plan, plan.indices[int(task)]).run()
+    _TrialRun(plan, plan.indices[int(task)]).run()
 
 
-class _Runner:
+class _TrialRun:
     """One trial. Until the candidate starts, a failure is the site's; from then on it is the candidate's own.
 
-    Otherwise a candidate could make its bad draws void, by starving the runner that would write them down.
+    Otherwise a candidate could make its bad draws void, by starving the runner that would write them down. The one
+    exception: a run that failed on a node where no container of ours starts either.
     """
 
     def __init__(self, plan: TrialPlan, index: int) -> None:
@@ -51,21 +54,18 @@ class _Runner:
             index=index,
             outcome=TrialOutcome.INFRASTRUCTURE,
             note="",
-            exit_code=None,
-            result=None,
-            wall_s=0,
             started=datetime.now(UTC),
             node=node.name(),
+            job="_".join(os.environ[name] for name in _TASK_NUMBERS if name in os.environ),
             seal=plan.seal.sha256,
             image_sha256=plan.image_sha256,
         )
 
     def run(self) -> None:
-        plan = self._plan
         self._refuse_restart()
         try:
-            seals.verify(Path(plan.seal_dir), plan.seal)
-            folder = _fresh_scratch(plan)
+            seals.verify(Path(self._plan.seal_dir), self._plan.seal)
+            folder = _fresh_scratch(self._plan)
         except (InfrastructureError, OSError) as error:
             self._keep(note=str(error))
             return
@@ -75,18 +75,21 @@ class _Runner:
             scratch.remove_locked(folder)
 
     def _refuse_restart(self) -> None:
-        """A trial that the scheduler starts again would be a second draw; the record of the first stays as it is."""
+        """A trial that the scheduler starts again would be a second draw: it is void, and the first's record stays."""
         restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
         if restarts != "0" or self._record.exists():
-            sys.exit(f"trial {self._trial.index} was started again (restart {restarts}): it is void")
+            sys.exit(f"trial {self._trial.index} was started before (Slurm counts {restarts} restarts): it is void")
 
     @property
     def _record(self) -> Path:
         return paths.trial_record(self._trials, self._trial.index)
 
     def _keep(self, **known: object) -> None:
-        self._trial = self._trial.model_copy(update=known)
+        self._note(**known)
         store.write(self._record, self._trial)
+
+    def _note(self, **known: object) -> None:
+        self._trial = self._trial.model_copy(update=known)
 
     def _in_scratch(self, folder: Path) -> None:
         plan = self._plan
@@ -98,12 +101,13 @@ class _Runner:
         except (InfrastructureError, OSError) as error:
             self._keep(note=str(error))
             return
-        self._keep(outcome=TrialOutcome.CRASHED, note="the runner did not see the end of this run", gpus=gpus)
+        self._keep(outcome=TrialOutcome.BEGUN, gpus=gpus)
         try:
             self._train(argv, folder, quota)
+            self._look_behind(folder)
         except Exception as error:  # noqa: BLE001  whatever it is, the candidate runs: see the class
-            self._keep(outcome=TrialOutcome.CRASHED, note=f"ended the runner: {error!r}")
-        self._look_behind(folder)
+            self._note(outcome=TrialOutcome.CRASHED, note=f"ended the runner: {error!r}")
+        self._keep(ended=datetime.now(UTC))
 
     def _train(self, argv: Sequence[str], folder: Path, quota: Quota) -> None:
         """Run the seal's run.sh, and find out how it ended."""
@@ -116,33 +120,32 @@ class _Runner:
                 most_output=_MAX_OUTPUT,
                 watch=quota.check,
             )
-            wall_s = time.monotonic() - began
+            self._note(exit_code=exit_code, wall_s=time.monotonic() - began)
             quota.check()
         except processes.TimedOut as limit:
-            self._keep(outcome=TrialOutcome.TIMED_OUT, note=str(limit), wall_s=time.monotonic() - began)
+            self._note(outcome=TrialOutcome.TIMED_OUT, note=str(limit), wall_s=time.monotonic() - began)
         except TooMuchWritten as excess:
-            self._keep(outcome=TrialOutcome.CRASHED, note=str(excess), wall_s=time.monotonic() - began)
+            self._note(outcome=TrialOutcome.CRASHED, note=str(excess), wall_s=time.monotonic() - began)
         else:
-            self._judge_end(folder, exit_code, wall_s)
+            self._read_end(folder, exit_code)
 
-    def _judge_end(self, folder: Path, exit_code: int, wall_s: float) -> None:
-        self._trial = self._trial.model_copy(update={"exit_code": exit_code, "wall_s": wall_s})
+    def _read_end(self, folder: Path, exit_code: int) -> None:
         if exit_code != 0:
-            self._keep(outcome=TrialOutcome.CRASHED, note=f"exit {exit_code}{self._whether_it_printed_too_much()}")
-            if not _container_works(self._plan, folder):
-                note = f"no container starts on this node (exit {exit_code})"
-                self._keep(outcome=TrialOutcome.INFRASTRUCTURE, note=note)
+            works = _container_works(self._plan, folder)
+            outcome = TrialOutcome.CRASHED if works else TrialOutcome.INFRASTRUCTURE
+            note = self._whether_it_printed_too_much() if works else ", no container starts on this node"
+            self._note(outcome=outcome, note=f"exit {exit_code}{note}")
             return
         try:
             log = _training_log(folder)
             paths.trial_log(self._trials, self._trial.index).write_text(log, encoding="utf-8")
             result = trainlog.parse(log)
         except (trainlog.NoResult, InvalidCandidate, OSError) as problem:
-            self._keep(outcome=TrialOutcome.NO_RESULT, note=str(problem))
+            self._note(outcome=TrialOutcome.NO_RESULT, note=str(problem))
             return
-        implausible = _implausible(self._plan, result, wall_s)
+        implausible = _implausible(self._plan, result, self._trial.wall_s)
         outcome = TrialOutcome.IMPLAUSIBLE if implausible else TrialOutcome.CLEAN
-        self._keep(outcome=outcome, note=implausible, result=result)
+        self._note(outcome=outcome, note=implausible, result=result)
 
     def _whether_it_printed_too_much(self) -> str:
         printed = paths.trial_output(self._trials, self._trial.index).stat().st_size
@@ -153,13 +156,13 @@ class _Runner:
         left = node.end_what_is_left(folder, _LEAVE_S)
         if left:
             note = f"{len(left)} processes were still there after the trial"
-            self._keep(outcome=TrialOutcome.LEFT_BEHIND, note=note)
+            self._note(outcome=TrialOutcome.LEFT_BEHIND, note=note)
         if self._trial.outcome is TrialOutcome.CLEAN:
             try:
                 seals.verify(Path(self._plan.seal_dir), self._plan.seal)
                 node.wait_until_quiet(self._trial.gpus, None, _QUIET_S)
             except InfrastructureError as error:
-                self._keep(outcome=TrialOutcome.INFRASTRUCTURE, note=str(error))
+                self._note(outcome=TrialOutcome.INFRASTRUCTURE, note=str(error))
 
 
 def _fresh_scratch(plan: TrialPlan) -> Path:
@@ -192,7 +195,7 @@ def _implausible(plan: TrialPlan, result: TrainResult, wall_s: float) -> str:
 def _container_works(plan: TrialPlan, folder: Path) -> bool:
     """Whether the same container runs a program of ours: a candidate could imitate any sign of a failed start."""
     for left in ("run", "tmp", "home"):  # a candidate that filled the disk must not fail the probe
-        scratch.remove(folder / left)
+        scratch.remove_locked(folder / left)
     try:
         return processes.run(_probe(plan, folder, ["true"]), timeout_s=_PROBE_S).exit_code == 0
     except processes.TimedOut:

@@ -24,13 +24,16 @@ def _require_positive(name: str, value: float) -> None:
     _require(0 < value < math.inf, name, "above 0 and finite", value)
 
 
+_OUR_SBATCH = frozenset({"array", "export", "job_name", "no_requeue", "open_mode", "requeue", "signal", "time"})
+
+
 @dataclass
 class AgentConfig:
     kind: str = MISSING
     hours: float = MISSING
     """Wall-clock hours that a session of this agent may last."""
     submissions_per_hour: int = MISSING
-    """What it may hand in within any hour; more is refused until the hour is over."""
+    """What it may hand in within any hour; more waits until the hour is over."""
 
     def __post_init__(self) -> None:
         _require(self.kind in ("scripted",), "agent.kind", "scripted", self.kind)
@@ -72,6 +75,8 @@ class ClusterConfig:
     """GPUs of a node: what an exclusive allocation is charged for."""
     trial_gpus: int = MISSING
     """GPUs of one trial's allocation."""
+    gpu_devices: bool = MISSING
+    """Whether the nodes have GPUs to hand into containers; the development cluster only claims its own."""
     session_gpus: int = MISSING
     """GPUs of the agent's own allocation."""
     session_hours: float = MISSING
@@ -103,6 +108,8 @@ class ClusterConfig:
         _require_positive("cluster.session_hours", self.session_hours)
         _require_positive("cluster.parallel", self.parallel)
         _require_positive("cluster.poll_seconds", self.poll_seconds)
+        ours = sorted(_OUR_SBATCH & {name.replace("-", "_") for name in self.sbatch})
+        _require(not ours, "cluster.sbatch", "without what trials depend on", ours)
         foreign = self.foreign_cores
         _require(foreign is None or foreign > 0, "cluster.foreign_cores", "above 0 or null", foreign)
         _require(

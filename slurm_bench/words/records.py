@@ -209,6 +209,8 @@ class TrialPlan(Record):
 
 
 class TrialOutcome(StrEnum):
+    BEGUN = "begun"
+    """Written before the candidate starts; where nothing else follows, it took its runner down."""
     CLEAN = "clean"
     CRASHED = "crashed"
     TIMED_OUT = "timed out"
@@ -241,12 +243,15 @@ class Trial(Record):
     index: int
     outcome: TrialOutcome
     note: str
-    exit_code: int | None
-    result: TrainResult | None
-    wall_s: float
+    exit_code: int | None = None
+    result: TrainResult | None = None
+    wall_s: float = 0.0
     """By the runner's own clock, from before the container's start to after its end."""
-    started: datetime | None
-    node: str
+    started: datetime | None = None
+    ended: datetime | None = None
+    node: str = ""
+    job: str = ""
+    """The scheduler's name of the array task."""
     gpus: tuple[Gpu, ...] = ()
     """Seen inside the container."""
     seal: str

@@ -90,6 +90,9 @@ def test_on_slurm_in_apptainer(tmp_path: Path) -> None:
     check_outcomes(session)
     check_report(campaign)
     check_trials(session)
+    said = session.log.read_text()
+    assert said.count("trial 10/10 clean: loss") == 3
+    assert "timing the incumbent" in said and "starting the agent" in said
     check_budget_against_sacct(tmp_path, session)
 
 

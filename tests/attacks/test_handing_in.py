@@ -42,7 +42,7 @@ def test_an_honest_candidate_is_accepted(scene: Scene) -> None:
     ],
 )
 def test_links_out_of_a_submission(scene: Scene, script: str, words: str) -> None:
-    """Attack (threat 4): links and pipes that lead the desk to the host's files, or make it wait for ever.
+    """Attack: links and pipes that lead the desk to the host's files, or make it wait for ever.
 
     Defence: every part of the path is opened with O_NOFOLLOW and O_NONBLOCK; anything but a plain file is invalid.
     """
@@ -56,7 +56,7 @@ def test_links_out_of_a_submission(scene: Scene, script: str, words: str) -> Non
 
 
 def test_a_symlinked_parent(scene: Scene) -> None:
-    """Attack (threat 4): the folder above the candidate is a link, which O_NOFOLLOW on the last part would miss.
+    """Attack: the folder above the candidate is a link, which O_NOFOLLOW on the last part would miss.
 
     Defence: the walk opens part by part, so a link anywhere is refused.
     """
@@ -96,7 +96,7 @@ def test_a_hard_link_to_a_file_of_the_host(scene: Scene, tmp_path: Path) -> None
     ],
 )
 def test_a_bomb_of_files(scene: Scene, script: str, words: str) -> None:
-    """Attack (threat 7): a candidate that is small to make and endless to read.
+    """Attack: a candidate that is small to make and endless to read.
 
     Defence: files, folders, depth and bytes are counted while they are read, and reading stops at the cap.
     """
@@ -123,7 +123,7 @@ def test_a_bomb_of_files(scene: Scene, script: str, words: str) -> None:
     ],
 )
 def test_bringing_along_what_runs_or_counts_unasked(scene: Scene, script: str, words: str) -> None:
-    """Attack (threat 6): own data or logs, trained weights, compiled code, files that Python runs by itself.
+    """Attack: own data or logs, trained weights, compiled code, files that Python runs by itself.
 
     Defence: names and suffixes are on an allow-list, and the refusal names the file.
     """
@@ -135,7 +135,7 @@ def test_bringing_along_what_runs_or_counts_unasked(scene: Scene, script: str, w
 
 
 def test_an_edit_after_submit(scene: Scene) -> None:
-    """Attack (threat 5): what is judged is not what is run, since the folder changes in between.
+    """Attack: what is judged is not what is run, since the folder changes in between.
 
     Defence: the folder is copied once into a store named by its hash; the trials ran those bytes, as their logs show.
     """
@@ -162,7 +162,7 @@ def test_an_edit_after_submit(scene: Scene) -> None:
 
 
 def test_the_same_bytes_again(scene: Scene) -> None:
-    """Attack (threat 3): handing in the same candidate until the dice fall well.
+    """Attack: handing in the same candidate until the dice fall well.
 
     Defence: a seal that has a verdict is not timed again; the earlier verdict is returned.
     """
@@ -177,7 +177,7 @@ def test_the_same_bytes_again(scene: Scene) -> None:
 
 @pytest.mark.parametrize("name", ["two\n#SBATCH --mail-user=pwned", "$(touch pwned)", "a;b", "--help", "a,b:c"])
 def test_a_name_that_slurm_or_a_shell_would_read(scene: Scene, name: str) -> None:
-    """Attack (threat 15): a folder's name that becomes a line of the batch script or an option.
+    """Attack: a folder's name that becomes a line of the batch script or an option.
 
     Defence: names are of plain characters, and jobs, folders and batch scripts carry the desk's numbers only.
     """
@@ -193,7 +193,7 @@ def test_a_name_that_slurm_or_a_shell_would_read(scene: Scene, name: str) -> Non
     ["/etc", "/workspace", "/workspace/submissions", "/workspace/submissions/../../seals", "submissions/x", ""],
 )
 def test_a_path_out_of_the_submissions(scene: Scene, path: str) -> None:
-    """Attack (threat 15): a request for some other folder.
+    """Attack: a request for some other folder.
 
     Defence: only a folder directly in submissions/ is taken, judged by the text of its path.
     """
@@ -201,7 +201,7 @@ def test_a_path_out_of_the_submissions(scene: Scene, path: str) -> None:
 
 
 def test_a_forged_or_repeated_request(scene: Scene) -> None:
-    """Attack (threat 15): requests with odd ids, more fields or no end, links, folders; an old request once more.
+    """Attack: requests with odd ids, more fields or no end, links, folders; an old request once more.
 
     Defence: requests are read without following links, by a strict schema and up to a size; a replay is the same
     request. What is none is removed, and nothing but the desk's numbers names anything.
@@ -255,7 +255,7 @@ def test_a_race_for_the_permissions_of_others(scene: Scene) -> None:
 
 
 def test_a_forged_verdict(scene: Scene) -> None:
-    """Attack (threat 15): the agent writes its own verdict, or reads and edits the records behind it.
+    """Attack: the agent writes its own verdict, or reads and edits the records behind it.
 
     Defence: the inbox is read-only inside, and seals, opinions, trials and ledger are in no mount of the agent.
     """
@@ -274,7 +274,7 @@ def test_a_forged_verdict(scene: Scene) -> None:
 
 
 def test_a_flood_of_requests(scene: Scene) -> None:
-    """Attack (threat 7): the desk is kept busy, and the disk full, by asking without end.
+    """Attack: the desk is kept busy, and the disk full, by asking without end.
 
     Defence: one request at a time and so many an hour; of those that wait the newest are dropped beyond a number.
     """
@@ -293,7 +293,7 @@ def test_a_flood_of_requests(scene: Scene) -> None:
 
 
 def test_submissions_beyond_the_budget(scene: Scene) -> None:
-    """Attack (threat 7): handing in until more is spent than the session has.
+    """Attack: handing in until more is spent than the session has.
 
     Defence: the worst case is reserved before sbatch; what does not fit is refused, and nothing is queued.
     """
@@ -320,7 +320,7 @@ def make_poor(scene: Scene) -> Config:
 
 
 def test_a_comment_that_speaks_to_the_judge(scene: Scene) -> None:
-    """Attack (threat 14): text in the candidate that tells the judge what to find.
+    """Attack: text in the candidate that tells the judge what to find.
 
     Defence: the static rules read the tree and no prose; a judge may only reject, and has nothing to be talked into.
     """

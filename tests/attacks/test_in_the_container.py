@@ -32,7 +32,7 @@ def run(scene: Scene, inside: str, script: str) -> str:
 
 
 def test_changing_what_is_mounted_read_only(scene: Scene) -> None:
-    """Attack (threat 1): remount, unmount or cover the seal and the data, then write to them.
+    """Attack: remount, unmount or cover the seal and the data, then write to them.
 
     Defence: never a root inside (no --fakeroot, no capability), and the seal's hash is checked after the trial.
     """
@@ -61,7 +61,7 @@ def test_changing_what_is_mounted_read_only(scene: Scene) -> None:
 
 
 def test_keys_of_the_host(scene: Scene, inside: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Attack (threat 8): look for keys in the environment, in /proc and in files.
+    """Attack: look for keys in the environment, in /proc and in files.
 
     Defence: `env -i` before apptainer, an allow-list after it, no process and no folder of the host inside; the
     batch job is queued with --export=NONE. Canaries lie in all these places; none is found.
@@ -104,7 +104,7 @@ def test_keys_of_the_host(scene: Scene, inside: str, monkeypatch: pytest.MonkeyP
 
 
 def test_a_key_ring_of_the_host(scene: Scene, inside: str) -> None:
-    """Attack (threat 8): key rings belong to no namespace: read the one of whoever started the container.
+    """Attack: key rings belong to no namespace: read the one of whoever started the container.
 
     Defence: each container starts with an empty session key ring of its own.
     """
@@ -148,7 +148,7 @@ def test_the_kernels_files(scene: Scene, inside: str) -> None:
 
 
 def test_the_network(scene: Scene, inside: str) -> None:
-    """Attack (threat 10): reach the internet, the cluster's controller or database, or a neighbour.
+    """Attack: reach the internet, the cluster's controller or database, or a neighbour.
 
     Defence: `--net --network=none`: there is a loopback of its own and nothing else. The same ports answer outside.
     """
@@ -177,7 +177,7 @@ def host_address() -> str:
 
 
 def test_slurm_from_inside(scene: Scene, inside: str) -> None:
-    """Attack (threats 9 and 10): submit, requeue or cancel jobs from inside.
+    """Attack: submit, requeue or cancel jobs from inside.
 
     Defence: no Slurm program, no configuration, no munge socket and no job id in the container.
     """
@@ -192,7 +192,7 @@ def test_slurm_from_inside(scene: Scene, inside: str) -> None:
 
 
 def test_the_desk_as_a_process(scene: Scene, inside: str) -> None:
-    """Attack (threat 13): signal, stop or read the desk, which runs as the same user.
+    """Attack: signal, stop or read the desk, which runs as the same user.
 
     Defence: a process namespace of its own (--containall): no process of the host can be named.
     """
@@ -208,7 +208,7 @@ def test_the_desk_as_a_process(scene: Scene, inside: str) -> None:
 
 
 def test_a_pickle_for_the_host(scene: Scene) -> None:
-    """Attack (threat 11): forge the pickled result that a job framework would load, and run as its user.
+    """Attack: forge the pickled result that a job framework would load, and run as its user.
 
     Defence: jobs are command lines and results JSON records; no pickle is written, and the job folders are in no
     mount.
@@ -222,7 +222,7 @@ def test_a_pickle_for_the_host(scene: Scene) -> None:
 
 
 def test_a_forged_result(scene: Scene) -> None:
-    """Attack (threat 2): write the trial's record oneself, wherever a record might be looked for, and crash.
+    """Attack: write the trial's record oneself, wherever a record might be looked for, and crash.
 
     Defence: the runner outside writes the record, into a folder that is in no mount.
     """

@@ -45,7 +45,7 @@ def test_a_run_that_takes_its_runner_down(scene: Scene) -> None:
         for _ in range(200):
             found = processes.run(["pgrep", "-f", "slurm_bench.steps.trial .*/single"], timeout_s=10).stdout.split()
             running = list(scene.paths.root.glob("single*/trials/00.json"))
-            if found and any("did not see the end" in path.read_text() for path in running):
+            if found and any('"begun"' in path.read_text() for path in running):
                 processes.run(["kill", "-KILL", *found], timeout_s=10)
                 return
             time.sleep(0.05)
@@ -54,13 +54,14 @@ def test_a_run_that_takes_its_runner_down(scene: Scene) -> None:
     thread.start()
     trial, _ = scene.trial(scene.candidate(("time.sleep(seconds)", "time.sleep(20)")))
     thread.join()
-    assert (trial.outcome, trial.note) == (TrialOutcome.CRASHED, "the runner did not see the end of this run")
+    assert trial.outcome is TrialOutcome.CRASHED
+    assert trial.note.startswith("its runner was ended: FAILED")
     for left in left_in_scratch(scene):
         scratch.remove_locked(left)
 
 
 def test_a_fork_bomb(scene: Scene) -> None:
-    """Attack (threat 7): use up all processes, so that the runner can start none either.
+    """Attack: use up all processes, so that the runner can start none either.
 
     Defence: a crash is the candidate's own whatever the runner meets while it runs; all its processes end with it.
     """
@@ -87,7 +88,7 @@ def test_arithmetic_without_end(scene: Scene) -> None:
 
 
 def test_one_draw_with_a_little_noise(scene: Scene) -> None:
-    """Attack (threat 3): a fixed seed, and just enough noise that the losses are not identical.
+    """Attack: a fixed seed, and just enough noise that the losses are not identical.
 
     Defence: losses that scatter far less than the incumbent's are no sample.
     """
@@ -98,7 +99,7 @@ def test_one_draw_with_a_little_noise(scene: Scene) -> None:
 
 
 def test_an_identical_loss_ten_times(scene: Scene) -> None:
-    """Attack (threat 3): one good draw, replayed ten times by a fixed seed.
+    """Attack: one good draw, replayed ten times by a fixed seed.
 
     Defence: a sample without variance carries no test.
     """
@@ -128,7 +129,7 @@ def test_an_identical_loss_ten_times(scene: Scene) -> None:
     ],
 )
 def test_a_number_that_is_only_said(scene: Scene, edit: tuple[str, str], words: str) -> None:
-    """Attack (threat 2): a printed line and exit 0; an early exit; nan; two last lines; another number of steps.
+    """Attack: a printed line and exit 0; an early exit; nan; two last lines; another number of steps.
 
     Defence: the one log in logs/ is read, not the output: one final line, at the last step, after the separator,
     finite, with the steps that the seal declares, and no more training time than the runner's clock saw.
@@ -180,7 +181,7 @@ def test_a_run_without_end(scene: Scene) -> None:
     ],
 )
 def test_filling_the_disk(scene: Scene, write: str, words: str) -> None:
-    """Attack (threat 7): a candidate that fills its disk, openly or in folders that nobody may read.
+    """Attack: a candidate that fills its disk, openly or in folders that nobody may read.
 
     Defence: the runner looks every second; a run that wrote too much is ended and has failed, and what it wrote is
     removed.
@@ -196,7 +197,7 @@ def test_filling_the_disk(scene: Scene, write: str, words: str) -> None:
 
 
 def test_filling_the_disk_with_a_file_in_no_folder(scene: Scene) -> None:
-    """Attack (threat 7): a file that is removed while it is open is in no folder, and fills the disk all the same.
+    """Attack: a file that is removed while it is open is in no folder, and fills the disk all the same.
 
     Defence: on a node of one's own, what vanishes of the free space counts too.
     """
@@ -210,7 +211,7 @@ def test_filling_the_disk_with_a_file_in_no_folder(scene: Scene) -> None:
 
 
 def test_printing_without_end(scene: Scene) -> None:
-    """Attack (threat 7): output that fills the file system of all nodes.
+    """Attack: output that fills the file system of all nodes.
 
     Defence: output goes through a pipe that closes after 64 MiB.
     """
@@ -236,7 +237,7 @@ def left_in_scratch(scene: Scene) -> list[Path]:
 
 
 def test_a_child_that_outlives_the_trial(scene: Scene) -> None:
-    """Attack (threat 12): a daemon left behind, to slow down or spy on what comes next.
+    """Attack: a daemon left behind, to slow down or spy on what comes next.
 
     Defence: the container's process namespace ends with the trial, and the runner looks for what is left.
     """
@@ -268,7 +269,7 @@ if os.fork() == 0:
 
 
 def test_somebody_else_on_the_node(scene: Scene) -> None:
-    """Attack (threat 12): something that eats the node's cores while the trial is timed.
+    """Attack: something that eats the node's cores while the trial is timed.
 
     Defence: a trial waits for a quiet node, and is void on one that does not come to rest.
     """
@@ -283,7 +284,7 @@ def test_somebody_else_on_the_node(scene: Scene) -> None:
 
 
 def test_requeue_from_within(scene: Scene) -> None:
-    """Attack (threat 9): after a bad draw, have oneself run again.
+    """Attack: after a bad draw, have oneself run again.
 
     Defence: no scheduler inside, every process that can be signalled is the container's own, and a job that
     cannot be requeued; the run counts as it ended, and there is one attempt of it in the accounting.
@@ -306,7 +307,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_requeue_from_outside(scene: Scene) -> None:
-    """Attack (threat 9): `scontrol requeue` by the job's own user, e.g. from another session of the same account.
+    """Attack: `scontrol requeue` by the job's own user, e.g. from another session of the same account.
 
     Defence: jobs are queued with --no-requeue, so Slurm refuses.
     """
@@ -332,7 +333,7 @@ def test_requeue_from_outside(scene: Scene) -> None:
 
 
 def test_a_seal_that_changes_while_it_runs(scene: Scene) -> None:
-    """Attack (threat 5): the stored bytes change between two trials, or during one.
+    """Attack: the stored bytes change between two trials, or during one.
 
     Defence: each trial checks the seal's hash before and after; one whose seal changed is void.
     """

@@ -64,7 +64,7 @@ def test_a_daemon_makes_a_clean_run_unclean(tmp_path: Path, quick_record: Path) 
 
 def test_a_trial_that_is_started_again_leaves_the_first_record(tmp_path: Path, plan: TrialPlan) -> None:
     first = run(tmp_path, plan)
-    with pytest.raises(SystemExit, match="trial 7 was started again"):
+    with pytest.raises(SystemExit, match="trial 7 was started before"):
         run(tmp_path, plan)
     assert store.read(tmp_path / "trials" / "07.json", Trial) == first
 
@@ -73,7 +73,7 @@ def test_a_restart_that_slurm_counts_is_refused(
     tmp_path: Path, plan: TrialPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    with pytest.raises(SystemExit, match="restart 1"):
+    with pytest.raises(SystemExit, match="counts 1 restarts"):
         run(tmp_path, plan)
     assert not (tmp_path / "trials" / "07.json").exists()
 
