@@ -25,12 +25,13 @@ from rich.table import Table
 
 from slurm_bench.effects import seals, store
 from slurm_bench.pure import verdict
-from slurm_bench.steps import session, site, trial
+from slurm_bench.pure.verdict import Terms
+from slurm_bench.steps import site, trial
 from slurm_bench.steps.cli import register
-from slurm_bench.steps.retime import Retimer
+from slurm_bench.steps.retime import Retimer, Timing
 from slurm_bench.words.config import Config
 from slurm_bench.words.paths import SessionPaths, shipped, starting_record
-from slurm_bench.words.records import LedgerEntry, Submission, TrialPlan
+from slurm_bench.words.records import Design, LedgerEntry, Submission, TrialPlan
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def waits_for_queue(paths: SessionPaths) -> Iterator[float]:
 def verdict_against_bare_array(runs: Path) -> Figure:
     """A ten-trial verdict beside `sbatch --array` of the same ten command lines, in turn, three times."""
     config = composed(["cluster=dev", "container=apptainer", f"runs={runs}", "session=one"])
-    session.prepare_data(config)
+    site.prepare_data(config)
     ours, bare = [], []
     for attempt in range(3):
         took, plan = timed_verdict(config, attempt)
@@ -135,11 +136,12 @@ def timed_verdict(config: Config, attempt: int) -> tuple[float, TrialPlan]:
     cluster = site.cluster_of(config)
     container = site.container_of(config.container)
     ledger = site.ledger_of(config, paths, cluster)
-    retimer = Retimer(config, paths, uuid.uuid4().hex[:12], cluster, container, ledger)
-    where = paths.incumbent.retiming
+    retimer = Retimer(config, paths.seals, uuid.uuid4().hex[:12], cluster, container, ledger)
+    where = paths.submission("bench").retiming
+    terms = Terms(config.task.target_loss, Design.CLASSIC, attempt=1, off_clock_growth=0.25, stop_below=0)
     began = time.perf_counter()
-    trials = retimer.retime("calibration", "bench", sealed, where)
-    verdict.on_trials(trials, trials, config.task.target_loss, config.retime.off_clock_growth)
+    retiming = retimer.retime(Timing("calibration", "bench", (sealed,)), where)
+    verdict.on_retiming(retiming, retiming.trials, terms)
     took = time.perf_counter() - began
     return took, store.read(where.plan, TrialPlan)
 
@@ -149,7 +151,9 @@ def timed_bare_array(config: Config, plan: TrialPlan, folder: Path) -> float:
     for task in range(len(plan.indices)):
         scratch = folder / f"task{task}"
         scratch.mkdir(parents=True)
-        (scratch / "command").write_text(shlex.join(trial.command_line(plan, scratch, ["bash", "run.sh"])))
+        (scratch / "command").write_text(
+            shlex.join(trial.command_line(plan, plan.arms[0], scratch, ["bash", "run.sh"]))
+        )
     cluster = config.cluster
     argv = [
         "sbatch",

@@ -15,6 +15,10 @@ IMAGE = REPOSITORY / "containers" / "rehearsal.sif"
 DEV_CLUSTER = Path(os.environ.get("SLURM_BENCH_DEV_CLUSTER", "/var/lib/slurm_bench_dev"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-goldens", action="store_true", help="write tests/data/verdicts anew; read the diff")
+
+
 def _has_cluster() -> bool:
     return bool(shutil.which("sbatch")) and (DEV_CLUSTER / "slurm.conf").exists()
 
@@ -79,6 +83,14 @@ def config(tmp_path: Path, quick_record: Path) -> Config:
     return make_config(tmp_path, quick_record, ["cluster/local"], "container/none")
 
 
+@pytest.fixture
+def classic(tmp_path: Path, quick_record: Path) -> Config:
+    """The same in the classic design."""
+    made = make_config(tmp_path, quick_record, ["cluster/local"], "container/none")
+    made.retime.design = "classic"
+    return made
+
+
 def make_quick_record(folder: Path) -> Path:
     record = folder / "quick-record"
     record.mkdir()
@@ -108,7 +120,7 @@ def make_config(folder: Path, record: Path, cluster: Sequence[str], container: s
             },
             "container": _section(container),
             "judge": {"kind": "static"},
-            "retime": _section("retime/classic"),
+            "retime": _section("retime/paired"),
             "budget": _section("budget/published"),
         },
         *({"cluster": _section(name)} for name in cluster),

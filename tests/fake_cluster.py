@@ -1,4 +1,4 @@
-"""A cluster in memory: tasks run when they are queued, our own modules in this process."""
+"""A cluster in memory: tasks run when they are queued, or one at each poll, our own modules in this process."""
 
 import importlib
 import subprocess
@@ -16,12 +16,20 @@ class FakeCluster:
         lost: tasks of each array that vanish from the scheduler without a trace, as cancelled pending ones do.
         cancelled: tasks that run and are cancelled at their end.
         requeued: tasks that run twice.
+        one_by_one: each look at an array's states runs one more of its tasks.
     """
 
     step: tuple[str, ...] = ()
     overrun_s = 90
 
-    def __init__(self, lost: Iterable[int] = (), cancelled: Iterable[int] = (), requeued: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        lost: Iterable[int] = (),
+        cancelled: Iterable[int] = (),
+        requeued: Iterable[int] = (),
+        one_by_one: bool = False,
+    ) -> None:
+        self.one_by_one = one_by_one
         self.lost, self.cancelled, self.requeued = set(lost), set(cancelled), set(requeued)
         self.queued: list[Job] = []
         self.silent = False
@@ -31,6 +39,7 @@ class FakeCluster:
         self.dying_after_queueing = False
         """We die between sbatch and the line that keeps its answer."""
         self._attempts: dict[str, list[Attempt]] = {}
+        self._pending: dict[str, list[int]] = {}
 
     def submit(self, job: Job) -> str:
         self._speak()
@@ -38,12 +47,17 @@ class FakeCluster:
             raise SchedulerError("sbatch refused: invalid account")
         self.queued.append(job)
         kept = [task for task in range(job.tasks) if task not in self.lost]
-        self._attempts[job.name] = [
-            self._run(job, task) for task in [*kept, *(task for task in self.requeued if task < job.tasks)]
-        ]
+        self._attempts[job.name] = []
+        self._pending[job.name] = [*kept, *(task for task in self.requeued if task < job.tasks)]
+        while self._pending[job.name] and not self.one_by_one:
+            self._run_next(job)
         if self.dying_after_queueing:
             raise KeyboardInterrupt
         return str(len(self.queued))
+
+    def _run_next(self, job: Job) -> None:
+        task = self._pending[job.name].pop(0)
+        self._attempts[job.name].append(self._run(job, task))
 
     def _run(self, job: Job, task: int) -> Attempt:
         code = _exit_code([*job.command, str(task)])
@@ -71,14 +85,21 @@ class FakeCluster:
         return str(known[0]) if known else None
 
     def states(self, name: str, since: datetime) -> Mapping[int, JobState]:
-        return {attempt.task: attempt.state for attempt in self.attempts([name], since)}
+        self._speak()
+        for job in self.queued:
+            if job.name == name and self._pending[name]:
+                self._run_next(job)
+        pending = dict.fromkeys(self._pending.get(name, ()), JobState.PENDING)
+        return pending | {attempt.task: attempt.state for attempt in self.attempts([name], since)}
 
     def attempts(self, names: Iterable[str], since: datetime) -> list[Attempt]:
         self._speak()
         return [attempt for name in sorted(set(names)) for attempt in self._attempts.get(name, [])]
 
     def cancel(self, name: str) -> None:
+        """As on Slurm, a task that is cancelled while it is pending leaves no trace."""
         self._speak()
+        self._pending[name] = []
 
     def _speak(self) -> None:
         if self.silent:

@@ -23,6 +23,7 @@ from slurm_bench.words.errors import SchedulerError
 from slurm_bench.words.records import Attempt, JobState, Record
 
 _LANE_START_S = 30.0
+_CANCEL_GRACE_S = 5.0
 
 
 class _Array(Record):
@@ -123,11 +124,20 @@ class LocalCluster:
     def cancel(self, name: str) -> None:
         for lane in self._lanes(name):
             if processes.is_alive(lane):
-                processes.end_tree(lane.pid)
+                processes.end_tree(lane.pid, grace_s=_CANCEL_GRACE_S)
+        # Whoever accounts for a task was ended with it.
+        for attempt in self._attempts(name):
+            if attempt.ended is None:
+                ended = {"state": JobState.CANCELLED, "ended": datetime.now(UTC)}
+                store.write(_task_record(self._usage / name, attempt.task), attempt.model_copy(update=ended))
 
 
 def _array_record(folder: Path) -> Path:
     return folder / "array.json"
+
+
+def _task_record(folder: Path, task: int) -> Path:
+    return folder / f"task-{task:02}.json"
 
 
 def _turns(array: _Array, lane: int) -> range:
@@ -161,7 +171,7 @@ def main(folder: str, lane: str) -> None:
             ended=None,
             node=socket.gethostname(),
         )
-        record = usage / f"task-{task:02}.json"
+        record = _task_record(usage, task)
         store.write(record, running)
         began = time.monotonic()
         state, exit_code = _run(array, task, usage / f"task-{task:02}.log")

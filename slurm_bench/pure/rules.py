@@ -10,7 +10,7 @@ RUNS: Final = 10
 """Trials that a verdict rests on. Ten means ten: nobody may ask for fewer."""
 
 LEVEL: Final = 0.01
-"""Significance level of the loss test and of the speed test, one-sided."""
+"""Significance level of the loss test and of the speed test, one-sided: for a whole session, or for each seal."""
 
 CONFIDENCE: Final = 0.95
 """Coverage of the interval that is printed with the seconds saved."""
@@ -30,12 +30,12 @@ RULES: Final = {
     for rule in (
         Rule(
             "loss",
-            f"The mean final validation loss of {RUNS} runs lies below the target (one-sided t-test, p < {LEVEL}).",
+            f"The mean final validation loss of {RUNS} runs lies below the target, significantly (one-sided t-test).",
             "statistics",
         ),
         Rule(
             "speed",
-            f"The mean training time of {RUNS} runs lies below the incumbent's (one-sided Welch test, p < {LEVEL}).",
+            f"The mean training time of {RUNS} runs lies below the incumbent's, significantly (one-sided t-test).",
             "statistics",
         ),
         Rule("environment", "run.sh, libraries and environment variables stay as in the starting record.", "static"),
@@ -71,8 +71,18 @@ RULES: Final = {
 }
 
 
-def as_markdown(target_loss: float, submissions_per_hour: int) -> str:
-    """RULES.md as an agent finds it in its workspace."""
+LEVEL_TEXT: Final = {
+    "session": f"Both tests together let a wrong candidate pass at most once in {1 / LEVEL:.0f} sessions: the n-th "
+    f"different candidate that is timed is tested at {LEVEL}/(n(n+1)), so do not hand in what you only hope for. "
+    "The same bytes are not timed again; their verdict is returned.",
+    "published": f"Every candidate is tested at {LEVEL}. "
+    "The same bytes are not timed again; their verdict is returned.",
+}
+"""What `retime.level` means, for the agent and for the reader of a report."""
+
+
+def as_markdown(target_loss: float, submissions_per_hour: int, level: str) -> str:
+    """RULES.md as an agent finds it in its workspace; `level` is a key of LEVEL_TEXT."""
     lines = ["# Rules", "", f"Target: validation loss {target_loss:g}, in less training time.", ""]
     lines += [f"- **{rule.id}** ({rule.decided_by}): {rule.text}" for rule in RULES.values()]
     lines += [
@@ -81,5 +91,7 @@ def as_markdown(target_loss: float, submissions_per_hour: int) -> str:
         "`submit submissions/NAME` prints the verdict as JSON and exits 0 accepted, 1 rejected, "
         "2 invalid, 3 undecided (ask again), 4 over budget.",
         f"It waits its turn: one candidate at a time, {submissions_per_hour} an hour.",
+        "",
+        LEVEL_TEXT[level],
     ]
     return "\n".join(lines) + "\n"

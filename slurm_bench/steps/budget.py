@@ -16,7 +16,7 @@ from slurm_bench.pure.budget import h100_hours
 from slurm_bench.steps import site
 from slurm_bench.words.config import BudgetCommand, Config
 from slurm_bench.words.errors import UsageError
-from slurm_bench.words.paths import CampaignPaths, SessionPaths
+from slurm_bench.words.paths import CampaignPaths, TimingPaths
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ def perform(config: Config) -> None:
     """
     assert isinstance(config.command, BudgetCommand)
     campaign = CampaignPaths(Path(config.runs) / config.campaign)
-    budgets = [of_session(paths) for paths in campaign.sessions()]
+    budgets = [of_folder(paths) for paths in (*campaign.sessions(), *campaign.calibrations())]
     if not budgets:
         raise UsageError(f"no sessions in {campaign.root}; name another with campaign=")
     {"table": _print_table, "csv": _print_csv, "json": _print_json}[config.command.format](budgets)
 
 
-def of_session(paths: SessionPaths) -> SessionBudget:
-    """What the accounting says of a session's jobs now.
+def of_folder(paths: TimingPaths) -> SessionBudget:
+    """What the accounting says now of a session's jobs, or of a calibration's.
 
     Raises:
         SchedulerError: the accounting does not answer.
@@ -82,9 +82,9 @@ def of_session(paths: SessionPaths) -> SessionBudget:
         max(0, entry.reserved_gpu_seconds - by_job[name]) for name, entry in entries.items() if entry.settled_at is None
     )
     return SessionBudget(
-        session=config.session,
+        session=paths.root.name,
         lines=tuple(
-            Line(config.session, kind, day, counts[kind, day], total, round(h100_hours(total, weight), 6))
+            Line(paths.root.name, kind, day, counts[kind, day], total, round(h100_hours(total, weight), 6))
             for (kind, day), total in sorted(seconds.items())
         ),
         gpu_seconds=seconds.total(),

@@ -4,6 +4,8 @@ import importlib
 import logging
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import fields
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -20,6 +22,7 @@ _COMMANDS = {
     "run": "slurm_bench.steps.launch",
     "budget": "slurm_bench.steps.budget",
     "report": "slurm_bench.steps.report",
+    "retime": "slurm_bench.steps.calibration",
 }
 _USAGE = 2
 _INTERRUPTED = 130
@@ -32,6 +35,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("submitit").setLevel(logging.WARNING)
     register()
+    sys.argv[1:] = spelt_out(sys.argv[1:])
     exit_codes = []
 
     def perform(composed: DictConfig) -> None:
@@ -56,6 +60,14 @@ def register() -> None:
         store.store(group="command", name=command.name, node=command)
 
 
+def spelt_out(overrides: Sequence[str]) -> list[str]:
+    """A command's own options in full: after `command=budget`, `format=csv` stands for `command.format=csv`."""
+    chosen = [override.removeprefix("command=") for override in overrides if override.startswith("command=")]
+    own = {option.name for command in COMMANDS if command.name in chosen for option in fields(command)}
+    own -= {option.name for option in fields(Config)} | {"name"}
+    return [f"command.{override}" if override.partition("=")[0] in own else override for override in overrides]
+
+
 def _perform(composed: DictConfig) -> int:
     """Perform the command of one configuration (of a sweep, one of several) and return its exit code."""
     try:
@@ -64,7 +76,8 @@ def _perform(composed: DictConfig) -> int:
         refuse_unknown(config)
         importlib.import_module(_COMMANDS[config.command.name]).perform(config)
     except KeyboardInterrupt:
-        _say(f"interrupted; the same command with session={composed.session} goes on", _INTERRUPTED)
+        how = f" with session={composed.session}" if composed.command.name == "run" else ""
+        _say(f"interrupted; the same command{how} goes on", _INTERRUPTED)
         raise
     except BenchError as error:
         return _say(str(error), error.exit_code)

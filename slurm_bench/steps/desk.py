@@ -5,27 +5,33 @@ died goes on where it was: it judges nothing twice and queues nothing twice.
 """
 
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 from slurm_bench.effects import seals, store
 from slurm_bench.effects.containers import Mount
 from slurm_bench.pure import verdict
-from slurm_bench.steps import judge
+from slurm_bench.pure.verdict import Terms
+from slurm_bench.steps import calibration, judge
+from slurm_bench.steps.calibration import Program
 from slurm_bench.steps.outbox import Outbox
-from slurm_bench.steps.retime import Retimer
+from slurm_bench.steps.retime import Retimer, Timing
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import BudgetExceeded, InfrastructureError, InvalidCandidate
 from slurm_bench.words.paths import SessionPaths, SubmissionPaths
 from slurm_bench.words.records import (
+    Block,
     Decision,
+    Design,
+    EarlyStop,
     Opinion,
     Outcome,
     Request,
+    Retiming,
     Seal,
     Submission,
     Trial,
-    TrialOutcome,
     Verdict,
 )
 
@@ -40,25 +46,28 @@ class Desk:
         self._outbox = Outbox(paths)
         self._workspace = retimer.container.inside(workspace)
         self._incumbent: Seal | None = None
-        self._incumbent_trials: list[Trial] = []
+        self._calibration: Sequence[Trial] = ()
+        """The incumbent's trials, in the classic design."""
 
-    def time_incumbent(self, record: Path) -> None:
-        """Seal and time the starting record, which every candidate is measured against.
+    def take_incumbent(self, record: Path) -> None:
+        """Seal the starting record, which every candidate is measured against; in the classic design, time it.
 
         Raises:
-            InfrastructureError: no ten clean runs. They are set aside: the next start of the session times anew.
+            InfrastructureError: it was timed, and there are no ten clean runs; the next start times anew.
         """
-        where = self._paths.incumbent
         root, folder = record.parent, PurePosixPath(record.name)
-        self._incumbent = store.once(where.seal, Seal, lambda: seals.seal(root, folder, self._paths.seals))
-        name = f"incumbent{len(where.failed_retimings()) + 1}"
-        self._incumbent_trials = self._retimer.retime("calibration", name, self._incumbent, where.retiming)
-        unclean = [trial for trial in self._incumbent_trials if trial.outcome is not TrialOutcome.CLEAN]
-        if unclean:
-            aside = where.next_failed_retiming()
-            where.retiming.root.rename(aside)
-            problem = f"{unclean[0].outcome}: {unclean[0].note}"
-            raise InfrastructureError(f"the incumbent's trial {unclean[0].index} {problem} (see {aside})")
+        sealed = store.once(self._paths.incumbent, Seal, lambda: seals.seal(root, folder, self._paths.seals))
+        if self._design is Design.CLASSIC:
+            program = Program(record.name, self._paths.seals / sealed.sha256)
+            self._calibration = store.once(self._paths.calibration, Retiming, lambda: self._calibrate(program)).trials
+        self._incumbent = sealed
+
+    def _calibrate(self, program: Program) -> Retiming:
+        return calibration.calibrate(self._config, self._retimer.cluster, self._retimer.container, program)
+
+    @property
+    def _design(self) -> Design:
+        return Design(self._config.retime.design)
 
     def serve(self) -> None:
         """Answer what waits in the outbox, one request after the other, as often as the agent may ask."""
@@ -127,7 +136,7 @@ class Desk:
             BudgetExceeded: the retiming's worst case does not fit.
             InfrastructureError: the site failed; the same candidate can be submitted again.
         """
-        assert self._incumbent is not None, "time_incumbent comes first"
+        assert self._incumbent is not None, "take_incumbent comes first"
         candidate = self._candidate(submission.path)
         sealed = store.once(where.seal, Seal, lambda: seals.seal(self._paths.workspace, candidate, self._paths.seals))
         earlier = self._decided_before(sealed)
@@ -137,10 +146,38 @@ class Desk:
         opinion = store.once(where.opinion, Opinion, lambda: judge.opinion(self._paths.seals, incumbent, sealed))
         if opinion.rejects:
             return verdict.on_opinion(opinion), None
-        trials = self._retimer.retime("retiming", submission.number, sealed, where.retiming)
-        growth = self._config.retime.off_clock_growth
-        decision = verdict.on_trials(trials, self._incumbent_trials, self._config.task.target_loss, growth)
+        terms = self._terms(submission, sealed)
+        retiming = self._retime(submission, sealed, where, terms)
+        decision = verdict.on_retiming(retiming, self._calibration, terms)
         return self._look_again(decision, sealed, where), None
+
+    def _terms(self, submission: Submission, sealed: Seal) -> Terms:
+        retime = self._config.retime
+        return Terms(
+            target_loss=self._config.task.target_loss,
+            design=self._design,
+            attempt=self._attempt(submission, sealed) if retime.level == "session" else None,
+            off_clock_growth=retime.off_clock_growth,
+            stop_below=retime.stop_below,
+        )
+
+    def _attempt(self, submission: Submission, sealed: Seal) -> int:
+        """The how manieth of the session's distinct seals this is to be timed, from 1; the same for the same bytes."""
+        timed: list[str] = []
+        for earlier in self._submissions():
+            known = store.read_if_there(self._paths.submission(earlier.number).seal, Seal)
+            before = earlier.number < submission.number and self._retimer.was_queued(earlier.number)
+            if known and before and known.sha256 not in timed:
+                timed.append(known.sha256)
+        return timed.index(sealed.sha256) + 1 if sealed.sha256 in timed else len(timed) + 1
+
+    def _retime(self, submission: Submission, sealed: Seal, where: SubmissionPaths, terms: Terms) -> Retiming:
+        def look(blocks: Sequence[Block]) -> EarlyStop | None:
+            return verdict.look(blocks, self._calibration, terms) if terms.stop_below else None
+
+        assert self._incumbent is not None
+        arms = (sealed, self._incumbent) if self._design is Design.PAIRED else (sealed,)
+        return self._retimer.retime(Timing("retiming", submission.number, arms, look), where.retiming)
 
     def _look_again(self, decision: Decision, sealed: Seal, where: SubmissionPaths) -> Decision:
         """Show an accepted candidate to the judge once more where its runs raise a suspicion."""

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +12,10 @@ from slurm_bench.steps import report, session, site
 from slurm_bench.steps.ledger import Ledger
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import AgentFailed, BenchError, InfrastructureError, UsageError
-from slurm_bench.words.paths import CampaignPaths, SessionPaths, shipped, starting_record
+from slurm_bench.words.paths import CampaignPaths, SessionPaths
 from slurm_bench.words.records import Session, SessionState
 
 log = logging.getLogger(__name__)
-
-_ODD_CHARACTERS = ",:%\\\"'\n"
 
 
 def perform(config: Config) -> None:
@@ -26,13 +23,13 @@ def perform(config: Config) -> None:
     Raises:
         BenchError: with the exit code of what went wrong.
     """
-    _make_absolute(config)
+    site.make_absolute(config)
     paths = SessionPaths(config.session_dir)
     follow = config.cluster.follow
     if paths.begun():
         config = site.load_config(paths)
         log.info("going on with %s, by the configuration that it began with", paths.root)
-    cluster = _check_site(config)
+    cluster = site.check(config)
     opened = _open(config, paths)
     log.info("session %s in %s", config.session, paths.root)
     if opened.state is not SessionState.FINISHED:
@@ -68,32 +65,6 @@ def _raise_what_failed(paths: SessionPaths) -> None:
         raise InfrastructureError(f"the session did not finish; see {paths.jobs} and {paths.log}")
     if ended.agent_exit_code:
         raise AgentFailed(f"the agent ended with exit code {ended.agent_exit_code}; see {paths.agent_log}")
-
-
-def _make_absolute(config: Config) -> None:
-    """The session's job and its trials run in other folders than this one."""
-    config.runs = os.path.abspath(config.runs)
-    config.task.data = os.path.abspath(config.task.data)
-    if config.container.image:
-        here = Path(config.container.image)
-        found = here if here.exists() else shipped(config.container.image)
-        config.container.image = os.path.abspath(found)
-
-
-def _check_site(config: Config) -> Cluster:
-    """Find out what is missing before anything is written or queued."""
-    odd = sorted(set(config.runs) & set(_ODD_CHARACTERS))
-    if odd:
-        raise UsageError(f"runs: {config.runs!r} holds {' '.join(odd)}, which Slurm or Apptainer would misread")
-    record = starting_record(config.task.record)
-    if not (record / "train_gpt.py").is_file():
-        raise UsageError(f"task.record: no train_gpt.py in {record}")
-    site.container_of(config.container)
-    if config.container.kind == "apptainer" and os.geteuid() == 0:
-        log.warning("started as root: its containers keep the user number 0 (README, Security)")
-    if config.container.kind != "none" and Path(config.runs).resolve().is_relative_to(Path(config.task.data).resolve()):
-        raise UsageError(f"runs: {config.runs} lies in task.data, which the agent sees: seals and verdicts would too")
-    return site.cluster_of(config)
 
 
 def _open(config: Config, paths: SessionPaths) -> Session:
@@ -152,7 +123,7 @@ def _follow(config: Config, paths: SessionPaths, cluster: Cluster, name: str) ->
     news = _Tail(paths.log)
     ledger: Ledger = site.ledger_of(config, paths, cluster)
     try:
-        ledger.wait_until_over(name, config.cluster.poll_seconds, news.show)
+        ledger.wait_until_over(name, config.cluster.poll_seconds, lambda states: news.show())
     except KeyboardInterrupt:
         log.info("the session itself goes on as a job; scancel --name=%s ends it", name)
         raise

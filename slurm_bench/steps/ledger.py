@@ -80,6 +80,10 @@ class Ledger:
                 raise
             return found
 
+    def knows(self, job_name: str) -> bool:
+        """Whether a job of this name holds or held a reservation: one that was never queued gives its own back."""
+        return self._path(job_name).exists()
+
     def charged(self, job_name: str) -> int:
         """GPU-seconds that a settled job was charged; 0 for any other."""
         entry = store.read_if_there(self._path(job_name), LedgerEntry)
@@ -102,8 +106,13 @@ class Ledger:
                 if _is_over(self._states(entry), absent, entry.tasks):
                     self.settle(entry.job_name)
 
-    def wait_until_over(self, job_name: str, poll_s: float, watch: Callable[[], None]) -> LedgerEntry:
+    def wait_until_over(
+        self, job_name: str, poll_s: float, watch: Callable[[Mapping[int, JobState]], None]
+    ) -> LedgerEntry:
         """Return the settled entry once every task is terminal, or unknown to the scheduler for the grace.
+
+        Args:
+            watch: called at each poll with the tasks' states, or with none where there is no answer.
 
         Raises:
             SchedulerError: no answer for as long as the grace; the reservation stays.
@@ -114,19 +123,19 @@ class Ledger:
         last_seen = dict.fromkeys(range(entry.tasks), time.monotonic())
         last_answer = time.monotonic()
         while True:
-            watch()
             try:
                 states = self._states(entry)
                 last_answer = time.monotonic()
             except SchedulerError:
                 if time.monotonic() - last_answer > self._grace_s:
                     raise
+                watch({})
                 time.sleep(poll_s)
                 continue
             last_seen |= dict.fromkeys(states, time.monotonic())
             absent = {task for task, seen in last_seen.items() if time.monotonic() - seen > self._grace_s}
+            watch(states)
             if _is_over(states, absent, entry.tasks):
-                watch()
                 return self.settle(job_name)
             time.sleep(poll_s)
 

@@ -13,15 +13,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from slurm_bench.effects import store
-from slurm_bench.pure import rules
+from slurm_bench.effects import human_records, store
+from slurm_bench.pure import human, rules
+from slurm_bench.pure.human import HumanRecord, Progress
 from slurm_bench.pure.verdict import losses, training_times
 from slurm_bench.steps import budget, site
 from slurm_bench.steps.budget import SessionBudget
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import SchedulerError, UsageError
-from slurm_bench.words.paths import CampaignPaths, RetimingPaths, SessionPaths
-from slurm_bench.words.records import Finding, Outcome, Session, Trial, Trials, Verdict
+from slurm_bench.words.paths import CampaignPaths, SessionPaths
+from slurm_bench.words.records import Finding, Outcome, Retiming, Session, SpeedTest, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +30,22 @@ _TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
 @dataclass(frozen=True)
+class Runs:
+    """Final losses (nats a token) and training times (seconds), run by run."""
+
+    losses: tuple[float, ...]
+    times_s: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class SubmissionSummary:
     verdict: Verdict
     name: str
-    losses: tuple[float, ...]
-    training_times_s: tuple[float, ...]
+    runs: Runs
+    incumbent_runs: Runs
+    """Those beside them, in the paired design."""
+    human_progress: tuple[Progress, ...]
+    """Of an accepted submission, where the session started from a human record."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +55,10 @@ class SessionSummary:
     cluster: str
     container: str
     target_loss: float
-    incumbent_losses: tuple[float, ...]
-    incumbent_times_s: tuple[float, ...]
+    design: str
+    level: str
+    incumbent_runs: Runs
+    """The calibration's, in the classic design."""
     submissions: tuple[SubmissionSummary, ...]
     budget: SessionBudget | None
     """None where the scheduler's accounting gave no answer."""
@@ -72,6 +86,8 @@ def write(campaign: CampaignPaths) -> list[SessionSummary]:
     sessions = summaries(campaign)
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["evidence"] = _evidence
+    environment.filters["interval"] = interval
+    environment.filters["describe"] = human.describe
     template = environment.from_string(_TEMPLATE.read_text())
     page = template.render(
         campaign=campaign.root.name, sessions=sessions, rules=rules, written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
@@ -95,6 +111,8 @@ def show(campaign: CampaignPaths, sessions: Iterable[SessionSummary]) -> None:
         console.print(verdict_table(summary))
         for each in summary.submissions:
             console.print(f"{each.name}: {each.verdict.reason}", markup=False, highlight=False)
+            for share in each.human_progress:
+                console.print(f"{each.name}: {human.describe(share)}", markup=False, highlight=False)
         if summary.budget:
             console.print(
                 f"{summary.budget.h100_hours:.4f} of {summary.budget.limit_h100_hours:g} H100-hours used "
@@ -106,15 +124,20 @@ def show(campaign: CampaignPaths, sessions: Iterable[SessionSummary]) -> None:
 def verdict_table(summary: SessionSummary) -> Table:
     """A session's verdicts for a terminal."""
     table = Table(title=f"{summary.session.name} ({summary.session.state})", title_justify="left")
-    for heading in ("candidate", "verdict", "mean loss", "saved"):
+    for heading in ("candidate", "verdict", "mean loss", f"seconds saved, {100 * rules.CONFIDENCE:.0f} % interval"):
         table.add_column(heading)
     for each in summary.submissions:
         verdict = each.verdict
         by = f" by {verdict.rejected_by}" if verdict.rejected_by else ""
         loss = f"{verdict.loss.mean:.4f}" if verdict.loss else ""
-        saved = f"{verdict.speed.saved_s:.2f} s" if verdict.speed else ""
+        saved = interval(verdict.speed) if verdict.speed else ""
         table.add_row(escape(each.name), f"{verdict.outcome}{by}", loss, saved)
     return table
+
+
+def interval(speed: SpeedTest) -> str:
+    """Seconds saved with their interval."""
+    return f"{speed.saved_s:.2f} [{speed.saved_low_s:.2f}, {speed.saved_high_s:.2f}]"
 
 
 def summaries(campaign: CampaignPaths) -> list[SessionSummary]:
@@ -124,28 +147,34 @@ def summaries(campaign: CampaignPaths) -> list[SessionSummary]:
 
 def _summary(paths: SessionPaths) -> SessionSummary:
     config = site.load_config(paths)
-    incumbent = _trials(paths.incumbent.retiming)
+    records = human_records.load()
     return SessionSummary(
         session=store.read(paths.session, Session),
         agent=config.agent.kind,
         cluster=config.cluster.kind,
         container=config.container.kind,
         target_loss=config.task.target_loss,
-        incumbent_losses=tuple(losses(incumbent)),
-        incumbent_times_s=tuple(training_times(incumbent)),
-        submissions=tuple(_submission(paths, record) for record in sorted(paths.submissions.glob("*/verdict.json"))),
+        design=config.retime.design,
+        level=config.retime.level,
+        incumbent_runs=_runs(paths.calibration)[0],
+        submissions=tuple(
+            _submission(paths, verdict, config.task.record, records)
+            for verdict in sorted(paths.submissions.glob("*/verdict.json"))
+        ),
         budget=_budget(paths),
     )
 
 
-def _submission(paths: SessionPaths, record: Path) -> SubmissionSummary:
+def _submission(paths: SessionPaths, record: Path, start: str, records: Sequence[HumanRecord]) -> SubmissionSummary:
     verdict = store.read(record, Verdict)
-    trials = _trials(paths.submission(verdict.submission).retiming)
+    runs, incumbent = _runs(paths.submission(verdict.submission).retiming.collected)
+    speed = verdict.speed if verdict.outcome is Outcome.ACCEPTED else None
     return SubmissionSummary(
         verdict=verdict,
         name=_printable(Path(verdict.candidate).name),
-        losses=tuple(losses(trials)),
-        training_times_s=tuple(training_times(trials)),
+        runs=runs,
+        incumbent_runs=incumbent,
+        human_progress=human.progress(records, start, speed) if speed else (),
     )
 
 
@@ -154,14 +183,17 @@ def _printable(name: str) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)
 
 
-def _trials(where: RetimingPaths) -> Sequence[Trial]:
-    collected = store.read_if_there(where.collected, Trials)
-    return collected.trials if collected else ()
+def _runs(record: Path) -> tuple[Runs, Runs]:
+    """A retiming's runs, and the incumbent's beside them."""
+    retiming = store.read_if_there(record, Retiming)
+    arms = (retiming.trials, retiming.incumbents) if retiming else ((), ())
+    candidate, incumbent = (Runs(tuple(losses(arm)), tuple(training_times(arm))) for arm in arms)
+    return candidate, incumbent
 
 
 def _budget(paths: SessionPaths) -> SessionBudget | None:
     try:
-        return budget.of_session(paths)
+        return budget.of_folder(paths)
     except (SchedulerError, UsageError) as error:
         log.warning("no accounting for %s: %s", paths.root.name, error)
         return None

@@ -1,130 +1,160 @@
-"""Ten trials of one seal: planned, reserved, queued, awaited and collected, each step resumable from its record."""
+"""Ten blocks of trials: planned, reserved, queued, awaited and collected, each step resumable from its record.
+
+A block is one array task: a trial of a seal, and in the paired design one of the incumbent on the same node.
+"""
 
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from slurm_bench.effects import containers, seals, store
 from slurm_bench.effects.cluster import Cluster, Job, python_command
 from slurm_bench.effects.containers import Container
 from slurm_bench.pure.rules import RUNS
-from slurm_bench.pure.sacct import latest_states
 from slurm_bench.pure.static_rules import PROGRAM
 from slurm_bench.pure.trainlog import declared_steps
 from slurm_bench.steps import trial
+from slurm_bench.steps.blocks import after_void, collect, final_record, is_clean, is_void, recorded, why_void
 from slurm_bench.steps.ledger import Ledger
 from slurm_bench.words.config import Config
-from slurm_bench.words.paths import RetimingPaths, SessionPaths
-from slurm_bench.words.records import Attempt, JobState, Seal, Trial, TrialOutcome, TrialPlan, Trials
+from slurm_bench.words.errors import SchedulerError
+from slurm_bench.words.paths import RetimingPaths
+from slurm_bench.words.records import (
+    Arm,
+    Attempt,
+    Block,
+    EarlyStop,
+    JobState,
+    Retiming,
+    Seal,
+    Trial,
+    TrialPlan,
+)
 
 log = logging.getLogger(__name__)
 
-_Kind = Literal["calibration", "retiming"]
+Look = Callable[[Sequence[Block]], EarlyStop | None]
+"""Asked of the blocks that are over whether the rest need be run."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What is to be timed."""
+
+    kind: Literal["calibration", "retiming"]
+    name: str
+    """Of the array among those of a Retimer, e.g. the submission's number."""
+    arms: tuple[Seal, ...]
+    """A seal, and in the paired design the incumbent's beside it."""
+    look: Look = lambda blocks: None
+
+    def again(self) -> "Timing":
+        """The array of what has to be run once more: all of it, whatever it shows."""
+        return Timing(self.kind, f"{self.name}{_RERUN}", self.arms)
+
+
+_RERUN = "-rerun"
 
 _RUNNER_S = 300
-"""What the runner may take around a trial at worst: two looks at the GPUs, a node that comes to rest, two probes.
+"""What the runner may take around each trial at worst: two looks at the GPUs, a node that comes to rest, two probes.
 
 A task that meets its time limit has failed by itself, so that the limit must leave room for a slow site.
 """
 
 _MOST_RERUNS = RUNS // 2
-"""Where the site voids more trials of an array than this, it is sick, and nothing is run again."""
-
-_OWN_ENDS = (JobState.COMPLETED, JobState.FAILED, JobState.TIMEOUT, JobState.OUT_OF_MEMORY)
-"""How a task ends by what runs in it, not by its site."""
-
-
-def _rerun(name: str) -> str:
-    return f"{name}-rerun"
+"""Where the site voids more blocks of an array than this, it is sick, and nothing is run again."""
 
 
 @dataclass(frozen=True)
 class Retimer:
-    """What every retiming of a session shares."""
+    """What every retiming of a session, or of a calibration, shares."""
 
     config: Config
-    session: SessionPaths
-    session_id: str
+    seals: Path
+    """Folder of seals."""
+    identity: str
+    """Unique for all time: what jobs are named by."""
     cluster: Cluster
     container: Container
     ledger: Ledger
     watch: Callable[[], None] = lambda: None
     """Called at each poll while trials are awaited."""
 
-    def retime(self, kind: _Kind, name: str, sealed: Seal, where: RetimingPaths) -> list[Trial]:
-        """Trials of a seal, one for each run; what the site voided was run once more.
-
-        Args:
-            name: of the array within the session, e.g. the submission's number.
+    def retime(self, timing: Timing, where: RetimingPaths) -> Retiming:
+        """Ten blocks of trials, or as many as its looks let run; what the site voided was run once more.
 
         Raises:
             BudgetExceeded: the worst case does not fit; nothing was queued.
             SchedulerError: the cluster does not answer.
         """
-        collected = store.once(where.collected, Trials, lambda: self._trials(kind, name, sealed, where))
-        return list(collected.trials)
+        return store.once(where.collected, Retiming, lambda: self._retiming(timing, where))
 
-    def _trials(self, kind: _Kind, name: str, sealed: Seal, where: RetimingPaths) -> Trials:
-        trials = self._array(kind, name, sealed, where, tuple(range(RUNS)))
-        void = [trial for trial in trials if trial.outcome is TrialOutcome.INFRASTRUCTURE]
-        clean = [trial for trial in trials if trial.outcome is TrialOutcome.CLEAN]
+    def _retiming(self, timing: Timing, where: RetimingPaths) -> Retiming:
+        blocks = self._array(timing, where, tuple(range(RUNS)))
+        stopped = store.read_if_there(where.stopped, EarlyStop)
+        void = {block.candidate.index: why_void(block) for block in blocks if is_void(block)}
         # One failure of the candidate's own decides already.
-        if 0 < len(void) <= _MOST_RERUNS and len(void) + len(clean) == RUNS:
-            log.info("%s: %d void trials run once more, e.g. %d: %s", name, len(void), void[0].index, void[0].note)
-            again = self._array(kind, _rerun(name), sealed, where.rerun, tuple(trial.index for trial in void))
-            for first, second in zip(void, again, strict=True):
-                trials[first.index] = second.model_copy(update={"first_run_void": first.note})
-        return Trials(trials=tuple(trials))
+        own = [block for block in blocks if not is_void(block) and not is_clean(block.candidate)]
+        if 0 < len(void) <= _MOST_RERUNS and not own and not stopped:
+            index, why = next(iter(void.items()))
+            log.info("%s: %d void blocks run once more, e.g. %d: %s", timing.name, len(void), index, why)
+            for block in self._array(timing.again(), where.rerun, tuple(void)):
+                index = block.candidate.index
+                blocks[index] = after_void(block, void[index])
+        return Retiming(blocks=tuple(blocks), stopped=stopped)
 
-    def _array(
-        self, kind: _Kind, name: str, sealed: Seal, where: RetimingPaths, indices: tuple[int, ...]
-    ) -> list[Trial]:
-        plan = store.once(where.plan, TrialPlan, lambda: self._plan(name, sealed, where, indices))
-        self.ledger.run_to_queue(kind, self._job(plan, where))
-        progress, poll_s = _Progress(where, plan, name), self.config.cluster.poll_seconds
+    def _array(self, timing: Timing, where: RetimingPaths, indices: tuple[int, ...]) -> list[Block]:
+        plan = store.once(where.plan, TrialPlan, lambda: self._plan(timing, where, indices))
+        self.ledger.run_to_queue(timing.kind, self._job(plan, where))
+        progress, poll_s = _Progress(plan, timing.name), self.config.cluster.poll_seconds
+        stopping = _Stopping(self.cluster, plan, where, timing.look)
 
-        def watch() -> None:
+        def watch(states: Mapping[int, JobState]) -> None:
             progress.log_news()
+            stopping.look_again(states)
             self.watch()
 
         entry = self.ledger.wait_until_over(plan.job_name, poll_s, watch)
-        self._await_records(plan, where, entry.attempts)
-        return collect(plan, where, entry.attempts)
+        self._await_records(plan, entry.attempts)
+        return collect(plan, where.jobs, entry.attempts, store.read_if_there(where.stopped, EarlyStop))
 
-    def _await_records(self, plan: TrialPlan, where: RetimingPaths, attempts: Sequence[Attempt]) -> None:
+    def _await_records(self, plan: TrialPlan, attempts: Sequence[Attempt]) -> None:
         """A file system shared by many nodes may show a record later than the scheduler shows its task's end."""
         ended = {plan.indices[row.task] for row in attempts if row.state is JobState.COMPLETED}
         deadline = time.monotonic() + self.config.cluster.absent_grace_seconds
         while time.monotonic() < deadline:
-            list(where.trials.iterdir())  # makes a network file system look again
-            if all(_final_record(where, index) for index in ended):
+            for arm in plan.arms:
+                list(Path(arm.trials_dir).iterdir())  # makes a network file system look again
+            if all(recorded(plan, index) for index in ended):
                 return
             time.sleep(self.config.cluster.poll_seconds)
 
+    def was_queued(self, name: str) -> bool:
+        """Whether an array of this name was ever queued, so that a look at its runs was possible."""
+        return self.ledger.knows(self._job_name(name))
+
     def charged(self, name: str) -> int:
         """GPU-seconds that the arrays of this name were charged so far; 0 if there are none."""
-        return self.ledger.charged(self._job_name(name)) + self.ledger.charged(self._job_name(_rerun(name)))
+        return sum(self.ledger.charged(self._job_name(each)) for each in (name, f"{name}{_RERUN}"))
 
     def _job_name(self, name: str) -> str:
-        return f"slurm_bench-{self.session_id}-{name}"
+        return f"slurm_bench-{self.identity}-{name}"
 
-    def _plan(self, name: str, sealed: Seal, where: RetimingPaths, indices: tuple[int, ...]) -> TrialPlan:
+    def _plan(self, timing: Timing, where: RetimingPaths, indices: tuple[int, ...]) -> TrialPlan:
         config, image = self.config, self.container.image
-        program = seals.load(self.session.seals, sealed)[PROGRAM]
+        folders = (where.trials, where.incumbents)
         return TrialPlan(
-            job_name=self._job_name(name),
-            seal=sealed,
-            seal_dir=str(self.session.seals / sealed.sha256),
+            job_name=self._job_name(timing.name),
+            arms=tuple(self._arm(sealed, folder) for sealed, folder in zip(timing.arms, folders, strict=False)),
             data_dir=config.task.data,
-            trials_dir=str(where.trials),
             scratch_dir=config.cluster.scratch,
             indices=indices,
             timeout_s=round(config.task.trial_minutes * 60),
             scratch_bytes=round(config.task.trial_gigabytes * 2**30),
-            declared_steps=tuple(sorted(declared_steps(program))),
             environment=dict(config.task.environment),
             container="apptainer" if image else "none",
             image=str(image) if image else None,
@@ -134,8 +164,18 @@ class Retimer:
             step=self.cluster.step,
         )
 
+    def _arm(self, sealed: Seal, trials: Path) -> Arm:
+        program = seals.load(self.seals, sealed)[PROGRAM]
+        return Arm(
+            seal=sealed,
+            seal_dir=str(self.seals / sealed.sha256),
+            trials_dir=str(trials),
+            declared_steps=tuple(sorted(declared_steps(program))),
+        )
+
     def _job(self, plan: TrialPlan, where: RetimingPaths) -> Job:
-        where.trials.mkdir(parents=True, exist_ok=True)
+        for arm in plan.arms:
+            Path(arm.trials_dir).mkdir(parents=True, exist_ok=True)
         return Job(
             name=plan.job_name,
             folder=where.jobs,
@@ -144,74 +184,68 @@ class Retimer:
             gpus=self.config.cluster.trial_gpus,
             node_gpus=self.config.cluster.node_gpus,
             exclusive=self.config.cluster.exclusive,
-            limit_minutes=math.ceil((plan.timeout_s + _RUNNER_S) / 60),
+            limit_minutes=math.ceil(len(plan.arms) * (plan.timeout_s + _RUNNER_S) / 60),
         )
 
 
-def collect(plan: TrialPlan, where: RetimingPaths, attempts: Sequence[Attempt]) -> list[Trial]:
-    """A trial for each task of an array that is over.
+class _Stopping:
+    """Looks at the blocks that are over whenever there are more of them, and cancels the rest if they decide."""
 
-    A task has a trial that counts if it was attempted once and came to its own end, good or bad, with a record: its
-    runner writes one before the candidate starts. What the scheduler or the site ended is void, whatever it wrote.
-    """
-    by_task = {task: [row for row in attempts if row.task == task] for task in range(len(plan.indices))}
-    states = latest_states(attempts)
-    return [_trial(plan, where, index, by_task[task], states.get(task)) for task, index in enumerate(plan.indices)]
+    def __init__(self, cluster: Cluster, plan: TrialPlan, where: RetimingPaths, look: Look) -> None:
+        self._cluster, self._plan, self._where, self._look = cluster, plan, where, look
+        self._seen = 0
+        self._cancelled = False
 
+    def look_again(self, states: Mapping[int, JobState]) -> None:
+        if self._cancelled:
+            return
+        stopped = store.read_if_there(self._where.stopped, EarlyStop) or self._decide(states)
+        if stopped is not None:
+            self._cancel(stopped)
 
-def _trial(
-    plan: TrialPlan, where: RetimingPaths, index: int, attempts: Sequence[Attempt], state: JobState | None
-) -> Trial:
-    if not attempts:
-        return _void(plan, index, f"the task of trial {index} was never run")
-    last, job = attempts[-1], f"{attempts[-1].job_id}_{attempts[-1].task}"
-    if len(attempts) > 1:
-        return _void(plan, index, f"the task of trial {index} ran {len(attempts)} times", last)
-    final = _final_record(where, index)
-    if final and state in _OWN_ENDS:
-        return final
-    how = f"{state} (exit {last.exit_code})"
-    begun = store.read_if_there(where.trial(index), Trial)
-    if begun and state in _OWN_ENDS and state is not JobState.COMPLETED:
-        return begun.model_copy(update={"outcome": TrialOutcome.CRASHED, "note": f"its runner was ended: {how}"})
-    return _void(
-        plan, index, f"the task of trial {index} ended {how} without a result: {where.jobs}/{job}_0_log.err", last
-    )
+    def _decide(self, states: Mapping[int, JobState]) -> EarlyStop | None:
+        """Look if there is more to see than at the last look; only tasks that the scheduler too calls completed count.
 
+        A decision is written down before anything is cancelled: this array is stopped then, also for our successor.
+        """
+        ended = [self._plan.indices[task] for task, state in states.items() if state is JobState.COMPLETED]
+        over = [block for index in sorted(ended) if (block := recorded(self._plan, index))]
+        if len(over) in (self._seen, len(self._plan.indices)):
+            return None
+        self._seen = len(over)
+        stopped = self._look(over)
+        if stopped is not None:
+            store.write(self._where.stopped, stopped)
+        return stopped
 
-def _final_record(where: RetimingPaths, index: int) -> Trial | None:
-    record = store.read_if_there(where.trial(index), Trial)
-    return record if record and record.outcome is not TrialOutcome.BEGUN else None
-
-
-def _void(plan: TrialPlan, index: int, note: str, attempt: Attempt | None = None) -> Trial:
-    return Trial(
-        index=index,
-        outcome=TrialOutcome.INFRASTRUCTURE,
-        note=note,
-        started=attempt.started if attempt else None,
-        ended=attempt.ended if attempt else None,
-        node=attempt.node if attempt else "",
-        job=f"{attempt.job_id}_{attempt.task}" if attempt else "",
-        seal=plan.seal.sha256,
-        image_sha256=plan.image_sha256,
-    )
+    def _cancel(self, stopped: EarlyStop) -> None:
+        log.info("stopping early: %s", stopped.reason)
+        try:
+            self._cluster.cancel(self._plan.job_name)
+            self._cancelled = True
+        except SchedulerError as error:
+            log.warning("the rest is not cancelled yet: %s", error)
 
 
 class _Progress:
-    """Says each trial once, when it is over."""
+    """Says each run once, when it is over."""
 
-    def __init__(self, where: RetimingPaths, plan: TrialPlan, name: str) -> None:
-        self._where, self._name = where, name
-        self._waiting, self._count = list(plan.indices), len(plan.indices)
+    def __init__(self, plan: TrialPlan, name: str) -> None:
+        self._name = name
+        names = ("", "the incumbent's ")
+        self._waiting = [
+            (name, arm, index) for index in plan.indices for name, arm in zip(names, plan.arms, strict=False)
+        ]
+        self._count = len(self._waiting)
 
     def log_news(self) -> None:
-        for index in list(self._waiting):
-            record = _final_record(self._where, index)
+        for waiting in list(self._waiting):
+            whose, arm, index = waiting
+            record = final_record(arm, index)
             if record:
-                self._waiting.remove(index)
+                self._waiting.remove(waiting)
                 done = self._count - len(self._waiting)
-                log.info("%s: trial %d/%d %s", self._name, done, self._count, _describe(record))
+                log.info("%s: %d/%d, %strial %d %s", self._name, done, self._count, whose, index, _describe(record))
 
 
 def _describe(record: Trial) -> str:

@@ -22,12 +22,11 @@ from types import FrameType
 from slurm_bench.effects import processes, store
 from slurm_bench.effects.containers import Container, Mount, Program
 from slurm_bench.pure import rules
-from slurm_bench.rehearsal import corpus
 from slurm_bench.steps import agents, site
 from slurm_bench.steps.desk import Desk
 from slurm_bench.steps.retime import Retimer
 from slurm_bench.words.config import Config
-from slurm_bench.words.errors import BenchError, InfrastructureError, UsageError
+from slurm_bench.words.errors import BenchError, InfrastructureError
 from slurm_bench.words.paths import SessionPaths, shipped, starting_record
 from slurm_bench.words.records import Session, SessionState
 
@@ -36,7 +35,6 @@ log = logging.getLogger("slurm_bench.steps.session")  # as a job's main module i
 _DESK_POLL_S = 0.1
 _AGENT_GRACE_S = 5.0
 _MAX_AGENT_LOG = 2**30
-_CORPUS_SEED = 0
 
 
 def run(folder: Path) -> Session:
@@ -66,7 +64,7 @@ class _Runner:
         self._agent: subprocess.Popen[bytes] | None = None
         self._deadline = math.inf
         retimer = Retimer(
-            config, paths, session.id, self._cluster, self._container, self._ledger, watch=self._watch_agent
+            config, paths.seals, session.id, self._cluster, self._container, self._ledger, watch=self._watch_agent
         )
         self._desk = Desk(config, paths, retimer, workspace_mount(paths))
 
@@ -75,11 +73,10 @@ class _Runner:
             self._keep(state=SessionState.RUNNING, problem="", problem_exit_code=0)
             record = starting_record(self._config.task.record)
             _end_leftover(self._paths)
-            prepare_data(self._config)
+            site.prepare_data(self._config)
             stage(self._config, self._paths, record)
             self._ledger.settle_finished()
-            log.info("timing the incumbent (%d runs)", rules.RUNS)
-            self._desk.time_incumbent(record)
+            self._desk.take_incumbent(record)
             exit_code = self._let_agent_work()
         except BenchError as error:
             self._keep(state=SessionState.INTERRUPTED, problem=str(error), problem_exit_code=error.exit_code)
@@ -157,22 +154,6 @@ def agent_program(config: Config, paths: SessionPaths, container: Container) -> 
     )
 
 
-def prepare_data(config: Config) -> None:
-    """Write the synthetic language's shards where the task wants them; or see that there are shards.
-
-    Raises:
-        UsageError: no shards, or they cannot be written there.
-    """
-    folder = Path(config.task.data)
-    if config.task.synthetic:
-        try:
-            corpus.write_shards(folder, config.task.synthetic, _CORPUS_SEED)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"task.data, task.synthetic: {error}") from None
-    if not list(folder.glob("fineweb10B/fineweb_val_*.bin")):
-        raise UsageError(f"task.data: no fineweb10B/fineweb_val_*.bin in {folder}")
-
-
 def stage(config: Config, paths: SessionPaths, record: Path) -> None:
     """Lay out the workspace: the starting record, the rules, and the folders of the contract."""
     for folder in (paths.outbox, paths.inbox, paths.agent_home, paths.candidates, paths.workspace / "experiments"):
@@ -185,7 +166,8 @@ def stage(config: Config, paths: SessionPaths, record: Path) -> None:
             shutil.copy(file, target)
     _move_aside(paths.workspace / "RULES.md", unless=Path.is_file)
     store.write_text(
-        paths.workspace / "RULES.md", rules.as_markdown(config.task.target_loss, config.agent.submissions_per_hour)
+        paths.workspace / "RULES.md",
+        rules.as_markdown(config.task.target_loss, config.agent.submissions_per_hour, config.retime.level),
     )
     data = paths.workspace / "data"
     if config.container.kind == "none" and not data.is_symlink():

@@ -1,5 +1,7 @@
 """From a session's configuration to the site that it runs on."""
 
+import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -10,18 +12,25 @@ from slurm_bench.effects.cluster import Cluster
 from slurm_bench.effects.containers import Apptainer, Container, NoContainer
 from slurm_bench.effects.local import LocalCluster
 from slurm_bench.effects.slurm import SlurmCluster
+from slurm_bench.pure.static_rules import PROGRAM
+from slurm_bench.rehearsal import corpus
 from slurm_bench.steps.ledger import Ledger
 from slurm_bench.words.config import Config, ContainerConfig
 from slurm_bench.words.errors import UsageError
-from slurm_bench.words.paths import SessionPaths
+from slurm_bench.words.paths import TimingPaths, shipped, starting_record
+
+log = logging.getLogger(__name__)
+
+_CORPUS_SEED = 0
+_ODD_CHARACTERS = ",:%\\\"'\n"
 
 
-def save_config(paths: SessionPaths, config: Config) -> None:
+def save_config(paths: TimingPaths, config: Config) -> None:
     store.write_text(paths.config, OmegaConf.to_yaml(OmegaConf.structured(config)))
 
 
-def load_config(paths: SessionPaths) -> Config:
-    """The configuration that a session began with."""
+def load_config(paths: TimingPaths) -> Config:
+    """The configuration that a session, or a calibration, began with."""
     loaded = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(paths.config))
     config = OmegaConf.to_object(loaded)
     assert isinstance(config, Config)
@@ -39,7 +48,7 @@ def cluster_of(config: Config) -> Cluster:
     return LocalCluster(config.cluster, Path(config.runs) / "usage")
 
 
-def ledger_of(config: Config, paths: SessionPaths, cluster: Cluster) -> Ledger:
+def ledger_of(config: Config, paths: TimingPaths, cluster: Cluster) -> Ledger:
     grace_s = config.cluster.absent_grace_seconds
     return Ledger(paths.ledger, cluster, config.budget.h100_hours, config.h100_weight, grace_s)
 
@@ -58,3 +67,45 @@ def container_of(config: ContainerConfig) -> Container:
     if not image.is_file():
         raise UsageError(f"container.image: no file {image}; build it with scripts/build_image {image.stem}")
     return Apptainer(image.resolve(), config.gpu_devices)
+
+
+def make_absolute(config: Config) -> None:
+    """Jobs run in other folders than this one."""
+    config.runs = os.path.abspath(config.runs)
+    config.task.data = os.path.abspath(config.task.data)
+    if config.container.image:
+        here = Path(config.container.image)
+        found = here if here.exists() else shipped(config.container.image)
+        config.container.image = os.path.abspath(found)
+
+
+def check(config: Config) -> Cluster:
+    """Find out what is missing before anything is written or queued."""
+    odd = sorted(set(config.runs) & set(_ODD_CHARACTERS))
+    if odd:
+        raise UsageError(f"runs: {config.runs!r} holds {' '.join(odd)}, which Slurm or Apptainer would misread")
+    record = starting_record(config.task.record)
+    if not (record / PROGRAM).is_file():
+        raise UsageError(f"task.record: no {PROGRAM} in {record}")
+    container_of(config.container)
+    if config.container.kind == "apptainer" and os.geteuid() == 0:
+        log.warning("started as root: its containers keep the user number 0 (README, Security)")
+    if config.container.kind != "none" and Path(config.runs).resolve().is_relative_to(Path(config.task.data).resolve()):
+        raise UsageError(f"runs: {config.runs} lies in task.data, which the agent sees: seals and verdicts would too")
+    return cluster_of(config)
+
+
+def prepare_data(config: Config) -> None:
+    """Write the synthetic language's shards where the task wants them; or see that there are shards.
+
+    Raises:
+        UsageError: no shards, or they cannot be written there.
+    """
+    folder = Path(config.task.data)
+    if config.task.synthetic:
+        try:
+            corpus.write_shards(folder, config.task.synthetic, _CORPUS_SEED)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"task.data, task.synthetic: {error}") from None
+    if not list(folder.glob("fineweb10B/fineweb_val_*.bin")):
+        raise UsageError(f"task.data: no fineweb10B/fineweb_val_*.bin in {folder}")

@@ -1,9 +1,10 @@
-"""On the node, outside the container: one training run of a seal, timed and written down by us.
+"""On the node, outside the container: a block of training runs of seals, timed and written down by us.
 
 What the candidate says of itself is only its training log; that it ended, how, when and where is the runner's word.
 """
 
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -17,7 +18,7 @@ from slurm_bench.effects.scratch import Quota, TooMuchWritten
 from slurm_bench.pure import trainlog
 from slurm_bench.words import paths
 from slurm_bench.words.errors import InfrastructureError, InvalidCandidate
-from slurm_bench.words.records import Gpu, TrainResult, Trial, TrialOutcome, TrialPlan
+from slurm_bench.words.records import Arm, Gpu, TrainResult, Trial, TrialOutcome, TrialPlan
 
 # What a scheduler tells a job about its own GPUs and cores; all else of the node's environment stays outside.
 _PASSED_ON = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "OMP_NUM_THREADS")
@@ -35,9 +36,17 @@ _MAX_FILES = 100_000
 
 
 def main(plan_path: str, task: str) -> None:
-    """What an array task does: its trial, whose record it writes even when the trial fails."""
+    """What an array task does: its block's trials in turn, whose records it writes even when they fail."""
     plan = store.read(Path(plan_path), TrialPlan)
-    _TrialRun(plan, plan.indices[int(task)]).run()
+    index = plan.indices[int(task)]
+    for arm in in_turn(plan.arms, index):
+        if _TrialRun(plan, arm, index).run() is not TrialOutcome.CLEAN:
+            return  # a block is whole or nothing: the other run could not be compared
+
+
+def in_turn(arms: Sequence[Arm], index: int) -> Sequence[Arm]:
+    """Who begins changes from block to block, so that a node that warms up favours nobody."""
+    return arms if index % 2 == 0 else arms[::-1]
 
 
 class _TrialRun:
@@ -47,9 +56,9 @@ class _TrialRun:
     exception: a run that failed on a node where no container of ours starts either.
     """
 
-    def __init__(self, plan: TrialPlan, index: int) -> None:
-        self._plan = plan
-        self._trials = Path(plan.trials_dir)
+    def __init__(self, plan: TrialPlan, arm: Arm, index: int) -> None:
+        self._plan, self._arm = plan, arm
+        self._trials = Path(arm.trials_dir)
         self._trial = Trial(
             index=index,
             outcome=TrialOutcome.INFRASTRUCTURE,
@@ -57,22 +66,23 @@ class _TrialRun:
             started=datetime.now(UTC),
             node=node.name(),
             job="_".join(os.environ[name] for name in _TASK_NUMBERS if name in os.environ),
-            seal=plan.seal.sha256,
+            seal=arm.seal.sha256,
             image_sha256=plan.image_sha256,
         )
 
-    def run(self) -> None:
+    def run(self) -> TrialOutcome:
         self._refuse_restart()
         try:
-            seals.verify(Path(self._plan.seal_dir), self._plan.seal)
+            seals.verify(Path(self._arm.seal_dir), self._arm.seal)
             folder = _fresh_scratch(self._plan)
         except (InfrastructureError, OSError) as error:
             self._keep(note=str(error))
-            return
+            return self._trial.outcome
         try:
             self._in_scratch(folder)
         finally:
             scratch.remove_locked(folder)
+        return self._trial.outcome
 
     def _refuse_restart(self) -> None:
         """A trial that the scheduler starts again would be a second draw: it is void, and the first's record stays."""
@@ -94,9 +104,9 @@ class _TrialRun:
     def _in_scratch(self, folder: Path) -> None:
         plan = self._plan
         try:
-            gpus = _gpus_inside(plan, folder)
+            gpus = _gpus_inside(plan, self._arm, folder)
             node.wait_until_quiet(gpus, plan.foreign_cores, _QUIET_S)
-            argv = command_line(plan, folder, ["bash", "run.sh"])
+            argv = command_line(plan, self._arm, folder, ["bash", "run.sh"])
             quota = scratch.Quota(folder, plan.scratch_bytes, _MAX_FILES, alone=plan.foreign_cores is not None)
         except (InfrastructureError, OSError) as error:
             self._keep(note=str(error))
@@ -131,7 +141,7 @@ class _TrialRun:
 
     def _read_end(self, folder: Path, exit_code: int) -> None:
         if exit_code != 0:
-            works = _container_works(self._plan, folder)
+            works = _container_works(self._plan, self._arm, folder)
             outcome = TrialOutcome.CRASHED if works else TrialOutcome.INFRASTRUCTURE
             note = self._whether_it_printed_too_much() if works else ", no container starts on this node"
             self._note(outcome=outcome, note=f"exit {exit_code}{note}")
@@ -143,7 +153,7 @@ class _TrialRun:
         except (trainlog.NoResult, InvalidCandidate, OSError) as problem:
             self._note(outcome=TrialOutcome.NO_RESULT, note=str(problem))
             return
-        implausible = _implausible(self._plan, result, self._trial.wall_s)
+        implausible = _implausible(self._arm, result, self._trial.wall_s)
         outcome = TrialOutcome.IMPLAUSIBLE if implausible else TrialOutcome.CLEAN
         self._note(outcome=outcome, note=implausible, result=result)
 
@@ -159,7 +169,7 @@ class _TrialRun:
             self._note(outcome=TrialOutcome.LEFT_BEHIND, note=note)
         if self._trial.outcome is TrialOutcome.CLEAN:
             try:
-                seals.verify(Path(self._plan.seal_dir), self._plan.seal)
+                seals.verify(Path(self._arm.seal_dir), self._arm.seal)
                 node.wait_until_quiet(self._trial.gpus, None, _QUIET_S)
             except InfrastructureError as error:
                 self._note(outcome=TrialOutcome.INFRASTRUCTURE, note=str(error))
@@ -173,54 +183,54 @@ def _fresh_scratch(plan: TrialPlan) -> Path:
     return Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=plan.scratch_dir))
 
 
-def _gpus_inside(plan: TrialPlan, folder: Path) -> tuple[Gpu, ...]:
+def _gpus_inside(plan: TrialPlan, arm: Arm, folder: Path) -> tuple[Gpu, ...]:
     """The GPUs that the trial's own container sees: `--nv` succeeds without any."""
     if not plan.gpus:
         return ()
-    seen = node.gpus(_probe(plan, folder, node.GPU_QUERY))
+    seen = node.gpus(_probe(plan, arm, folder, node.GPU_QUERY))
     if len(seen) < plan.gpus:
         raise InfrastructureError(f"{len(seen)} GPUs in the container, {plan.gpus} are allocated")
     return seen
 
 
-def _implausible(plan: TrialPlan, result: TrainResult, wall_s: float) -> str:
+def _implausible(arm: Arm, result: TrainResult, wall_s: float) -> str:
     """Why a result cannot be true, by what we know without the candidate; empty if it can."""
     if result.train_time_s > wall_s:
         return f"claims {result.train_time_s:.2f} s of training in {wall_s:.2f} s"
-    if plan.declared_steps and result.steps not in plan.declared_steps:
-        return f"logs {result.steps} steps, its program declares {' or '.join(map(str, plan.declared_steps))}"
+    if arm.declared_steps and result.steps not in arm.declared_steps:
+        return f"logs {result.steps} steps, its program declares {' or '.join(map(str, arm.declared_steps))}"
     return ""
 
 
-def _container_works(plan: TrialPlan, folder: Path) -> bool:
+def _container_works(plan: TrialPlan, arm: Arm, folder: Path) -> bool:
     """Whether the same container runs a program of ours: a candidate could imitate any sign of a failed start."""
     for left in ("run", "tmp", "home"):  # a candidate that filled the disk must not fail the probe
         scratch.remove_locked(folder / left)
     try:
-        return processes.run(_probe(plan, folder, ["true"]), timeout_s=_PROBE_S).exit_code == 0
+        return processes.run(_probe(plan, arm, folder, ["true"]), timeout_s=_PROBE_S).exit_code == 0
     except processes.TimedOut:
         return False
 
 
-def _probe(plan: TrialPlan, folder: Path, command: Sequence[str]) -> list[str]:
+def _probe(plan: TrialPlan, arm: Arm, folder: Path, command: Sequence[str]) -> list[str]:
     """Argument list that runs a program of ours in the trial's container, in a folder of its own."""
-    return command_line(plan, Path(tempfile.mkdtemp(prefix="probe-", dir=folder)), command)
+    return command_line(plan, arm, Path(tempfile.mkdtemp(prefix="probe-", dir=folder)), command)
 
 
-def command_line(plan: TrialPlan, folder: Path, command: Sequence[str]) -> list[str]:
+def command_line(plan: TrialPlan, arm: Arm, folder: Path, command: Sequence[str]) -> list[str]:
     """Lay out the scratch folder for one trial and return the argument list that runs a command there.
 
     The run starts in a folder of its own with links to the read-only seal, the data mounted read-only where no
     link can take its place, an empty home and empty caches.
     """
     container = _container(plan)
-    seal, data = Mount(Path(plan.seal_dir), "/seal"), Mount(Path(plan.data_dir), "/trial/data")
+    seal, data = Mount(Path(arm.seal_dir), "/seal"), Mount(Path(plan.data_dir), "/trial/data")
     run = Mount(folder / "run", "/trial", writable=True)
     temporary = Mount(folder / "tmp", "/tmp", writable=True)
     home = Mount(folder / "home", "/home/trial", writable=True)
     for mount in (run, temporary, home):
         mount.outside.mkdir()
-    for name in {PurePosixPath(file.path).parts[0] for file in plan.seal.files}:
+    for name in {PurePosixPath(file.path).parts[0] for file in arm.seal.files}:
         (run.outside / name).symlink_to(f"{container.inside(seal)}/{name}")
     if container.image:
         (run.outside / "data").mkdir()
@@ -254,4 +264,6 @@ def _training_log(folder: Path) -> str:
 
 
 if __name__ == "__main__":
+    # A cancelled array asks with SIGTERM first: the scratch folder goes before we do.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     main(*sys.argv[1:])

@@ -11,6 +11,7 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from slurm_bench.words.errors import UsageError
+from slurm_bench.words.paths import CALIBRATIONS
 
 _LONGEST_NAME = 100
 
@@ -143,12 +144,19 @@ class JudgeConfig:
 @dataclass
 class RetimeConfig:
     design: str = MISSING
+    """Where the incumbent's times come from: paired (beside each of the candidate's) or classic (once a campaign)."""
+    level: str = MISSING
+    """What 0.01 stands for: session (all candidates of a session together) or published (each one, plain t-test)."""
+    stop_below: float = MISSING
+    """Chance of passing below which the rest of an array is cancelled; 0 runs all of it."""
     off_clock_growth: float = MISSING
     """Growth of the time off the clock, as a share of the incumbent's, beyond which a verdict is flagged."""
 
     def __post_init__(self) -> None:
+        _require(self.design in ("classic", "paired"), "retime.design", "classic or paired", self.design)
+        _require(self.level in ("session", "published"), "retime.level", "session or published", self.level)
+        _require(0 <= self.stop_below < 1, "retime.stop_below", "0 or more, and below 1", self.stop_below)
         _require(self.off_clock_growth >= 0, "retime.off_clock_growth", "0 or more", self.off_clock_growth)
-        _require(self.design in ("classic",), "retime.design", "classic", self.design)
 
 
 @dataclass
@@ -193,7 +201,24 @@ class ReportCommand(CommandConfig):
     name: str = "report"
 
 
-COMMANDS = (RunCommand, BudgetCommand, ReportCommand)
+@dataclass
+class RetimeCommand(CommandConfig):
+    """Time a program outside any session: ten runs of the incumbent, or of another beside it."""
+
+    name: str = "retime"
+    record: str | None = None
+    """Name of a record; where neither is given, the task's starting record."""
+    directory: str | None = None
+    """Or a folder with run.sh and train_gpt.py."""
+    format: str = "table"
+
+    def __post_init__(self) -> None:
+        _require(self.format in ("table", "json"), "command.format", "table or json", self.format)
+        both = self.record is not None and self.directory is not None
+        _require(not both, "command.directory", "null where command.record is set", self.directory)
+
+
+COMMANDS = (RunCommand, BudgetCommand, ReportCommand, RetimeCommand)
 
 
 @dataclass
@@ -219,6 +244,7 @@ class Config:
             value = getattr(self, name)
             plain = value.replace("-", "").replace("_", "").replace(".", "")
             good = plain.isascii() and plain.isalnum() and value[0] != "." and len(value) <= _LONGEST_NAME
+            _require(value != CALIBRATIONS, name, "another name: calibrations lie there", value)
             _require(good, name, f"at most {_LONGEST_NAME} letters, digits, '.', '_' and '-'", value)
         _require(
             self.cluster.gpu_type in self.budget.weights,

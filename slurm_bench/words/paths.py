@@ -5,6 +5,9 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
 
+CALIBRATIONS = "calibrations"
+"""Folder of a campaign that is no session's."""
+
 
 def shipped(name: str) -> Path:
     """A file or folder of the project's top level (conf, containers), in a checkout or an installed wheel."""
@@ -24,7 +27,7 @@ def agent_program(kind: str) -> Path:
 
 @dataclass(frozen=True)
 class RetimingPaths:
-    """One array of trials."""
+    """One array of blocks."""
 
     root: Path
 
@@ -37,18 +40,28 @@ class RetimingPaths:
         return self.root / "trials"
 
     @property
+    def incumbents(self) -> Path:
+        """The incumbent's trials beside them, in the paired design."""
+        return self.root / "incumbents"
+
+    @property
+    def stopped(self) -> Path:
+        """Why the rest was cancelled; written before it is."""
+        return self.root / "stopped.json"
+
+    @property
     def jobs(self) -> Path:
         """The batch script and its output. Never bound into a container."""
         return self.root / "jobs"
 
     @property
     def collected(self) -> Path:
-        """All trials, once the array and its rerun are over."""
+        """All blocks, once the array and its rerun are over."""
         return self.root / "collected.json"
 
     @property
     def rerun(self) -> "RetimingPaths":
-        """The trials whose first run was void."""
+        """The blocks whose first run was void."""
         return RetimingPaths(self.root / "rerun")
 
     def trial(self, index: int) -> Path:
@@ -107,17 +120,53 @@ class SubmissionPaths:
 
 
 @dataclass(frozen=True)
-class SessionPaths:
+class TimingPaths:
+    """What whoever times seals keeps: a configuration, seals and a ledger."""
+
     root: Path
 
     def begun(self) -> bool:
-        """Whether anything was ever reserved: from then on the session keeps its configuration."""
+        """Whether anything was ever reserved: from then on the configuration stays."""
         return any(self.ledger.glob("*.json"))
 
     @property
     def config(self) -> Path:
         return self.root / "config.yaml"
 
+    @property
+    def seals(self) -> Path:
+        return self.root / "seals"
+
+    @property
+    def ledger(self) -> Path:
+        return self.root / "ledger"
+
+
+@dataclass(frozen=True)
+class CalibrationPaths(TimingPaths):
+    """A program that is timed outside any session."""
+
+    @property
+    def seals(self) -> Path:
+        """Of all calibrations together: what a program's folder is named by depends on its seal."""
+        return self.root.parent / "seals"
+
+    @property
+    def calibration(self) -> Path:
+        return self.root / "calibration.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held while it is timed: sessions that need the same one wait for it."""
+        return self.root / "calibration.lock"
+
+    @property
+    def timed(self) -> SubmissionPaths:
+        return SubmissionPaths(self.root)
+
+
+@dataclass(frozen=True)
+class SessionPaths(TimingPaths):
     @property
     def session(self) -> Path:
         return self.root / "session.json"
@@ -171,17 +220,14 @@ class SessionPaths:
         return self.root / "inbox"
 
     @property
-    def seals(self) -> Path:
-        return self.root / "seals"
+    def incumbent(self) -> Path:
+        """The seal of the starting record."""
+        return self.root / "incumbent.json"
 
     @property
-    def ledger(self) -> Path:
-        return self.root / "ledger"
-
-    @property
-    def incumbent(self) -> SubmissionPaths:
-        """The starting record, sealed and timed by the same machinery as a candidate."""
-        return SubmissionPaths(self.root / "incumbent")
+    def calibration(self) -> Path:
+        """The incumbent's runs that all verdicts of the session rest on, in the classic design."""
+        return self.root / "calibration.json"
 
     @property
     def submissions(self) -> Path:
@@ -210,3 +256,10 @@ class CampaignPaths:
         """The campaign's sessions, oldest first by name."""
         found = sorted(self.root.glob("*/config.yaml"))
         return [SessionPaths(config.parent) for config in found]
+
+    def calibration(self, name: str) -> CalibrationPaths:
+        return CalibrationPaths(self.root / CALIBRATIONS / name)
+
+    def calibrations(self) -> list[CalibrationPaths]:
+        found = sorted(self.root.glob(f"{CALIBRATIONS}/*/config.yaml"))
+        return [CalibrationPaths(config.parent) for config in found]

@@ -181,22 +181,30 @@ class Opinion(Record):
         return bool(self.findings)
 
 
+class Arm(Record):
+    """One of the programs that are timed in turn on the same node, and where its trials are written down."""
+
+    seal: Seal
+    seal_dir: str
+    trials_dir: str
+    declared_steps: tuple[int, ...]
+    """Training steps that the seal's program declares; empty where that cannot be read."""
+
+
 class TrialPlan(Record):
     """All that the trial runner on a node needs to know; it asks nobody else."""
 
     job_name: str
-    seal: Seal
-    seal_dir: str
+    arms: tuple[Arm, ...]
+    """What is timed; in the paired design the incumbent after it."""
     data_dir: str
-    trials_dir: str
     scratch_dir: str
     indices: tuple[int, ...]
-    """Trials by array task: all of them, or those whose first run was void."""
+    """Blocks by array task: all of them, or those whose first run was void."""
     timeout_s: int
+    """Of one trial."""
     scratch_bytes: int
     """What a trial may write on its node."""
-    declared_steps: tuple[int, ...]
-    """Training steps that the seal's program declares; empty where that cannot be read."""
     environment: dict[str, str]
     container: Literal["none", "apptainer"]
     image: str | None
@@ -206,6 +214,16 @@ class TrialPlan(Record):
     foreign_cores: float | None
     """CPU cores that processes of others may use before a trial starts; None where the node is shared."""
     step: tuple[str, ...]
+
+
+class Calibration(Record):
+    """A program that is timed outside any session."""
+
+    id: str
+    program: str
+    seal: Seal
+    incumbent: Seal | None
+    """What runs beside it in each block, if anything."""
 
 
 class TrialOutcome(StrEnum):
@@ -219,6 +237,8 @@ class TrialOutcome(StrEnum):
     LEFT_BEHIND = "left processes behind"
     INFRASTRUCTURE = "infrastructure"
     """The site's failure: such a trial is void, and run once more."""
+    STOPPED = "stopped"
+    """Not run, or not to its end, because a run before it had decided."""
 
 
 class TrainResult(Record):
@@ -265,24 +285,66 @@ class Trial(Record):
         return self.wall_s - self.result.train_time_s if self.result else None
 
 
-class Trials(Record):
-    """The trials of an array that is over."""
+class Block(Record):
+    """What one array task ran: a trial of the candidate, and in the paired design one of the incumbent."""
 
-    trials: tuple[Trial, ...]
+    candidate: Trial
+    incumbent: Trial | None = None
+
+
+class EarlyStop(Record):
+    """Why the rest of an array was cancelled."""
+
+    by: Literal["loss", "speed"]
+    seen: tuple[int, ...]
+    """The trials that were over."""
+    chance: float
+    """That all ten would have passed, by the runs seen; 0 where one failed by itself."""
+    reason: str
+
+
+class Retiming(Record):
+    """The blocks of an array that is over."""
+
+    blocks: tuple[Block, ...]
+    stopped: EarlyStop | None = None
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """The candidate's."""
+        return tuple(block.candidate for block in self.blocks)
+
+    @property
+    def incumbents(self) -> tuple[Trial, ...]:
+        """The incumbent's, in the paired design."""
+        return tuple(block.incumbent for block in self.blocks if block.incumbent)
+
+
+class Design(StrEnum):
+    """How the incumbent's times come about that a candidate's are compared with."""
+
+    CLASSIC = "classic"
+    """Ten runs at another time, once for a whole campaign."""
+    PAIRED = "paired"
+    """One run beside each of the candidate's, on the same node."""
 
 
 class LossTest(Record):
-    """One-sided one-sample t-test that the mean validation loss lies below the target."""
+    """One-sided one-sample t-test that the mean validation loss (nats a token) lies below the target."""
 
     mean: float
     standard_deviation: float
     target: float
     p_value: float
+    """As published: by the candidate's own standard deviation."""
+    guarded_p_value: float | None = None
+    """By the standard deviation of candidate and incumbent together, where that is the larger one."""
 
 
 class SpeedTest(Record):
-    """Welch's test that the candidate trains faster than the incumbent, in seconds of training time."""
+    """One-sided test that the candidate trains faster than the incumbent, in seconds of training time."""
 
+    design: Design = Design.CLASSIC
     incumbent_mean_s: float
     candidate_mean_s: float
     saved_s: float
@@ -325,6 +387,11 @@ class Decision(Record):
     findings: tuple[Finding, ...] = ()
     loss: LossTest | None = None
     speed: SpeedTest | None = None
+    level: float | None = None
+    """What the p-values had to stay below."""
+    attempt: int | None = None
+    """The how manieth seal of its session this was to be timed, where the level is spent over all of them."""
+    stopped: EarlyStop | None = None
     off_clock: OffClock | None = None
     rerun: tuple[int, ...] = ()
     """Trials whose first run was void."""

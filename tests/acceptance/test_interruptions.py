@@ -59,11 +59,19 @@ def check_ended(paths: SessionPaths) -> None:
     notes = [paths.workspace / f"experiments/{name}.json" for name in agent_plan()]
     assert [json.loads(note.read_text())["outcome"] for note in notes] == OUTCOMES
     entries = [store.read(path, LedgerEntry) for path in paths.ledger.glob("*.json")]
-    assert sorted(entry.kind for entry in entries) == ["calibration", "retiming", "retiming"]
+    assert sorted(entry.kind for entry in entries) == ["retiming", "retiming"]
+    check_attempts(paths, entries)
+    assert CampaignPaths(paths.root.parent).report.exists()
+
+
+def check_attempts(paths: SessionPaths, entries: list[LedgerEntry]) -> None:
+    """Every task ran once, and all of them unless the array was stopped."""
     for entry in entries:
         assert entry.settled_at is not None
-        assert sorted(attempt.task for attempt in entry.attempts) == list(range(10)), entry.job_name
-    assert CampaignPaths(paths.root.parent).report.exists()
+        tasks = sorted(attempt.task for attempt in entry.attempts)
+        assert len(set(tasks)) == len(tasks), entry.job_name
+        stopped = paths.submission(entry.job_name.rpartition("-")[2]).retiming.stopped.exists()
+        assert (len(tasks) <= entry.tasks) if stopped else (len(tasks) == entry.tasks), entry.job_name
 
 
 def agent_plan() -> list[str]:
@@ -72,22 +80,29 @@ def agent_plan() -> list[str]:
 
 @pytest.mark.timeout(600)
 def test_killed_in_calibration_and_interrupted_in_a_retiming(paths: SessionPaths) -> None:
-    process = start(paths)
-    wait(lambda: len(list(paths.incumbent.retiming.trials.glob("*.json"))) >= 2, process)
+    process = start(paths, "retime=classic")
+    campaign = CampaignPaths(paths.root.parent)
+    wait(
+        lambda: any(len(list(each.timed.retiming.trials.glob("*.json"))) >= 2 for each in campaign.calibrations()),
+        process,
+    )
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     check_records(paths)
 
-    process = start(paths)
+    process = start(paths, "retime=classic")
     wait(lambda: any(len(trials(paths, f"{number:04}")) >= 3 for number in range(1, 9)), process)
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal does: to every process in the foreground
     assert process.wait(timeout=60) == 130
     check_records(paths)
     assert store.read(paths.session, Session).state is SessionState.INTERRUPTED
 
-    process = start(paths)
+    process = start(paths, "retime=classic")
     assert process.wait(timeout=300) == 0, (paths.root.parents[1].parent / "front.log").read_text()
     check_ended(paths)
+    (calibration,) = campaign.calibrations()
+    (entry,) = [store.read(path, LedgerEntry) for path in calibration.ledger.glob("*.json")]
+    assert sorted(attempt.task for attempt in entry.attempts) == list(range(10)), "queued once, also after a kill"
     # The interrupted candidate was asked for anew by the agent, and answered from the one retiming.
     verdicts = [store.read(path, Verdict) for path in sorted(paths.submissions.glob("*/verdict.json"))]
     assert len({verdict.seal for verdict in verdicts if verdict.gpu_seconds}) == 2
@@ -99,7 +114,7 @@ def test_killed_in_calibration_and_interrupted_in_a_retiming(paths: SessionPaths
 def test_a_second_desk_is_refused(paths: SessionPaths) -> None:
     process = start(paths)
     try:
-        wait(paths.incumbent.retiming.plan.exists, process)
+        wait(lambda: any(paths.submissions.glob("*/retiming/plan.json")), process)
         second = subprocess.run(
             [sys.executable, "-m", "slurm_bench", f"runs={paths.root.parents[1]}", "session=one"],
             cwd=REPOSITORY,
@@ -134,10 +149,8 @@ def test_a_cancelled_session_job_goes_on_in_the_next(paths: SessionPaths) -> Non
     assert process.wait(timeout=300) == 0, (runs.parent / "front.log").read_text()
     assert store.read(paths.session, Session).state is SessionState.FINISHED
     entries = [store.read(path, LedgerEntry) for path in paths.ledger.glob("*.json")]
-    assert sorted(entry.kind for entry in entries) == ["calibration", "retiming", "retiming", "session", "session"]
-    for entry in entries:
-        assert entry.settled_at is not None
-        assert sorted(attempt.task for attempt in entry.attempts) == list(range(entry.tasks)), entry.job_name
+    assert sorted(entry.kind for entry in entries) == ["retiming", "retiming", "session", "session"]
+    check_attempts(paths, entries)
 
     finished = start(paths, cluster)
     assert finished.wait(timeout=60) == 0

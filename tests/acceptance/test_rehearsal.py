@@ -12,7 +12,7 @@ import pytest
 
 from slurm_bench.effects import store
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
-from slurm_bench.words.records import Session, SessionState, Trial, TrialPlan, Verdict
+from slurm_bench.words.records import Retiming, Session, SessionState, TrialPlan, Verdict
 from tests.conftest import DEV_CLUSTER, IMAGE, REPOSITORY
 
 EXPECTED = {
@@ -44,15 +44,23 @@ def check_outcomes(session: SessionPaths) -> list[Verdict]:
     return verdicts
 
 
-def check_report(campaign: CampaignPaths) -> None:
+def check_report(campaign: CampaignPaths) -> str:
+    """The accepted candidate's seconds saved with their interval, as the report says them."""
     page = campaign.report.read_text()
     for name, (outcome, by) in EXPECTED.items():
         assert name in page
         assert f"{outcome} by {by}" if by else outcome in page
     assert "http" not in page, "the page is self-contained"
     (summary,) = json.loads(campaign.report_data.read_text())
-    assert len(summary["incumbent_losses"]) == 10
-    assert [len(each["losses"]) for each in summary["submissions"]] == [0, 0, 10, 10]
+    runs = [(len(each["runs"]["losses"]), len(each["incumbent_runs"]["losses"])) for each in summary["submissions"]]
+    assert runs[:2] == [(0, 0), (0, 0)] and runs[3] == (10, 10)
+    assert 3 <= runs[2][0] < 10, "the hopeless candidate was stopped"
+    speed = summary["submissions"][3]["verdict"]["speed"]
+    interval = f"{speed['saved_s']:.2f} [{speed['saved_low_s']:.2f}, {speed['saved_high_s']:.2f}]"
+    assert speed["design"] == "paired" and speed["saved_low_s"] < speed["saved_s"] < speed["saved_high_s"]
+    assert f"{interval} s saved" in page, "seconds saved with an interval, not only a mean"
+    assert "Stopped early" in page and "for all candidates of the session together" in page
+    return interval
 
 
 def budget(runs: Path, form: str) -> str:
@@ -67,15 +75,16 @@ def test_on_a_bare_machine(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     campaign = CampaignPaths(tmp_path / "rehearsal")
     verdicts = check_outcomes(campaign.sessions()[0])
-    check_report(campaign)
+    interval = check_report(campaign)
     for name, (outcome, _) in EXPECTED.items():
         assert name in done.stdout and outcome in done.stdout
+    assert interval in done.stdout
     assert str(campaign.report) in done.stdout
     (total,) = json.loads(budget(tmp_path, "json"))
-    assert total["gpu_seconds"] > sum(verdict.gpu_seconds for verdict in verdicts) > 0
+    assert total["gpu_seconds"] == sum(verdict.gpu_seconds for verdict in verdicts) > 0
     assert total["reserved_gpu_seconds"] == 0
     rows = list(csv.DictReader(io.StringIO(budget(tmp_path, "csv"))))
-    assert {row["kind"] for row in rows} == {"calibration", "retiming"}
+    assert {row["kind"] for row in rows} == {"retiming"}
     assert sum(int(row["gpu_seconds"]) for row in rows) == total["gpu_seconds"]
 
 
@@ -91,15 +100,23 @@ def test_on_slurm_in_apptainer(tmp_path: Path) -> None:
     check_report(campaign)
     check_trials(session)
     said = session.log.read_text()
-    assert said.count("trial 10/10 clean: loss") == 3
-    assert "timing the incumbent" in said and "starting the agent" in said
+    assert "0004: 20/20, " in said and "stopping early: after" in said and "starting the agent" in said
     check_budget_against_sacct(tmp_path, session)
 
 
 def check_trials(session: SessionPaths) -> None:
     image = subprocess.run(["sha256sum", str(IMAGE)], capture_output=True, text=True, check=True).stdout.split()[0]
-    for where in (session.incumbent.retiming, session.submission("0004").retiming):
-        trials = [store.read(path, Trial) for path in sorted(where.trials.glob("*.json"))]
+    where = session.submission("0004").retiming
+    blocks = store.read(where.collected, Retiming).blocks
+    began = []
+    for block in blocks:
+        ours, theirs = block.candidate, block.incumbent
+        assert theirs and (ours.node, ours.job) == (theirs.node, theirs.job), "both ran in the same allocation"
+        assert ours.started and ours.ended and theirs.started and theirs.ended
+        assert ours.ended <= theirs.started or theirs.ended <= ours.started, "in turn"
+        began.append(ours.started < theirs.started)
+    assert began == [True, False] * 5, "who begins changes from block to block"
+    for trials in (store.read(where.collected, Retiming).trials, store.read(where.collected, Retiming).incumbents):
         assert {trial.image_sha256 for trial in trials} == {image}
         assert {trial.node for trial in trials} <= {"gpu1", "gpu2", "gpu3", "gpu4"}
         assert store.read(where.plan, TrialPlan).step[0] == "srun"
@@ -126,13 +143,14 @@ def check_budget_against_sacct(runs: Path, session: SessionPaths) -> None:
         check=True,
     )
     seconds = 0
-    jobs = 0
+    rows = 0
     for row in sacct.stdout.splitlines():
         name, elapsed, tres = row.split("|")
         if identity in name:
             resources = dict(part.split("=") for part in tres.split(",") if part)
             seconds += int(elapsed) * int(resources.get("gres/gpu", 0))
-            jobs += 1
-    assert jobs == 31  # the session, ten calibrations, twice ten retimings
+            rows += 1
+    assert rows == sum(line["attempts"] for line in total["lines"])
+    assert 1 + 3 + 10 <= rows < 1 + 10 + 10, "the session, some blocks of the hopeless candidate, ten of the honest one"
     assert total["gpu_seconds"] == seconds
     assert total["reserved_gpu_seconds"] == 0

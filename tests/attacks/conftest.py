@@ -19,7 +19,7 @@ import pytest
 from slurm_bench.effects import processes, seals, store
 from slurm_bench.steps import session, site, trial
 from slurm_bench.steps.desk import Desk
-from slurm_bench.steps.retime import Retimer
+from slurm_bench.steps.retime import Retimer, Timing
 from slurm_bench.words.config import Config
 from slurm_bench.words.paths import RetimingPaths, SessionPaths
 from slurm_bench.words.records import Opinion, Trial, Verdict
@@ -46,7 +46,9 @@ class Scene:
         self.cluster = site.cluster_of(self.config)
         self.container = site.container_of(self.config.container)
         ledger = site.ledger_of(self.config, self.paths, self.cluster)
-        self.retimer = Retimer(self.config, self.paths, uuid.uuid4().hex[:12], self.cluster, self.container, ledger)
+        self.retimer = Retimer(
+            self.config, self.paths.seals, uuid.uuid4().hex[:12], self.cluster, self.container, ledger
+        )
         self.desk = Desk(self.config, self.paths, self.retimer, session.workspace_mount(self.paths))
         self._numbers = itertools.count()
 
@@ -104,19 +106,20 @@ class Scene:
         name = f"single{next(self._numbers)}"
         sealed = seals.seal(self.paths.workspace, PurePosixPath("submissions") / candidate.name, self.paths.seals)
         where = RetimingPaths(self.paths.root / name)
-        plan = self.retimer._plan(name, sealed, where, (0,)).model_copy(update=changes)
+        timing = Timing("retiming", name, (sealed,))
+        plan = self.retimer._plan(timing, where, (0,)).model_copy(update=changes)
         store.write(where.plan, plan)
-        (only,) = self.retimer._array("retiming", name, sealed, where, (0,))
-        return only, where
+        (only,) = self.retimer._array(timing, where, (0,))
+        return only.candidate, where
 
     def trial_argv(self, candidate: Path) -> list[str]:
         """The command line of a candidate's trial, without the cluster's step."""
         sealed = seals.seal(self.paths.workspace, PurePosixPath("submissions") / candidate.name, self.paths.seals)
         where = RetimingPaths(self.paths.root / f"single{next(self._numbers)}")
-        plan = self.retimer._plan("", sealed, where, (0,)).model_copy(update={"step": ()})
+        plan = self.retimer._plan(Timing("retiming", "", (sealed,)), where, (0,)).model_copy(update={"step": ()})
         folder = where.root / "scratch"
         folder.mkdir(parents=True)
-        return trial.command_line(plan, folder, ["bash", "run.sh"])
+        return trial.command_line(plan, plan.arms[0], folder, ["bash", "run.sh"])
 
     def printed(self, where: RetimingPaths) -> str:
         return (where.trials / "00.out").read_text("utf-8", "replace")
@@ -137,9 +140,9 @@ def make_scene_config(folder: Path, record: Path) -> Config:
 
 @pytest.fixture(scope="session")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    """A session whose incumbent is timed; its attacks share it, as those of one agent do."""
+    """One session: its attacks share it, as those of one agent do."""
     made = Scene(tmp_path_factory.mktemp("scene"))
-    made.desk.time_incumbent(made.record)
+    made.desk.take_incumbent(made.record)
     return made
 
 

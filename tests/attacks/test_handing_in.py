@@ -268,7 +268,7 @@ def test_a_forged_verdict(scene: Scene) -> None:
         "mv /desk/inbox /desk/inbox2",
         f"ls {scene.paths.root}",
         f"ls {scene.paths.seals}",
-        "find / -path /proc -prune -o -path /sys -prune -o -name 'incumbent1*.json' -print | grep .",
+        "find / -path /proc -prune -o -path /sys -prune -o -name 'incumbent.json' -print | grep .",
     ):
         assert scene.agent(script).exit_code != 0, script
 
@@ -299,16 +299,16 @@ def test_submissions_beyond_the_budget(scene: Scene) -> None:
     """
     config = make_poor(scene)
     ledger = site.ledger_of(config, scene.paths, scene.cluster)
-    retimer = Retimer(config, scene.paths, scene.retimer.session_id, scene.cluster, scene.container, ledger)
+    retimer = Retimer(config, scene.paths.seals, scene.retimer.identity, scene.cluster, scene.container, ledger)
     desk = Desk(config, scene.paths, retimer, session.workspace_mount(scene.paths))
-    desk.time_incumbent(scene.record)
+    desk.take_incumbent(scene.record)
     generous, scene.desk = scene.desk, desk
     try:
         verdict = scene.submit(scene.candidate(("SECONDS = 0.08", "SECONDS = 0.03")))
     finally:
         scene.desk = generous
     assert (verdict.outcome, verdict.exit_code) == (Outcome.OVER_BUDGET, 4)
-    name = f"slurm_bench-{scene.retimer.session_id}-{verdict.submission}"
+    name = f"slurm_bench-{scene.retimer.identity}-{verdict.submission}"
     assert scene.cluster.find(name, verdict.decided_at - timedelta(hours=1)) is None
 
 

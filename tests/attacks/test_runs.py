@@ -318,7 +318,7 @@ def test_requeue_from_outside(scene: Scene) -> None:
         for _ in range(100):
             argv = ["squeue", "-h", "--states=running", "--format=%A %j"]
             jobs = processes.run(argv, timeout_s=20, env=environment).stdout.split()
-            ours = [job for job, name in zip(jobs[::2], jobs[1::2], strict=True) if scene.retimer.session_id in name]
+            ours = [job for job, name in zip(jobs[::2], jobs[1::2], strict=True) if scene.retimer.identity in name]
             if ours:
                 answers.append(processes.run(["scontrol", "requeue", ours[0]], timeout_s=20, env=environment))
                 return

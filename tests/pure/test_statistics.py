@@ -1,60 +1,213 @@
-"""Checked against values worked out by hand from the definition, not by scipy itself."""
+"""Checked against tables, closed forms and exact arithmetic that share no code with scipy."""
 
+import csv
 import math
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy import stats
 
-from slurm_bench.pure.statistics import Untestable, check_spread, loss_test, off_clock_test, speed_test
+from slurm_bench.pure.statistics import (
+    Untestable,
+    check_spread,
+    guarded_loss_p_value,
+    loss_p_value,
+    loss_test,
+    off_clock_test,
+    saved_interval,
+    speed_p_value,
+    speed_test,
+)
+from slurm_bench.words.records import Design
+from tests.conftest import REPOSITORY
+from tests.pure.student import lower_tail
 
 LOSSES = [3.270, 3.272, 3.274, 3.276, 3.278, 3.271, 3.273, 3.275, 3.277, 3.274]
+INCUMBENT = [3.276, 3.277, 3.275, 3.278, 3.274, 3.277, 3.276, 3.275, 3.278, 3.276]
+TIMES = [100 + 0.1 * k for k in range(10)]
+DESIGNS = list(Design)
+
+# Steps of a log's precision, so that a sample's spread is either none or far above rounding.
+losses = st.lists(st.integers(30_000, 36_000).map(lambda units: units / 10_000), min_size=10, max_size=10)
+seconds = st.lists(st.integers(90_000, 170_000).map(lambda units: units / 1000), min_size=10, max_size=10)
+
+
+def vary(*samples: Sequence[float]) -> bool:
+    return all(len(set(sample)) > 1 for sample in samples)
+
+
+def student(sample: Sequence[float], against: float) -> float:
+    """Lower-tail p-value of the one-sample test, by the definition."""
+    error = statistics.stdev(sample) / math.sqrt(len(sample))
+    return lower_tail((statistics.fmean(sample) - against) / error, len(sample) - 1)
+
+
+def test_the_closed_form_agrees_with_tables() -> None:
+    """The 1 % and 0.1 % points of Student's tables."""
+    for degrees, one, tenth in ((3, 4.541, 10.215), (8, 2.896, 4.501), (9, 2.821, 4.297), (18, 2.552, 3.610)):
+        assert lower_tail(-one, degrees) == pytest.approx(0.01, rel=2e-3)
+        assert lower_tail(-tenth, degrees) == pytest.approx(0.001, rel=2e-3)
+        assert lower_tail(one, degrees) == pytest.approx(0.99, rel=1e-4)
 
 
 def test_loss_test_matches_student() -> None:
-    test = loss_test(LOSSES, 3.28)
-    mean = sum(LOSSES) / 10
-    deviation = math.sqrt(sum((loss - mean) ** 2 for loss in LOSSES) / 9)
-    assert test.mean == pytest.approx(mean)
-    assert test.standard_deviation == pytest.approx(deviation)
-    # t = -7.5 on 9 degrees of freedom: far beyond -4.297, the 0.1 % point of Student's tables.
-    assert (mean - 3.28) / (deviation / math.sqrt(10)) < -4.297
-    assert test.p_value < 0.001
+    test = loss_test(LOSSES, INCUMBENT, 3.28)
+    assert test.mean == pytest.approx(statistics.fmean(LOSSES))
+    assert test.standard_deviation == pytest.approx(statistics.stdev(LOSSES))
+    assert test.p_value == pytest.approx(student(LOSSES, 3.28), rel=1e-9)
 
 
 def test_loss_at_the_tables_point() -> None:
     """t = -2.821 on 9 degrees of freedom is the 1 % point of Student's tables."""
-    deviation = math.sqrt(sum((loss - sum(LOSSES) / 10) ** 2 for loss in LOSSES) / 9)
-    target = sum(LOSSES) / 10 + 2.821 * deviation / math.sqrt(10)
-    assert loss_test(LOSSES, target).p_value == pytest.approx(0.01, rel=1e-3)
+    target = statistics.fmean(LOSSES) + 2.821 * statistics.stdev(LOSSES) / math.sqrt(10)
+    assert loss_test(LOSSES, INCUMBENT, target).p_value == pytest.approx(0.01, rel=1e-3)
 
 
 def test_a_mean_above_the_target_does_not_pass() -> None:
-    assert loss_test(LOSSES, 3.27).p_value > 0.99
+    assert loss_test(LOSSES, INCUMBENT, 3.27).p_value > 0.99
 
 
-@pytest.mark.parametrize(
-    "losses",
-    [LOSSES[:9], [*LOSSES, 3.27], [], [3.27], [*LOSSES[:9], math.nan], [*LOSSES[:9], math.inf], [3.2799] * 10],
-)
-def test_samples_that_carry_no_test(losses: list[float]) -> None:
+def human_runs() -> dict[str, list[float]]:
+    """Final losses of upstream's single runs, by record."""
+    found = defaultdict(list)
+    with (REPOSITORY / "human_baselines/human_runs.tsv").open(newline="") as stream:
+        for row in csv.DictReader(stream, delimiter="\t"):
+            found[row["record"]].append(float(row["final_val_loss"]))
+    return dict(found)
+
+
+@pytest.mark.parametrize("record", human_runs())
+def test_the_human_records_recomputed(record: str) -> None:
+    """All 34 t-tests against 3.28, of 4 to 24 runs each, beside the closed form."""
+    sample = human_runs()[record]
+    assert loss_p_value(sample, 3.28) == pytest.approx(student(sample, 3.28), rel=1e-6, abs=1e-12)
+
+
+def test_there_are_34_human_records() -> None:
+    assert len(human_runs()) == 34
+    assert sum(map(len, human_runs().values())) == 318
+
+
+@given(losses, st.floats(3.0, 3.6))
+def test_the_loss_test_by_the_closed_form(sample: list[float], target: float) -> None:
+    assume(vary(sample))
+    assert loss_test(sample, INCUMBENT, target).p_value == pytest.approx(student(sample, target), rel=1e-6, abs=1e-9)
+
+
+@given(losses, losses, st.floats(3.0, 3.6))
+def test_the_guard_only_takes_away(sample: list[float], incumbent: list[float], target: float) -> None:
+    """Below the target the guarded p-value is never smaller; it is the plain one where the incumbent scatters less."""
+    assume(vary(sample, incumbent))
+    test = loss_test(sample, incumbent, target)
+    assert test.guarded_p_value is not None
+    spreads = statistics.variance(sample), statistics.variance(incumbent)
+    deviation = math.sqrt(max(spreads[0], sum(spreads) / 2))
+    expected = lower_tail((test.mean - target) / (deviation / math.sqrt(10)), 9)
+    assert test.guarded_p_value == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    if test.mean < target:
+        assert test.guarded_p_value >= test.p_value * (1 - 1e-9)
+    if spreads[1] < spreads[0] * (1 - 1e-9):
+        assert test.guarded_p_value == pytest.approx(test.p_value, rel=1e-6, abs=1e-12)
+
+
+@given(seconds, seconds)
+def test_the_paired_test_is_students_of_the_differences(candidate: list[float], incumbent: list[float]) -> None:
+    differences = [ours - theirs for ours, theirs in zip(candidate, incumbent, strict=True)]
+    assume(statistics.stdev(differences) > 1e-3 and vary(candidate, incumbent))
+    test = speed_test(Design.PAIRED, candidate, incumbent)
+    assert test.p_value == pytest.approx(student(differences, 0), rel=1e-6, abs=1e-9)
+    assert test.saved_s == pytest.approx(-statistics.fmean(differences), abs=1e-9)
+    half = 2.2621571628 * statistics.stdev(differences) / math.sqrt(10)  # the 97.5 % point on 9 degrees of freedom
+    assert (test.saved_low_s, test.saved_high_s) == pytest.approx((test.saved_s - half, test.saved_s + half))
+
+
+@given(seconds, seconds)
+def test_the_classic_test_is_welchs(candidate: list[float], incumbent: list[float]) -> None:
+    assume(vary(candidate, incumbent))
+    test = speed_test(Design.CLASSIC, candidate, incumbent)
+    ours, theirs = statistics.variance(candidate) / 10, statistics.variance(incumbent) / 10
+    degrees = (ours + theirs) ** 2 / (ours**2 / 9 + theirs**2 / 9)
+    t = -test.saved_s / math.sqrt(ours + theirs)
+    below, above = sorted((lower_tail(t, math.floor(degrees)), lower_tail(t, math.ceil(degrees))))
+    assert below - 1e-9 <= test.p_value <= above + 1e-9
+    assert test.p_value == pytest.approx(stats.ttest_ind(candidate, incumbent, equal_var=False, alternative="less")[1])
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+@given(candidate=seconds, incumbent=seconds, shift=st.integers(-50, 50), order=st.permutations(range(10)))
+def test_what_does_not_matter(
+    design: Design, candidate: list[float], incumbent: list[float], shift: int, order: list[int]
+) -> None:
+    """The order of runs, or of blocks; and a constant that both take longer."""
+    assume(vary(candidate, incumbent) and np.std(np.subtract(candidate, incumbent)) > 1e-3)
+    test = speed_test(design, candidate, incumbent)
+    shuffled = speed_test(design, [candidate[k] + shift for k in order], [incumbent[k] + shift for k in order])
+    assert shuffled.p_value == pytest.approx(test.p_value, rel=1e-6, abs=1e-9)
+    assert shuffled.saved_low_s == pytest.approx(test.saved_low_s, abs=1e-6)
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+@given(candidate=seconds, incumbent=seconds)
+def test_test_and_interval_say_the_same(design: Design, candidate: list[float], incumbent: list[float]) -> None:
+    """The 98 % interval lies above zero exactly where the one-sided test passes at 1 %; reversed, the signs change."""
+    assume(vary(candidate, incumbent) and np.std(np.subtract(candidate, incumbent)) > 1e-3)
+    p_value = float(speed_p_value(design, candidate, incumbent))
+    assume(abs(p_value - 0.01) > 1e-6)
+    low, high = saved_interval(design, candidate, incumbent, confidence=0.98)
+    assert (low > 0) == (p_value < 0.01)
+    reversed_low, reversed_high = saved_interval(design, incumbent, candidate, confidence=0.98)
+    assert (reversed_low, reversed_high) == pytest.approx((-high, -low))
+
+
+def test_node_offsets_cancel_within_blocks() -> None:
+    """What a node adds to both runs of a block changes nothing in the paired design, and hides all in the classic."""
+    offsets = [5.0 * (k % 3) for k in range(10)]
+    candidate = [time - 1 + 0.01 * (k % 2) for k, time in enumerate(TIMES)]
+    shifted = [time + offset for time, offset in zip(candidate, offsets, strict=True)]
+    incumbent = [time + offset for time, offset in zip(TIMES, offsets, strict=True)]
+    paired = speed_test(Design.PAIRED, shifted, incumbent)
+    assert paired.p_value == pytest.approx(speed_test(Design.PAIRED, candidate, TIMES).p_value)
+    assert paired.p_value < 1e-9
+    assert speed_test(Design.CLASSIC, shifted, incumbent).p_value > 0.1
+
+
+def test_arrays_are_tested_along_their_last_axis() -> None:
+    """What a study computes for many samples is what a verdict computes for each."""
+    rng = np.random.default_rng(0)
+    sample, beside = rng.normal(3.279, 0.001, (2, 3, 10)), rng.normal(3.279, 0.002, (2, 3, 10))
+    p_values = loss_p_value(sample, 3.28)
+    assert p_values.shape == (2, 3)
+    single = loss_test(sample[1, 2].tolist(), beside[1, 2].tolist(), 3.28)
+    assert p_values[1, 2] == pytest.approx(single.p_value)
+    assert guarded_loss_p_value(sample, beside, 3.28)[1, 2] == pytest.approx(single.guarded_p_value)
+    for design in DESIGNS:
+        one = speed_test(design, sample[0, 1].tolist(), beside[0, 1].tolist())
+        assert speed_p_value(design, sample, beside)[0, 1] == pytest.approx(one.p_value)
+        assert saved_interval(design, sample, beside)[0][0, 1] == pytest.approx(one.saved_low_s)
+
+
+SPOILT = [LOSSES[:9], [*LOSSES, 3.27], [], [3.27], [*LOSSES[:9], math.nan], [*LOSSES[:9], math.inf], [3.2799] * 10]
+
+
+@pytest.mark.parametrize("spoilt", SPOILT)
+def test_samples_that_carry_no_test(spoilt: list[float]) -> None:
     with pytest.raises(Untestable):
-        loss_test(losses, 3.28)
+        loss_test(spoilt, INCUMBENT, 3.28)
+    for design in DESIGNS:
+        with pytest.raises(Untestable):
+            speed_test(design, spoilt, TIMES)
+        with pytest.raises(Untestable):
+            speed_test(design, TIMES, spoilt)
 
 
-def test_speed_test_interval_and_direction() -> None:
-    incumbent = [100 + 0.1 * k for k in range(10)]
-    candidate = [99 + 0.1 * k for k in range(10)]
-    test = speed_test(candidate, incumbent)
-    assert test.saved_s == pytest.approx(1.0)
-    # Equal variances of 0.0917: standard error 0.1354, 2.101 of them on 18 degrees of freedom.
-    assert test.saved_low_s == pytest.approx(1 - 2.101 * 0.1354, abs=1e-3)
-    assert test.saved_high_s == pytest.approx(1 + 2.101 * 0.1354, abs=1e-3)
-    assert test.p_value < 1e-6
-    assert speed_test(incumbent, candidate).p_value > 0.999
-
-
-def test_speed_test_wants_ten_of_each() -> None:
-    with pytest.raises(Untestable):
-        speed_test(LOSSES, LOSSES[:9])
+def test_blocks_that_do_not_vary_carry_no_test() -> None:
+    with pytest.raises(Untestable, match="differences within a block are equal"):
+        speed_test(Design.PAIRED, [time - 1 for time in (1.0, 2.0, 3.0, 4.0, 5.0) * 2], [1.0, 2.0, 3.0, 4.0, 5.0] * 2)
 
 
 OFF_CLOCK = [100 + 0.1 * k for k in range(10)]

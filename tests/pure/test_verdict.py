@@ -1,62 +1,242 @@
+"""From trials to decisions. The golden files hold whole decisions: `pytest --write-goldens` writes them anew."""
+
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from slurm_bench.pure import verdict
+from slurm_bench.pure.verdict import Terms
 from slurm_bench.words.errors import InfrastructureError
-from slurm_bench.words.records import Finding, Opinion, Outcome, TrainResult, Trial, TrialOutcome
+from slurm_bench.words.records import (
+    Block,
+    Decision,
+    Design,
+    Finding,
+    Opinion,
+    Outcome,
+    Retiming,
+    TrainResult,
+    Trial,
+    TrialOutcome,
+)
 
-INCUMBENT_SECONDS = [10 + 0.01 * k for k in range(10)]
+GOLDENS = Path(__file__).parents[1] / "data" / "verdicts"
+NOISE = [0.3, -0.7, 1.1, -0.2, 0.6, -1.3, 0.1, 0.9, -0.5, -0.3]
+"""Ten draws, in standard deviations; other samples take them in another order."""
+DESIGNS = list(Design)
+OWN = [
+    TrialOutcome.CRASHED,
+    TrialOutcome.TIMED_OUT,
+    TrialOutcome.NO_RESULT,
+    TrialOutcome.IMPLAUSIBLE,
+    TrialOutcome.LEFT_BEHIND,
+    TrialOutcome.BEGUN,
+]
 
 
-def trials(
-    loss: float = 3.27, seconds: float = 10.0, outcome: TrialOutcome = TrialOutcome.CLEAN, count: int = 10
-) -> list[Trial]:
+def terms(design: Design = Design.PAIRED, attempt: int | None = 1) -> Terms:
+    return Terms(target_loss=3.28, design=design, attempt=attempt, off_clock_growth=0.25, stop_below=0.05)
+
+
+def trial(index: int, loss: float, seconds: float, seal: str = "candidate") -> Trial:
+    return Trial(
+        index=index,
+        outcome=TrialOutcome.CLEAN,
+        note="",
+        exit_code=0,
+        result=TrainResult(steps=10, val_loss=loss, train_time_s=seconds),
+        wall_s=seconds + 10 + 0.01 * (3 * index % 10),
+        node=f"gpu{index % 3}",
+        seal=seal,
+        image_sha256="image",
+    )
+
+
+def trials(loss: float, seconds: float, turn: int = 0, seal: str = "candidate") -> list[Trial]:
+    noise = NOISE[turn:] + NOISE[:turn]
     return [
-        Trial(
-            index=k,
-            outcome=outcome if k == 0 else TrialOutcome.CLEAN,
-            note="exit 1" if k == 0 else "",
-            exit_code=0,
-            result=None
-            if k == 0 and outcome is not TrialOutcome.CLEAN
-            else TrainResult(steps=10, val_loss=loss + 0.0001 * k, train_time_s=seconds + 0.01 * k),
-            wall_s=20,
-            started=None,
-            node="gpu1",
-            seal="0",
-            image_sha256=None,
-        )
-        for k in range(count)
+        trial(index, loss + 0.001 * draw, seconds + 0.05 * other, seal)
+        for index, (draw, other) in enumerate(zip(noise, reversed(noise), strict=True))
     ]
 
 
+def retiming(loss: float = 3.275, seconds: float = 99.0) -> Retiming:
+    """Blocks of a candidate that is accepted, if nothing else is said."""
+    pairs = zip(trials(loss, seconds), trials(3.277, 100.0, 3, "incumbent"), strict=True)
+    return Retiming(blocks=tuple(Block(candidate=ours, incumbent=theirs) for ours, theirs in pairs))
+
+
+def decide(timed: Retiming | None = None, design: Design = Design.PAIRED, attempt: int | None = 1) -> Decision:
+    return verdict.on_retiming(timed or retiming(), trials(3.277, 100.0, 5, "incumbent"), terms(design, attempt))
+
+
+def with_trial(timed: Retiming, index: int, **changes: object) -> Retiming:
+    """The retiming with one of the candidate's trials changed."""
+    blocks = list(timed.blocks)
+    changed = blocks[index].candidate.model_copy(update=changes)
+    blocks[index] = blocks[index].model_copy(update={"candidate": changed})
+    return Retiming(blocks=tuple(blocks), stopped=timed.stopped)
+
+
+def result(loss: float, seconds: float = 99.0) -> TrainResult:
+    return TrainResult(steps=10, val_loss=loss, train_time_s=seconds)
+
+
+@pytest.mark.parametrize("design", DESIGNS)
 @pytest.mark.parametrize(
-    ("candidate", "outcome", "by"),
+    ("loss", "seconds", "outcome", "by"),
     [
-        (trials(seconds=9.0), Outcome.ACCEPTED, None),
-        (trials(loss=3.2795, seconds=9.0), Outcome.REJECTED, "loss"),
-        (trials(seconds=10.0), Outcome.REJECTED, "speed"),
-        (trials(seconds=11.0), Outcome.REJECTED, "speed"),
-        (trials(seconds=9.0, outcome=TrialOutcome.CRASHED), Outcome.REJECTED, "loss"),
-        (trials(seconds=9.0, outcome=TrialOutcome.IMPLAUSIBLE), Outcome.REJECTED, "loss"),
-        (trials(seconds=9.0, count=9), Outcome.REJECTED, "loss"),
+        (3.275, 99.0, Outcome.ACCEPTED, None),
+        (3.2795, 99.0, Outcome.REJECTED, "loss"),
+        (3.281, 99.0, Outcome.REJECTED, "loss"),
+        (3.275, 100.0, Outcome.REJECTED, "speed"),
+        (3.275, 101.0, Outcome.REJECTED, "speed"),
     ],
 )
-def test_decisions(candidate: list[Trial], outcome: Outcome, by: str | None) -> None:
-    decision = verdict.on_trials(candidate, trials(), 3.28, 0.25)
+def test_decisions(design: Design, loss: float, seconds: float, outcome: Outcome, by: str | None) -> None:
+    decision = decide(retiming(loss, seconds), design)
     assert (decision.outcome, decision.rejected_by) == (outcome, by)
+    assert decision.speed is not None and decision.speed.design is design
+    assert decision.level == pytest.approx(0.005)
+
+
+def test_a_level_that_is_spent_rejects_what_was_accepted() -> None:
+    borderline = retiming(loss=3.2788)
+    assert decide(borderline, attempt=1).outcome is Outcome.ACCEPTED
+    late = decide(borderline, attempt=9)
+    assert (late.outcome, late.rejected_by) == (Outcome.REJECTED, "loss")
+    assert "level 0.00011" in late.reason
+
+
+def test_only_the_published_rule_leaves_the_guard_out() -> None:
+    """Ten losses that scatter less than the incumbent's: enough for the plain test, not for the guarded one."""
+    close = retiming(loss=3.2793)
+    for index, draw in enumerate(NOISE):
+        close = with_trial(close, index, result=result(3.2796 + 0.0003 * draw, 99 + 0.05 * draw))
+    published = decide(close, attempt=None)
+    assert published.outcome is Outcome.ACCEPTED and published.level == 0.01
+    assert published.loss and published.loss.guarded_p_value
+    assert published.loss.p_value < 0.005 < published.loss.guarded_p_value
+    kept = decide(close, attempt=1)
+    assert (kept.outcome, kept.rejected_by) == (Outcome.REJECTED, "loss")
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+@given(order=st.permutations(range(10)))
+def test_permuted_trials_give_the_same_verdict(design: Design, order: list[int]) -> None:
+    timed = retiming()
+    shuffled = decide(Retiming(blocks=tuple(timed.blocks[index] for index in order)), design)
+    straight = decide(timed, design)
+    assert (shuffled.outcome, shuffled.reason) == (straight.outcome, straight.reason)
+    assert shuffled.loss and straight.loss
+    assert shuffled.loss.p_value == pytest.approx(straight.loss.p_value)
+
+
+def outcome_of(timed: Retiming, design: Design) -> Outcome:
+    try:
+        return decide(timed, design).outcome
+    except InfrastructureError:
+        return Outcome.UNDECIDED
+
+
+indices = st.integers(0, 9)
+infinite = st.sampled_from([math.nan, math.inf, -math.inf])
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+@given(index=indices, other=indices)
+def test_ten_means_ten(design: Design, index: int, other: int) -> None:
+    """A run that is missing, or there twice, leaves no verdict."""
+    blocks = retiming().blocks
+    missing = Retiming(blocks=(*blocks[:index], *blocks[index + 1 :]))
+    assert outcome_of(missing, design) is Outcome.UNDECIDED
+    assert outcome_of(Retiming(blocks=(*blocks, blocks[index])), design) is Outcome.UNDECIDED
+    if index != other:
+        doubled = Retiming(blocks=tuple(blocks[other] if k == index else block for k, block in enumerate(blocks)))
+        assert outcome_of(doubled, design) is Outcome.UNDECIDED
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+@given(index=indices, loss=infinite, seconds=infinite, own=st.sampled_from(OWN))
+def test_what_is_spoilt_is_never_accepted(
+    design: Design, index: int, loss: float, seconds: float, own: TrialOutcome
+) -> None:
+    good = retiming()
+    assert outcome_of(good, design) is Outcome.ACCEPTED
+    assert outcome_of(with_trial(good, index, result=result(loss)), design) is Outcome.REJECTED
+    assert outcome_of(with_trial(good, index, result=result(3.27, seconds)), design) is Outcome.REJECTED
+    assert outcome_of(with_trial(good, index, result=None), design) is Outcome.REJECTED
+    assert outcome_of(with_trial(good, index, outcome=own, note="failed"), design) is Outcome.REJECTED
+    void = with_trial(good, index, outcome=TrialOutcome.INFRASTRUCTURE)
+    assert outcome_of(void, design) is Outcome.UNDECIDED
+    assert outcome_of(with_trial(good, index, outcome=TrialOutcome.STOPPED), design) is Outcome.UNDECIDED
+    assert outcome_of(with_trial(good, index, seal="another"), design) is Outcome.UNDECIDED
+
+
+@given(index=st.integers(0, 9), outcome=st.sampled_from([each for each in TrialOutcome if each != "clean"]))
+def test_a_block_without_its_incumbent_is_never_accepted(index: int, outcome: TrialOutcome) -> None:
+    blocks = list(retiming().blocks)
+    incumbent = blocks[index].incumbent
+    assert incumbent is not None
+    spoilt = (None, incumbent.model_copy(update={"outcome": outcome}), incumbent.model_copy(update={"index": 10}))
+    for each in spoilt:
+        blocks[index] = blocks[index].model_copy(update={"incumbent": each})
+        assert outcome_of(Retiming(blocks=tuple(blocks)), Design.PAIRED) is Outcome.UNDECIDED
+
+
+def test_runs_of_different_blocks_are_not_paired() -> None:
+    blocks = retiming().blocks
+    turned = [block.incumbent for block in blocks[1:] + blocks[:1]]
+    crossed = [Block(candidate=block.candidate, incumbent=other) for block, other in zip(blocks, turned, strict=True)]
+    assert outcome_of(Retiming(blocks=tuple(crossed)), Design.PAIRED) is Outcome.UNDECIDED
 
 
 def test_nine_crashes_and_one_lucky_run_are_no_pass() -> None:
-    crashed = [trial.model_copy(update={"outcome": TrialOutcome.CRASHED, "result": None}) for trial in trials()[:9]]
-    decision = verdict.on_trials([*crashed, trials(seconds=5.0)[9]], trials(), 3.28, 0.25)
+    timed = retiming(seconds=50.0)
+    for index in range(9):
+        timed = with_trial(timed, index, outcome=TrialOutcome.CRASHED, result=None, note="exit 1")
+    decision = decide(timed)
     assert decision.outcome is Outcome.REJECTED
-    assert "1 clean runs of 10" in decision.reason
+    assert decision.reason == "1 clean runs of 10: trial 0 crashed, exit 1"
     assert decision.loss is None
 
 
 def test_the_sites_failure_is_not_the_candidates() -> None:
-    with pytest.raises(InfrastructureError, match="1 of 10 trials"):
-        verdict.on_trials(trials(outcome=TrialOutcome.INFRASTRUCTURE), trials(), 3.28, 0.25)
+    with pytest.raises(InfrastructureError, match="1 of 20 trials failed for reasons of the site: no GPU"):
+        decide(with_trial(retiming(), 4, outcome=TrialOutcome.INFRASTRUCTURE, note="no GPU"))
+
+
+def test_a_crash_decides_though_the_site_failed_another_run() -> None:
+    timed = with_trial(retiming(), 0, outcome=TrialOutcome.CRASHED, note="exit 1")
+    decision = decide(with_trial(timed, 1, outcome=TrialOutcome.INFRASTRUCTURE))
+    assert (decision.outcome, decision.rejected_by) == (Outcome.REJECTED, "loss")
+    assert decision.reason == "8 clean runs of 10: trial 0 crashed, exit 1"
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_another_image_than_the_incumbents_says_nothing_of_the_candidate(design: Design) -> None:
+    timed = retiming()
+    for index in range(10):
+        timed = with_trial(timed, index, image_sha256="rebuilt")
+    with pytest.raises(InfrastructureError, match="image"):
+        decide(timed, design)
+
+
+def test_time_off_the_clock_and_reruns_are_on_the_verdict() -> None:
+    timed = with_trial(retiming(), 4, first_run_void="the node died")
+    for index in range(10):
+        timed = with_trial(timed, index, wall_s=140.0 + index)
+    decision = decide(timed)
+    assert decision.outcome is Outcome.ACCEPTED
+    assert decision.rerun == (4,)
+    assert decision.off_clock and decision.off_clock.flagged
 
 
 def test_an_opinion_names_rule_and_place() -> None:
@@ -71,24 +251,95 @@ def test_exit_codes_of_submit() -> None:
     assert Outcome.UNDECIDED.exit_code == 3
 
 
-def test_another_image_than_the_incumbents_says_nothing_of_the_candidate() -> None:
-    rebuilt = [trial.model_copy(update={"image_sha256": "1"}) for trial in trials(seconds=9.0)]
-    with pytest.raises(InfrastructureError, match="image"):
-        verdict.on_trials(rebuilt, trials(), 3.28, 0.25)
+# Looks.
 
 
-def test_time_off_the_clock_and_reruns_are_on_the_verdict() -> None:
-    candidate = [trial.model_copy(update={"wall_s": 40.0}) for trial in trials(seconds=9.0)]
-    candidate[4] = candidate[4].model_copy(update={"first_run_void": "the node died"})
-    decision = verdict.on_trials(candidate, trials(), 3.28, 0.25)
-    assert decision.outcome is Outcome.ACCEPTED
-    assert decision.rerun == (4,)
-    assert decision.off_clock and decision.off_clock.flagged
+def look(timed: Retiming, runs: Sequence[int], design: Design = Design.PAIRED) -> str | None:
+    stop = verdict.look([timed.blocks[index] for index in runs], trials(3.277, 100.0, 5, "incumbent"), terms(design))
+    return stop.by if stop else None
 
 
-def test_a_crash_decides_though_the_site_failed_another_run() -> None:
-    candidate = trials(seconds=9.0, outcome=TrialOutcome.CRASHED)
-    candidate[1] = candidate[1].model_copy(update={"outcome": TrialOutcome.INFRASTRUCTURE, "result": None})
-    decision = verdict.on_trials(candidate, trials(), 3.28, 0.25)
-    assert (decision.outcome, decision.rejected_by) == (Outcome.REJECTED, "loss")
-    assert decision.reason == "8 clean runs of 10: trial 0 crashed, exit 1"
+@pytest.mark.parametrize("design", DESIGNS)
+def test_looks(design: Design) -> None:
+    assert look(retiming(), range(3), design) is None
+    assert look(retiming(loss=3.29), range(3), design) == "loss"
+    assert look(retiming(seconds=101), range(3), design) == "speed"
+    assert look(retiming(loss=3.29), range(2), design) is None, "two runs say too little"
+    assert look(retiming(loss=3.29), range(10), design) is None, "ten runs are for the verdict"
+    assert look(with_trial(retiming(), 7, outcome=TrialOutcome.CRASHED), [7], design) == "loss"
+    assert look(with_trial(retiming(loss=3.29), 1, outcome=TrialOutcome.INFRASTRUCTURE), range(3), design) is None
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+@given(order=st.permutations(range(7)))
+def test_the_order_of_runs_does_not_matter_to_a_look(design: Design, order: list[int]) -> None:
+    hopeless = retiming(loss=3.2805)
+    stops = [
+        verdict.look([hopeless.blocks[k] for k in runs], trials(3.277, 100.0, 5, "incumbent"), terms(design))
+        for runs in (range(7), order)
+    ]
+    assert stops[0] is not None and stops[1] is not None
+    assert stops[0].seen == stops[1].seen == tuple(range(7))
+    assert stops[0].reason == stops[1].reason
+
+
+def test_a_stop_rejects_without_a_p_value() -> None:
+    timed = retiming(loss=3.29)
+    stop = verdict.look(timed.blocks[:4], (), terms())
+    assert stop is not None
+    decision = decide(timed.model_copy(update={"stopped": stop}))
+    assert (decision.outcome, decision.rejected_by, decision.loss) == (Outcome.REJECTED, "loss", None)
+    assert decision.stopped == stop
+    assert decision.reason == "after 4 of 10 runs with mean loss 3.2901 a pass below 3.28 is out of reach"
+
+
+# Whole decisions, as they are stored.
+
+
+def golden_cases() -> dict[str, Decision]:
+    incumbent = trials(3.277, 100.0, 5, "incumbent")
+    hopeless, slow, crashed = (
+        retiming(loss=3.29),
+        retiming(seconds=100.3),
+        with_trial(retiming(), 2, outcome=TrialOutcome.CRASHED, note="exit 1"),
+    )
+    cases = {
+        f"{name}-{design}": decide(timed, design)
+        for (name, timed), design in itertools.product(
+            {"accepted": retiming(), "loss": retiming(loss=3.2795), "speed": slow, "crashed": crashed}.items(), DESIGNS
+        )
+    }
+    for name, timed in {"stopped-loss": hopeless, "stopped-speed": slow, "stopped-crash": crashed}.items():
+        stopped = verdict.look(timed.blocks[:5], incumbent, terms())
+        cases[name] = decide(timed.model_copy(update={"stopped": stopped}))
+    cases["published"] = decide(retiming(loss=3.2788), Design.CLASSIC, attempt=None)
+    cases["seventh-attempt"] = decide(retiming(loss=3.2788), attempt=7)
+    cases["off-the-clock"] = verdict.on_retiming(
+        with_trial(retiming(), 0, first_run_void="no GPU"), incumbent, replace(terms(), off_clock_growth=0.0)
+    )
+    return cases
+
+
+@pytest.mark.parametrize("name", golden_cases())
+def test_goldens(name: str, request: pytest.FixtureRequest) -> None:
+    path = GOLDENS / f"{name}.json"
+    decided = json.loads(golden_cases()[name].model_dump_json())
+    if request.config.getoption("--write-goldens"):
+        path.write_text(json.dumps(decided, indent=1) + "\n")
+    compare(decided, json.loads(path.read_text()), name)
+
+
+def test_no_golden_is_left_over() -> None:
+    assert {path.stem for path in GOLDENS.glob("*.json")} == set(golden_cases())
+
+
+def compare(decided: object, golden: object, where: str) -> None:
+    """Equal in every key and value, floats to nine digits."""
+    if isinstance(golden, dict):
+        assert isinstance(decided, dict) and decided.keys() == golden.keys(), where
+        for key, value in golden.items():
+            compare(decided[key], value, f"{where}.{key}")
+    elif isinstance(golden, float):
+        assert decided == pytest.approx(golden, rel=1e-9), where
+    else:
+        assert decided == golden, where

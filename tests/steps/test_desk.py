@@ -17,8 +17,8 @@ from slurm_bench.steps.desk import Desk
 from slurm_bench.steps.retime import Retimer
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import InfrastructureError
-from slurm_bench.words.paths import CampaignPaths, SessionPaths, shipped
-from slurm_bench.words.records import LedgerEntry, Outcome, Session, SessionState, Trials, Verdict
+from slurm_bench.words.paths import CalibrationPaths, CampaignPaths, SessionPaths, shipped
+from slurm_bench.words.records import Design, LedgerEntry, Outcome, Retiming, Session, SessionState, Verdict
 from tests.fake_cluster import FakeCluster
 
 FAST = ("SECONDS = 0.08", "SECONDS = 0.04")
@@ -39,9 +39,9 @@ class Scene:
 
     def another_desk(self) -> Desk:
         ledger = site.ledger_of(self.config, self.paths, self.cluster)
-        retimer = Retimer(self.config, self.paths, "id", self.cluster, NoContainer(), ledger)
+        retimer = Retimer(self.config, self.paths.seals, "id", self.cluster, NoContainer(), ledger)
         desk = Desk(self.config, self.paths, retimer, Mount(self.paths.workspace, "/workspace"))
-        desk.time_incumbent(self.record)
+        desk.take_incumbent(self.record)
         return desk
 
     def candidate(self, name: str, *edits: tuple[str, str]) -> Path:
@@ -71,6 +71,7 @@ class Scene:
 
 @pytest.fixture
 def scene(config: Config) -> Scene:
+    """In the paired design."""
     return Scene(config, FakeCluster())
 
 
@@ -79,8 +80,9 @@ def test_a_faster_candidate_is_accepted_and_charged(scene: Scene) -> None:
     assert verdict.outcome is Outcome.ACCEPTED, verdict.reason
     assert verdict.exit_code == 0
     assert verdict.speed is not None and 0.02 < verdict.speed.saved_s < 0.06
+    assert verdict.speed.design is Design.PAIRED
     assert verdict.gpu_seconds == 10
-    assert {name: entry.charged_gpu_seconds for name, entry in scene.ledger().items()} == {"incumbent1": 10, "0001": 10}
+    assert {name: entry.charged_gpu_seconds for name, entry in scene.ledger().items()} == {"0001": 10}
     assert all(entry.settled_at for entry in scene.ledger().values())
 
 
@@ -107,7 +109,7 @@ def test_the_judge_rejects_before_anything_is_queued(scene: Scene) -> None:
     verdict = scene.submit(scene.candidate("exec", ("num_iterations = 10", "num_iterations = 10\nexec('')")))
     assert (verdict.outcome, verdict.rejected_by) == (Outcome.REJECTED, "judge")
     assert verdict.findings[0].rule == "one-program"
-    assert list(scene.ledger()) == ["incumbent1"]
+    assert not scene.ledger()
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,7 @@ def test_the_judge_rejects_before_anything_is_queued(scene: Scene) -> None:
 def test_paths_outside_the_submissions_are_invalid(scene: Scene, path: str) -> None:
     verdict = scene.submit(path.format(workspace=scene.paths.workspace))
     assert (verdict.outcome, verdict.exit_code) == (Outcome.INVALID, 2)
-    assert len(scene.cluster.queued) == 1
+    assert not scene.cluster.queued
 
 
 @pytest.mark.parametrize("name", ["it's", 'say "hi"', "two\nlines", "-rf", ".hidden", "ä"])
@@ -125,7 +127,7 @@ def test_names_that_could_mislead_are_invalid(scene: Scene, name: str) -> None:
     verdict = scene.submit(scene.candidate(name))
     assert verdict.outcome is Outcome.INVALID
     assert "\n" not in verdict.reason
-    assert len(scene.cluster.queued) == 1
+    assert not scene.cluster.queued
 
 
 def test_the_same_seal_is_not_timed_again(scene: Scene) -> None:
@@ -133,17 +135,17 @@ def test_the_same_seal_is_not_timed_again(scene: Scene) -> None:
     again = scene.submit(scene.candidate("slow-again", ("SECONDS = 0.08", "SECONDS = 0.12")), "a2")
     assert again.repeats == first.submission == "0001"
     assert (again.outcome, again.speed) == (first.outcome, first.speed)
-    assert len(scene.cluster.queued) == 2
+    assert len(scene.cluster.queued) == 1
 
 
 def test_too_small_a_budget_queues_nothing(scene: Scene) -> None:
-    worst_case = scene.ledger()["incumbent1"].reserved_gpu_seconds / 3600
-    scene.config.budget.h100_hours = worst_case
+    scene.submit(scene.candidate("slow", ("SECONDS = 0.08", "SECONDS = 0.12")))
+    scene.config.budget.h100_hours = scene.ledger()["0001"].reserved_gpu_seconds / 3600
     scene.desk = scene.another_desk()
-    verdict = scene.submit(scene.candidate("fast", FAST))
+    verdict = scene.submit(scene.candidate("fast", FAST), "a2")
     assert (verdict.outcome, verdict.exit_code) == (Outcome.OVER_BUDGET, 4)
     assert len(scene.cluster.queued) == 1
-    assert list(scene.ledger()) == ["incumbent1"]
+    assert list(scene.ledger()) == ["0001"]
 
 
 def test_a_void_trial_is_run_once_more_on_the_record(scene: Scene) -> None:
@@ -151,8 +153,9 @@ def test_a_void_trial_is_run_once_more_on_the_record(scene: Scene) -> None:
     verdict = scene.submit(scene.candidate("fast", FAST))
     assert (verdict.outcome, verdict.rerun) == (Outcome.ACCEPTED, (3, 4))
     assert verdict.gpu_seconds == 8 + 2
-    trials = store.read(scene.paths.submission("0001").retiming.collected, Trials).trials
-    assert [trial.index for trial in trials] == list(range(10))
+    retiming = store.read(scene.paths.submission("0001").retiming.collected, Retiming)
+    trials = retiming.trials
+    assert [trial.index for trial in trials] == [trial.index for trial in retiming.incumbents] == list(range(10))
     assert trials[3].first_run_void == "the task of trial 3 was never run"
     assert not trials[5].first_run_void
 
@@ -172,8 +175,8 @@ def test_a_sick_site_runs_nothing_again(scene: Scene) -> None:
     scene.cluster.lost = set(range(6))
     verdict = scene.submit(scene.candidate("fast", FAST))
     assert verdict.outcome is Outcome.UNDECIDED
-    assert "6 of 10 trials failed for reasons of the site" in verdict.reason
-    assert len(scene.cluster.queued) == 2
+    assert "12 of 20 trials failed for reasons of the site" in verdict.reason
+    assert len(scene.cluster.queued) == 1
 
 
 def test_a_cancelled_task_is_not_a_crash_of_the_candidate(scene: Scene) -> None:
@@ -204,13 +207,14 @@ def test_a_silent_scheduler_is_never_zero_usage(scene: Scene) -> None:
 def test_a_refused_sbatch_gives_its_reservation_back(scene: Scene) -> None:
     scene.cluster.refusing = True
     assert scene.submit(scene.candidate("fast", FAST)).outcome is Outcome.UNDECIDED
-    assert list(scene.ledger()) == ["incumbent1"]
+    assert not scene.ledger()
 
 
 def test_an_exclusive_node_is_reserved_whole(config: Config) -> None:
     config.cluster.exclusive, config.cluster.node_gpus = True, 8
     scene = Scene(config, FakeCluster())
-    assert scene.ledger()["incumbent1"].gpus == 8
+    scene.submit(scene.candidate("fast", FAST))
+    assert scene.ledger()["0001"].gpus == 8
 
 
 def test_a_name_with_markup_does_not_break_the_report(scene: Scene) -> None:
@@ -235,7 +239,7 @@ def test_a_desk_that_died_after_sbatch_queues_nothing_twice(scene: Scene) -> Non
     scene.desk.serve()
     verdict = store.read(scene.paths.verdict_in_inbox("a1"), Verdict)
     assert verdict.outcome is Outcome.ACCEPTED
-    assert len(scene.cluster.queued) == 2
+    assert len(scene.cluster.queued) == 1
 
 
 def test_a_verdict_that_did_not_reach_the_inbox_is_given_again(scene: Scene) -> None:
@@ -244,23 +248,138 @@ def test_a_verdict_that_did_not_reach_the_inbox_is_given_again(scene: Scene) -> 
     scene.desk = scene.another_desk()
     scene.desk.serve()
     assert store.read(scene.paths.verdict_in_inbox("a1"), Verdict) == verdict
-    assert len(scene.cluster.queued) == 2
+    assert len(scene.cluster.queued) == 1
 
 
-def test_an_incumbent_that_failed_is_timed_anew_at_the_next_start(config: Config) -> None:
-    cluster = FakeCluster(lost={0})
-    with pytest.raises(InfrastructureError, match=r"trial 0 infrastructure: .* was never run"):
-        Scene(config, cluster)
-    cluster.lost = set()
+def test_the_level_is_spent_over_distinct_seals(scene: Scene) -> None:
+    """What was not queued spends nothing, and the same bytes are the same try."""
+    scene.submit("nowhere", "a0")
+    scene.submit(scene.candidate("exec", ("num_iterations = 10", "num_iterations = 10\nexec('')")), "a1")
+    first = scene.submit(scene.candidate("slow", ("SECONDS = 0.08", "SECONDS = 0.12")), "a2")
+    assert first.attempt == 1 and first.level == pytest.approx(0.005)
+    scene.cluster.lost = set(range(6))
+    fast = scene.candidate("fast", FAST)
+    assert scene.submit(fast, "a3").outcome is Outcome.UNDECIDED
+    scene.cluster.lost = set()
+    again = scene.submit(fast, "a4")
+    assert (again.outcome, again.attempt) == (Outcome.ACCEPTED, 2)
+    assert again.level == pytest.approx(0.01 / 6)
+    third = scene.submit(scene.candidate("slower", ("SECONDS = 0.08", "SECONDS = 0.13")), "a5")
+    assert third.attempt == 3 and third.level == pytest.approx(0.01 / 12)
+
+
+def test_as_published_every_candidate_has_the_level(scene: Scene) -> None:
+    scene.config.retime.level = "published"
+    for request in ("a1", "a2"):
+        seconds = ("SECONDS = 0.08", f"SECONDS = 0.1{request[1]}")
+        verdict = scene.submit(scene.candidate(f"slow-{request}", seconds), request)
+        assert (verdict.attempt, verdict.level) == (None, 0.01)
+
+
+HOPELESS = ("LOSS = 3.20", "LOSS = 3.30")
+SLOW = ("SECONDS = 0.08", "SECONDS = 0.16")
+CRASHES = ("log.write_text(text)", "raise SystemExit(7)")
+
+
+@pytest.mark.parametrize(("edit", "by", "runs"), [(HOPELESS, "loss", 3), (SLOW, "speed", 3), (CRASHES, "loss", 1)])
+@pytest.mark.parametrize("design", ["paired", "classic"])
+def test_what_cannot_pass_any_more_is_stopped(
+    config: Config, design: str, edit: tuple[str, str], by: str, runs: int
+) -> None:
+    config.retime.design = design
+    scene = Scene(config, FakeCluster(one_by_one=True))
+    verdict = scene.submit(scene.candidate("bad", edit))
+    assert (verdict.outcome, verdict.rejected_by) == (Outcome.REJECTED, by)
+    assert verdict.stopped is not None and verdict.stopped.seen == tuple(range(runs))
+    assert verdict.loss is None and verdict.speed is None, "no p-value from fewer than ten runs"
+    assert verdict.gpu_seconds == runs
+    entry = scene.ledger()["0001"]
+    assert entry.settled_at and entry.held_gpu_seconds == runs, "the reservation of the rest is released"
+    retiming = store.read(scene.paths.submission("0001").retiming.collected, Retiming)
+    assert [trial.outcome.value for trial in retiming.trials[runs:]] == ["stopped"] * (10 - runs)
+
+
+def test_a_good_candidate_is_not_stopped(config: Config) -> None:
+    scene = Scene(config, FakeCluster(one_by_one=True))
+    verdict = scene.submit(scene.candidate("fast", FAST))
+    assert (verdict.outcome, verdict.stopped, verdict.gpu_seconds) == (Outcome.ACCEPTED, None, 10)
+
+
+def test_stopping_can_be_switched_off(config: Config) -> None:
+    config.retime.stop_below = 0
+    scene = Scene(config, FakeCluster(one_by_one=True))
+    verdict = scene.submit(scene.candidate("bad", HOPELESS))
+    assert (verdict.outcome, verdict.stopped, verdict.gpu_seconds) == (Outcome.REJECTED, None, 10)
+    assert verdict.loss is not None and verdict.loss.p_value > 0.9
+
+
+def test_a_desk_that_died_before_it_could_cancel_goes_on_to_cancel(config: Config) -> None:
+    cluster = FakeCluster(one_by_one=True)
     scene = Scene(config, cluster)
-    charges = {name: entry.charged_gpu_seconds for name, entry in scene.ledger().items()}
-    assert charges == {"incumbent1": 9, "incumbent1-rerun": 0, "incumbent2": 10}
+    cancel, cluster.cancel = cluster.cancel, die  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        scene.submit(scene.candidate("bad", HOPELESS))
+    assert scene.paths.submission("0001").retiming.stopped.exists()
+    cluster.cancel = cancel  # type: ignore[method-assign]
+    scene.desk = scene.another_desk()
+    scene.desk.serve()
+    verdict = store.read(scene.paths.verdict_in_inbox("a1"), Verdict)
+    assert verdict.stopped is not None and verdict.stopped.seen == (0, 1, 2)
+    assert verdict.gpu_seconds < 10
 
 
-def test_an_incumbent_that_crashes_ends_the_session(config: Config) -> None:
-    Path(config.task.record, "run.sh").write_text("exit 3\n")
-    with pytest.raises(InfrastructureError, match="incumbent's trial 0 crashed: exit 3"):
-        Scene(config, FakeCluster())
+def die(name: str) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_incumbent_that_fails_beside_a_clean_run_is_the_sites(scene: Scene) -> None:
+    """Of a block whose incumbent's run fails nothing counts; the verdict never blames the candidate."""
+    program = scene.record / "train_gpt.py"
+    program.write_text(program.read_text().replace("log.write_text(text)", "raise SystemExit(7)"))
+    scene.paths.incumbent.unlink()
+    scene.desk = scene.another_desk()
+    verdict = scene.submit(scene.candidate("good", ("raise SystemExit(7)", "log.write_text(text)")))
+    assert verdict.outcome is Outcome.UNDECIDED
+    assert "trials failed for reasons of the site: exit 7" in verdict.reason
+
+
+def calibrations(scene: Scene) -> list[CalibrationPaths]:
+    return CampaignPaths(scene.paths.root.parent).calibrations()
+
+
+def test_sessions_of_a_campaign_share_the_calibration(classic: Config) -> None:
+    cluster = FakeCluster()
+    scene = Scene(classic, cluster)
+    verdict = scene.submit(scene.candidate("fast", FAST))
+    assert verdict.outcome is Outcome.ACCEPTED, verdict.reason
+    assert verdict.speed is not None and verdict.speed.design is Design.CLASSIC
+    assert len(cluster.queued) == 2
+    classic.session = "two"
+    Scene(classic, cluster)
+    assert len(cluster.queued) == 2
+    assert len(calibrations(scene)) == 1
+    classic.session, classic.task.environment = "three", {"OTHER": "conditions"}
+    Scene(classic, cluster)
+    assert len(cluster.queued) == 3
+    assert len(calibrations(scene)) == 2
+
+
+def test_a_calibration_that_failed_is_made_anew_at_the_next_start(classic: Config) -> None:
+    cluster = FakeCluster(lost={0})
+    with pytest.raises(InfrastructureError, match=r"quick-record: trial 0 infrastructure: .* was never run"):
+        Scene(classic, cluster)
+    cluster.lost = set()
+    scene = Scene(classic, cluster)
+    (calibration,) = calibrations(scene)
+    entries = [store.read(path, LedgerEntry) for path in sorted(calibration.ledger.glob("*.json"))]
+    charges = {entry.job_name.split("-", 2)[2]: entry.charged_gpu_seconds for entry in entries}
+    assert charges == {"calibration1": 9, "calibration1-rerun": 0, "calibration2": 10}
+
+
+def test_an_incumbent_that_crashes_ends_the_session(classic: Config) -> None:
+    Path(classic.task.record, "run.sh").write_text("exit 3\n")
+    with pytest.raises(InfrastructureError, match="quick-record: trial 0 crashed: exit 3"):
+        Scene(classic, FakeCluster())
 
 
 def spoil_link(folder: Path) -> None:
@@ -308,7 +427,7 @@ def test_submit_says_in_one_line_what_is_wrong_and_exits_2(
     assert shim.returncode == 2
     assert json.loads(out)["outcome"] == "invalid"
     assert words in err and len(err.splitlines()) == 1
-    assert len(scene.cluster.queued) == 1, "only the incumbent was ever queued"
+    assert not scene.cluster.queued
 
 
 def drop_link(outbox: Path) -> None:

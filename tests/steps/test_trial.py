@@ -7,7 +7,7 @@ import pytest
 
 from slurm_bench.effects import seals, store
 from slurm_bench.steps import trial
-from slurm_bench.words.records import Trial, TrialOutcome, TrialPlan
+from slurm_bench.words.records import Arm, Trial, TrialOutcome, TrialPlan
 
 
 @pytest.fixture
@@ -16,20 +16,16 @@ def plan(tmp_path: Path, quick_record: Path) -> TrialPlan:
 
 
 def plan_for(folder: Path, record: Path) -> TrialPlan:
-    for name in ("trials", "scratch", "data"):
+    for name in ("trials", "incumbents", "scratch", "data"):
         (folder / name).mkdir(exist_ok=True)
-    sealed = seals.seal(record.parent, PurePosixPath(record.name), folder / "seals")
     return TrialPlan(
         job_name="test",
-        seal=sealed,
-        seal_dir=str(folder / "seals" / sealed.sha256),
+        arms=(arm_for(folder, record, "trials"),),
         data_dir=str(folder / "data"),
-        trials_dir=str(folder / "trials"),
         scratch_dir=str(folder / "scratch"),
         indices=(3, 7),
         timeout_s=20,
         scratch_bytes=2**26,
-        declared_steps=(10,),
         environment={},
         container="none",
         image=None,
@@ -37,6 +33,16 @@ def plan_for(folder: Path, record: Path) -> TrialPlan:
         gpus=0,
         foreign_cores=None,
         step=(),
+    )
+
+
+def arm_for(folder: Path, record: Path, trials: str) -> Arm:
+    sealed = seals.seal(record.parent, PurePosixPath(record.name), folder / "seals")
+    return Arm(
+        seal=sealed,
+        seal_dir=str(folder / "seals" / sealed.sha256),
+        trials_dir=str(folder / trials),
+        declared_steps=(10,),
     )
 
 

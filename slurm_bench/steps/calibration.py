@@ -1,0 +1,216 @@
+"""`command=retime`: a program's runs outside any session; above all the incumbent's, which `classic` compares with.
+
+A calibration serves all sessions of its campaign that time under the same conditions. Whoever needs it first makes
+it, the others wait.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from slurm_bench.effects import containers, human_records, seals, store
+from slurm_bench.effects.cluster import Cluster
+from slurm_bench.effects.containers import Container
+from slurm_bench.pure import human, verdict
+from slurm_bench.pure.human import Progress
+from slurm_bench.pure.rules import RUNS
+from slurm_bench.pure.verdict import Terms, losses, training_times
+from slurm_bench.steps import site
+from slurm_bench.steps.blocks import is_clean
+from slurm_bench.steps.retime import Retimer, Timing
+from slurm_bench.words.config import Config, RetimeCommand
+from slurm_bench.words.errors import InfrastructureError, UsageError
+from slurm_bench.words.paths import CalibrationPaths, CampaignPaths, starting_record
+from slurm_bench.words.records import Calibration, Decision, Design, Outcome, Retiming, Seal, Trial
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Program:
+    name: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A program's runs, for people and as JSON."""
+
+    name: str
+    losses: Sequence[float]
+    training_times_s: Sequence[float]
+    nodes: Mapping[str, int]
+    """Runs by node."""
+
+
+def perform(config: Config) -> None:
+    """
+    Raises:
+        UsageError: there is no such program.
+        InfrastructureError: there are no ten clean runs.
+    """
+    assert isinstance(config.command, RetimeCommand)
+    site.make_absolute(config)
+    cluster, container = site.check(config), site.container_of(config.container)
+    site.prepare_data(config)
+    incumbent = Program(config.task.record, starting_record(config.task.record))
+    program = _wanted(config.command, incumbent)
+    timed, decision = [], None
+    if program == incumbent:
+        timed = [_timed(program, calibrate(config, cluster, container, program).trials)]
+    else:
+        retiming, beside = _beside_incumbent(config, cluster, container, program, incumbent)
+        timed = [_timed(program, retiming.trials), _timed(incumbent, beside)]
+        decision = verdict.on_retiming(retiming, beside, _terms(config))
+    progress: tuple[Progress, ...] = ()
+    if decision and decision.speed:
+        progress = human.progress(human_records.load(), config.task.record, decision.speed)
+    {"table": _print_table, "json": _print_json}[config.command.format](timed, decision, progress)
+
+
+def _wanted(command: RetimeCommand, incumbent: Program) -> Program:
+    if command.directory is not None:
+        folder = Path(os.path.abspath(command.directory))
+        if not folder.is_dir():
+            raise UsageError(f"command.directory: no folder {folder}")
+        return Program(folder.name, folder)
+    if command.record is not None:
+        return Program(command.record, starting_record(command.record))
+    return incumbent
+
+
+def _beside_incumbent(
+    config: Config, cluster: Cluster, container: Container, program: Program, incumbent: Program
+) -> tuple[Retiming, Sequence[Trial]]:
+    """A program's runs, and the incumbent's that they are compared with."""
+    if Design(config.retime.design) is Design.PAIRED:
+        retiming = calibrate(config, cluster, container, program, incumbent)
+        return retiming, retiming.incumbents
+    beside = calibrate(config, cluster, container, incumbent).trials
+    return calibrate(config, cluster, container, program), beside
+
+
+def _terms(config: Config) -> Terms:
+    return Terms(
+        target_loss=config.task.target_loss,
+        design=Design(config.retime.design),
+        attempt=None,
+        off_clock_growth=config.retime.off_clock_growth,
+        stop_below=0,
+    )
+
+
+def calibrate(
+    config: Config, cluster: Cluster, container: Container, program: Program, incumbent: Program | None = None
+) -> Retiming:
+    """Ten runs of a program under this configuration's conditions: those of the campaign, or made now.
+
+    Args:
+        incumbent: what runs beside it in each block, if anything.
+
+    Raises:
+        InfrastructureError: there are no ten clean runs. They are set aside: the next call times anew.
+    """
+    paths = _open(config, container, program, incumbent)
+    with store.lock(paths.lock):
+        calibration = store.read(paths.calibration, Calibration)
+        ledger = site.ledger_of(config, paths, cluster)
+        ledger.settle_finished()
+        where = paths.timed
+        if not where.retiming.collected.exists():
+            log.info("timing %s (%d runs)", program.name, RUNS)
+        retimer = Retimer(config, paths.seals, calibration.id, cluster, container, ledger)
+        name = f"calibration{len(where.failed_retimings()) + 1}"
+        arms = (calibration.seal, calibration.incumbent) if calibration.incumbent else (calibration.seal,)
+        retiming = retimer.retime(Timing("calibration", name, arms), where.retiming)
+        unclean = [trial for trial in (*retiming.trials, *retiming.incumbents) if not is_clean(trial)]
+        if unclean:
+            aside = where.next_failed_retiming()
+            where.retiming.root.rename(aside)
+            problem = f"trial {unclean[0].index} {unclean[0].outcome}: {unclean[0].note}"
+            raise InfrastructureError(f"{program.name}: {problem} (see {aside})")
+    return retiming
+
+
+def _open(config: Config, container: Container, program: Program, incumbent: Program | None) -> CalibrationPaths:
+    campaign = CampaignPaths(Path(config.runs) / config.campaign)
+    store_of_seals = campaign.calibration("any").seals
+    sealed, beside = (_seal(each, store_of_seals) if each else None for each in (program, incumbent))
+    assert sealed is not None
+    conditions = _conditions(config, container, [seal.sha256 for seal in (sealed, beside) if seal])
+    paths = campaign.calibration(f"{program.name}-{hashlib.sha256(conditions.encode()).hexdigest()[:12]}")
+    if not paths.begun():
+        site.save_config(paths, config)
+    identity = uuid.uuid4().hex[:12]
+    store.once(
+        paths.calibration,
+        Calibration,
+        lambda: Calibration(id=identity, program=program.name, seal=sealed, incumbent=beside),
+    )
+    return paths
+
+
+def _seal(program: Program, folder: Path) -> Seal:
+    return seals.seal(program.folder.parent, PurePosixPath(program.folder.name), folder)
+
+
+def _conditions(config: Config, container: Container, hashes: Sequence[str]) -> str:
+    """What has to be the same for two runs to be comparable, as text."""
+    cluster = asdict(config.cluster)
+    same = ("kind", "partition", "gpu_type", "node_gpus", "trial_gpus", "exclusive", "slurm_conf")
+    return json.dumps(
+        {
+            "seals": hashes,
+            "data": config.task.data,
+            "environment": config.task.environment,
+            "container": config.container.kind,
+            "gpu_devices": config.container.gpu_devices,
+            "image": containers.image_sha256(container),
+            "cluster": {name: cluster[name] for name in same},
+        },
+        sort_keys=True,
+    )
+
+
+def _timed(program: Program, trials: Sequence[Trial]) -> Timed:
+    nodes = Counter(trial.node for trial in trials)
+    return Timed(program.name, losses(trials), training_times(trials), dict(nodes))
+
+
+def _print_table(timed: Sequence[Timed], decision: Decision | None, progress: Sequence[Progress]) -> None:
+    table = Table("program", "runs", "loss", "training time", "nodes", caption="mean ± standard deviation")
+    for each in timed:
+        time_s = f"{_mean_and_deviation(each.training_times_s, 3)} s"
+        nodes = ", ".join(sorted(each.nodes))
+        table.add_row(each.name, str(len(each.losses)), _mean_and_deviation(each.losses, 4), time_s, nodes)
+    console = Console()
+    console.print(table)
+    if decision:
+        accepted = decision.outcome is Outcome.ACCEPTED
+        would = "would be accepted" if accepted else f"would be rejected by {decision.rejected_by}"
+        console.print(f"Unjudged, it {would}: {decision.reason}", markup=False, highlight=False)
+    for share in progress:
+        console.print(human.describe(share), markup=False, highlight=False)
+
+
+def _mean_and_deviation(sample: Sequence[float], digits: int) -> str:
+    return f"{np.mean(sample):.{digits}f} ± {np.std(sample, ddof=1):.{digits}f}"
+
+
+def _print_json(timed: Sequence[Timed], decision: Decision | None, progress: Sequence[Progress]) -> None:
+    content = {
+        "timed": [asdict(each) for each in timed],
+        "decision": decision.model_dump(mode="json") if decision else None,
+        "human_progress": [asdict(share) for share in progress],
+    }
+    print(json.dumps(content, indent=1))
