@@ -5,14 +5,16 @@ thousand samples through the very code that a verdict goes through.
 """
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from slurm_bench.pure.rules import CONFIDENCE, LEVEL, RUNS
-from slurm_bench.words.records import Design, LossTest, OffClock, SpeedTest
+from slurm_bench.words.records import CarryOver, Design, LossTest, OffClock, SpeedTest
 
 _LEAST_SPREAD = 20
 """Ten draws each of the same noise differ by such a factor once in a billion times."""
@@ -22,6 +24,14 @@ class Untestable(Exception):
     """The sample carries no test; the message says why."""
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Runs that do not vary have no p-value, which whoever asks for one looks at; scipy would warn of each."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
+
+
 def loss_p_value(losses: ArrayLike, target: float) -> NDArray[np.float64]:
     """p-value of Student's one-sided one-sample t-test that the mean loss is below the target (nats a token).
 
@@ -29,7 +39,8 @@ def loss_p_value(losses: ArrayLike, target: float) -> NDArray[np.float64]:
         losses: shape (..., runs), at least two runs; nan where the runs do not vary.
     """
     sample = np.asarray(losses, dtype=float)
-    return np.asarray(stats.ttest_1samp(sample, target, axis=-1, alternative="less").pvalue)
+    with _quiet():
+        return np.asarray(stats.ttest_1samp(sample, target, axis=-1, alternative="less").pvalue)
 
 
 def guarded_loss_p_value(losses: ArrayLike, incumbent: ArrayLike, target: float) -> NDArray[np.float64]:
@@ -58,9 +69,10 @@ def speed_p_value(design: Design, candidate: ArrayLike, incumbent: ArrayLike) ->
         candidate, incumbent: seconds, shape (..., runs); in the paired design in the same order of blocks.
     """
     ours, theirs = np.asarray(candidate, dtype=float), np.asarray(incumbent, dtype=float)
-    if design is Design.PAIRED:
-        return np.asarray(stats.ttest_rel(theirs, ours, axis=-1, alternative="greater").pvalue)
-    return np.asarray(stats.ttest_ind(theirs, ours, axis=-1, equal_var=False, alternative="greater").pvalue)
+    with _quiet():
+        if design is Design.PAIRED:
+            return np.asarray(stats.ttest_rel(theirs, ours, axis=-1, alternative="greater").pvalue)
+        return np.asarray(stats.ttest_ind(theirs, ours, axis=-1, equal_var=False, alternative="greater").pvalue)
 
 
 def saved_interval(
@@ -156,7 +168,7 @@ def off_clock_test(
     takes back half of what was saved on the clock.
     """
     candidate_mean, incumbent_mean = float(stats.tmean(candidate)), float(stats.tmean(incumbent))
-    p_value = float(stats.ttest_ind(candidate, incumbent, equal_var=False, alternative="greater").pvalue)
+    p_value = _welch_above(candidate, incumbent)
     growth_s = candidate_mean - incumbent_mean
     moved = p_value < LEVEL and growth_s > saved_s / 2
     return OffClock(
@@ -166,3 +178,35 @@ def off_clock_test(
         allowed_growth=allowed_growth,
         flagged=moved or growth_s > allowed_growth * incumbent_mean,
     )
+
+
+def carry_over_test(candidate_first_s: Sequence[float], incumbent_first_s: Sequence[float]) -> CarryOver | None:
+    """Whether a candidate saves suspiciously more in the blocks where the incumbent ran after it.
+
+    Flagged is a significant surplus that makes up more than half of what is saved where the incumbent ran first,
+    untouched by the candidate. A node that is slower at its second run makes for a surplus too, in both.
+
+    Args:
+        candidate_first_s, incumbent_first_s: seconds saved in each of those blocks.
+
+    Returns:
+        None where one of the two orders does not occur.
+    """
+    if not candidate_first_s or not incumbent_first_s:
+        return None
+    after, before = float(np.mean(candidate_first_s)), float(np.mean(incumbent_first_s))
+    p_value = _welch_above(candidate_first_s, incumbent_first_s)
+    return CarryOver(
+        candidate_first_s=after,
+        incumbent_first_s=before,
+        p_value=p_value if math.isfinite(p_value) else None,
+        flagged=p_value < LEVEL and after - before > before / 2,
+    )
+
+
+def _welch_above(sample: Sequence[float], other: Sequence[float]) -> float:
+    """p-value that the sample's mean lies above the other's; nan where they are too small or do not vary."""
+    if min(len(sample), len(other)) < 2:
+        return math.nan
+    with _quiet():
+        return float(stats.ttest_ind(sample, other, equal_var=False, alternative="greater").pvalue)

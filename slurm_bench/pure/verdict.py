@@ -6,15 +6,22 @@ from typing import Literal
 
 from slurm_bench.pure import sequential
 from slurm_bench.pure.rules import LEVEL, RUNS
-from slurm_bench.pure.statistics import Untestable, check_spread, loss_test, off_clock_test, speed_test
+from slurm_bench.pure.statistics import (
+    Untestable,
+    carry_over_test,
+    check_spread,
+    loss_test,
+    off_clock_test,
+    speed_test,
+)
 from slurm_bench.words.errors import InfrastructureError
 from slurm_bench.words.records import (
     Block,
+    CarryOver,
     Decision,
     Design,
     EarlyStop,
     LossTest,
-    OffClock,
     Opinion,
     Outcome,
     Retiming,
@@ -126,7 +133,8 @@ def _decide(retiming: Retiming, incumbent: Sequence[Trial], terms: Terms) -> Dec
     if decision.speed is None:
         return decision
     off_clock = off_clock_test(_off_clock(trials), _off_clock(beside), decision.speed.saved_s, terms.off_clock_growth)
-    return decision.model_copy(update={"off_clock": off_clock})
+    carry_over = _carry_over(retiming.blocks) if terms.design is Design.PAIRED else None
+    return decision.model_copy(update={"off_clock": off_clock, "carry_over": carry_over})
 
 
 def _own_failure(trials: Sequence[Trial]) -> str:
@@ -206,12 +214,30 @@ def _rejected(
     return Decision(outcome=Outcome.REJECTED, rejected_by=by, reason=reason, loss=loss, speed=speed)
 
 
-def suspicion(off_clock: OffClock, speed: SpeedTest) -> str:
-    """What a judge is told of a flagged candidate."""
-    return (
-        f"{speed.saved_s:.2f} s are saved on the clock, but runs spend {off_clock.candidate_mean_s:.2f} s off it, the "
-        f"incumbent's {off_clock.incumbent_mean_s:.2f} s: is work moved from the timed to the untimed part?"
-    )
+def suspicions(decision: Decision) -> list[str]:
+    """What a judge is told of a candidate whose runs were flagged."""
+    off_clock, speed, carry_over = decision.off_clock, decision.speed, decision.carry_over
+    notes = []
+    if speed and off_clock and off_clock.flagged:
+        notes.append(
+            f"{speed.saved_s:.2f} s are saved on the clock, but runs spend {off_clock.candidate_mean_s:.2f} s off it, "
+            f"the incumbent's {off_clock.incumbent_mean_s:.2f} s: is work moved from the timed to the untimed part?"
+        )
+    if carry_over and carry_over.flagged:
+        notes.append(
+            f"{carry_over.candidate_first_s:.2f} s are saved where the candidate ran before the incumbent, "
+            f"{carry_over.incumbent_first_s:.2f} s where it ran after it: does it slow down what follows on its node?"
+        )
+    return notes
+
+
+def _carry_over(blocks: Sequence[Block]) -> CarryOver | None:
+    saved: dict[bool, list[float]] = {True: [], False: []}
+    for block in blocks:
+        ours, theirs = block.candidate, block.incumbent
+        if theirs and ours.result and theirs.result and ours.started and theirs.started:
+            saved[ours.started < theirs.started].append(theirs.result.train_time_s - ours.result.train_time_s)
+    return carry_over_test(saved[True], saved[False])
 
 
 def losses(trials: Sequence[Trial]) -> list[float]:

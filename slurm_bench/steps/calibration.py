@@ -62,9 +62,9 @@ def perform(config: Config) -> None:
     assert isinstance(config.command, RetimeCommand)
     site.make_absolute(config)
     cluster, container = site.check(config), site.container_of(config.container)
-    site.prepare_data(config)
-    incumbent = Program(config.task.record, starting_record(config.task.record))
+    incumbent = _record(config.task.record)
     program = _wanted(config.command, incumbent)
+    site.prepare_data(config)
     timed, decision = [], None
     if program == incumbent:
         timed = [_timed(program, calibrate(config, cluster, container, program).trials)]
@@ -85,8 +85,16 @@ def _wanted(command: RetimeCommand, incumbent: Program) -> Program:
             raise UsageError(f"command.directory: no folder {folder}")
         return Program(folder.name, folder)
     if command.record is not None:
-        return Program(command.record, starting_record(command.record))
+        return _record(command.record)
     return incumbent
+
+
+def _record(name: str) -> Program:
+    """A record, or a folder by its absolute path, as `task.record` names it."""
+    folder = starting_record(name)
+    if not folder.is_dir():
+        raise UsageError(f"no record {name}: there is no folder {folder}")
+    return Program(Path(name).name, folder)
 
 
 def _beside_incumbent(

@@ -58,7 +58,7 @@ class Desk:
         root, folder = record.parent, PurePosixPath(record.name)
         sealed = store.once(self._paths.incumbent, Seal, lambda: seals.seal(root, folder, self._paths.seals))
         if self._design is Design.CLASSIC:
-            program = Program(record.name, self._paths.seals / sealed.sha256)
+            program = Program(Path(self._config.task.record).name, self._paths.seals / sealed.sha256)
             self._calibration = store.once(self._paths.calibration, Retiming, lambda: self._calibrate(program)).trials
         self._incumbent = sealed
 
@@ -181,17 +181,17 @@ class Desk:
 
     def _look_again(self, decision: Decision, sealed: Seal, where: SubmissionPaths) -> Decision:
         """Show an accepted candidate to the judge once more where its runs raise a suspicion."""
-        off_clock, speed, incumbent = decision.off_clock, decision.speed, self._incumbent
+        notes, incumbent = verdict.suspicions(decision), self._incumbent
         assert incumbent is not None
-        if decision.outcome is not Outcome.ACCEPTED or not speed or not off_clock or not off_clock.flagged:
+        if decision.outcome is not Outcome.ACCEPTED or not notes:
             return decision
-        note = verdict.suspicion(off_clock, speed)
         second = store.once(
-            where.second_opinion, Opinion, lambda: judge.opinion(self._paths.seals, incumbent, sealed, [note])
+            where.second_opinion, Opinion, lambda: judge.opinion(self._paths.seals, incumbent, sealed, notes)
         )
         if second.rejects:
-            return verdict.on_opinion(second).model_copy(update={"off_clock": off_clock})
-        return decision.model_copy(update={"reason": f"{decision.reason}. Flagged: {note}"})
+            seen = {"off_clock": decision.off_clock, "carry_over": decision.carry_over}
+            return verdict.on_opinion(second).model_copy(update=seen)
+        return decision.model_copy(update={"reason": f"{decision.reason}. Flagged: {' '.join(notes)}"})
 
     def _candidate(self, path: str) -> PurePosixPath:
         """The submitted folder relative to the workspace: `submissions/NAME`, judged by its text alone."""

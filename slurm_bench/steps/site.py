@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -15,7 +16,7 @@ from slurm_bench.effects.slurm import SlurmCluster
 from slurm_bench.pure.static_rules import PROGRAM
 from slurm_bench.rehearsal import corpus
 from slurm_bench.steps.ledger import Ledger
-from slurm_bench.words.config import Config, ContainerConfig
+from slurm_bench.words.config import CommandConfig, Config, ContainerConfig
 from slurm_bench.words.errors import UsageError
 from slurm_bench.words.paths import TimingPaths, shipped, starting_record
 
@@ -26,7 +27,9 @@ _ODD_CHARACTERS = ",:%\\\"'\n"
 
 
 def save_config(paths: TimingPaths, config: Config) -> None:
-    store.write_text(paths.config, OmegaConf.to_yaml(OmegaConf.structured(config)))
+    """Write down what all later work in this folder goes by; a command's own options are not of it."""
+    kept = replace(config, command=CommandConfig(name=config.command.name))
+    store.write_text(paths.config, OmegaConf.to_yaml(OmegaConf.structured(kept)))
 
 
 def load_config(paths: TimingPaths) -> Config:

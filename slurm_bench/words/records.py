@@ -365,6 +365,16 @@ class OffClock(Record):
     flagged: bool
 
 
+class CarryOver(Record):
+    """Seconds saved by who ran first in a block: a candidate could slow down what runs after it on its node."""
+
+    candidate_first_s: float
+    incumbent_first_s: float
+    p_value: float | None
+    """Welch's one-sided test that more is saved where the candidate ran first; None where there are too few blocks."""
+    flagged: bool
+
+
 class Outcome(StrEnum):
     ACCEPTED = "accepted"
     REJECTED = "rejected"
@@ -393,6 +403,8 @@ class Decision(Record):
     """The how manieth seal of its session this was to be timed, where the level is spent over all of them."""
     stopped: EarlyStop | None = None
     off_clock: OffClock | None = None
+    carry_over: CarryOver | None = None
+    """In the paired design."""
     rerun: tuple[int, ...] = ()
     """Trials whose first run was void."""
 

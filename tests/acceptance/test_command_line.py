@@ -48,6 +48,14 @@ def slurm_bench(*overrides: str, **environment: str) -> "subprocess.CompletedPro
         (["container=apptainer", "container.image=nowhere.sif"], "scripts/build_image nowhere"),
         (["command=budget", "campaign=none-of-this-name"], "no sessions in"),
         (["command=report", "campaign=none-of-this-name"], "no sessions in"),
+        (["command=budget", "format=pdf"], "command.format must be table, csv or json, got 'pdf'"),
+        (["format=csv"], "'format'"),
+        (["command=retime", "record=2031-01-01_Unknown"], "no record 2031-01-01_Unknown"),
+        (["command=retime", "directory=/nowhere"], "command.directory: no folder /nowhere"),
+        (["command=retime", "record=a", "directory=b"], "command.directory must be null where command.record is set"),
+        (["retime.level=mine"], "retime.level must be session or published"),
+        (["retime.stop_below=1"], "retime.stop_below must be 0 or more, and below 1"),
+        (["session=calibrations"], "session must be another name"),
         (["cluster=dev", "cluster.slurm_conf=/nowhere/slurm.conf"], "scripts/dev_cluster up"),
     ],
 )
@@ -70,7 +78,7 @@ def test_a_cluster_without_sbatch(tmp_path: Path) -> None:
 def test_help_names_the_groups_and_imports_nothing_heavy() -> None:
     done = slurm_bench("--help")
     assert done.returncode == 0
-    for group in ("agent: scripted", "cluster: dev, local, slurm", "command: budget, report, run"):
+    for group in ("agent: scripted", "cluster: dev, local, slurm", "command: budget, report, retime, run"):
         assert group in done.stdout
     probe = "import sys; import slurm_bench.steps.cli; print([m for m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout

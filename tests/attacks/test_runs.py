@@ -20,6 +20,7 @@ HIDDEN = [("os.makedirs('/tmp/a/b'); os.chdir('/tmp/a/b'); os.chmod('/tmp/a', 0)
 if is_root():  # who may read every folder; tests/acceptance/test_ordinary_user.py runs this as somebody else
     HIDDEN = []
 WRITE = "log.write_text(text)"
+FASTER = ("SECONDS = 0.08", "SECONDS = 0.03")
 
 
 def test_nine_crashes_and_one_good_run(scene: Scene) -> None:
@@ -93,7 +94,7 @@ def test_one_draw_with_a_little_noise(scene: Scene) -> None:
     Defence: losses that scatter far less than the incumbent's are no sample.
     """
     fixed = ("loss = random.gauss(LOSS, 0.002)", "loss = 3.1 + random.gauss(0, 0.00003)")
-    verdict = scene.submit(scene.candidate(fixed), judge_fooled=True)
+    verdict = scene.submit(scene.candidate(fixed, FASTER), judge_fooled=True)
     assert (verdict.outcome, verdict.rejected_by) == (Outcome.REJECTED, "loss")
     assert "runs must draw their seeds" in verdict.reason
 
@@ -104,7 +105,7 @@ def test_an_identical_loss_ten_times(scene: Scene) -> None:
     Defence: a sample without variance carries no test.
     """
     fixed = ("loss = random.gauss(LOSS, 0.002)", "loss = 3.1")
-    verdict = scene.submit(scene.candidate(fixed), judge_fooled=True)
+    verdict = scene.submit(scene.candidate(fixed, FASTER), judge_fooled=True)
     assert (verdict.outcome, verdict.rejected_by) == (Outcome.REJECTED, "loss")
     assert "all losses are equal" in verdict.reason
 
@@ -149,7 +150,7 @@ def test_work_before_the_clock(scene: Scene) -> None:
     flagged in the verdict and shown to the judge.
     """
     lines = ("log.parent.mkdir()", "log.parent.mkdir(); time.sleep(2)")
-    verdict = scene.submit(scene.candidate(("SECONDS = 0.08", "SECONDS = 0.03"), lines), judge_fooled=True)
+    verdict = scene.submit(scene.candidate(FASTER, lines), judge_fooled=True)
     assert verdict.off_clock is not None and verdict.off_clock.flagged
     assert verdict.off_clock.candidate_mean_s - verdict.off_clock.incumbent_mean_s > 1
     assert "Flagged" in verdict.reason

@@ -14,6 +14,7 @@ from scipy import stats
 
 from slurm_bench.pure.statistics import (
     Untestable,
+    carry_over_test,
     check_spread,
     guarded_loss_p_value,
     loss_p_value,
@@ -234,9 +235,30 @@ def test_growth_that_is_noise_is_not_flagged() -> None:
     assert not off_clock_test([seconds + 4 for seconds in noisy], noisy, 5, 0.25).flagged
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_off_the_clock_without_variance() -> None:
     assert off_clock_test([1.0] * 10, [1.0] * 10, 1, 0.25).p_value is None
+
+
+@pytest.mark.parametrize(
+    ("candidate_first", "incumbent_first", "flagged"),
+    [
+        ([1.0, 1.1, 0.9, 1.0, 1.05], [1.0, 0.9, 1.1, 1.0, 0.95], False),
+        ([1.4, 1.5, 1.3, 1.4, 1.45], [1.0, 0.9, 1.1, 1.0, 0.95], False),  # significant, but less than half of it
+        ([1.8, 1.9, 1.7, 1.8, 1.85], [1.0, 0.9, 1.1, 1.0, 0.95], True),
+        ([0.5, 0.6, 0.4, 0.5, 0.55], [0.0, 0.1, -0.1, 0.0, 0.05], True),  # nothing is saved without it
+        ([1.0, 1.1, 0.9, 1.0, 1.05], [1.8, 1.9, 1.7, 1.8, 1.85], False),
+        ([5.0, -2.0, 4.0, -3.0, 6.0], [1.0, 0.9, 1.1, 1.0, 0.95], False),  # noise
+    ],
+)
+def test_carry_over(candidate_first: list[float], incumbent_first: list[float], flagged: bool) -> None:
+    test = carry_over_test(candidate_first, incumbent_first)
+    assert test is not None and test.flagged is flagged
+
+
+def test_carry_over_of_too_few_blocks() -> None:
+    assert carry_over_test([], [1.0]) is None
+    single = carry_over_test([9.0], [1.0, 1.1])
+    assert single is not None and (single.p_value, single.flagged) == (None, False)
 
 
 def test_losses_that_hardly_scatter_are_no_draws() -> None:

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,11 @@ def terms(design: Design = Design.PAIRED, attempt: int | None = 1) -> Terms:
     return Terms(target_loss=3.28, design=design, attempt=attempt, off_clock_growth=0.25, stop_below=0.05)
 
 
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
 def trial(index: int, loss: float, seconds: float, seal: str = "candidate") -> Trial:
+    begins = (seal == "candidate") == (index % 2 == 0)
     return Trial(
         index=index,
         outcome=TrialOutcome.CLEAN,
@@ -53,6 +58,7 @@ def trial(index: int, loss: float, seconds: float, seal: str = "candidate") -> T
         exit_code=0,
         result=TrainResult(steps=10, val_loss=loss, train_time_s=seconds),
         wall_s=seconds + 10 + 0.01 * (3 * index % 10),
+        started=NOON if begins else NOON + timedelta(minutes=5),
         node=f"gpu{index % 3}",
         seal=seal,
         image_sha256="image",
@@ -239,6 +245,33 @@ def test_time_off_the_clock_and_reruns_are_on_the_verdict() -> None:
     assert decision.off_clock and decision.off_clock.flagged
 
 
+def slowing_what_follows(seconds: float) -> Retiming:
+    """Blocks whose incumbent takes longer where it ran after the candidate."""
+    blocks = []
+    for block in retiming().blocks:
+        theirs = block.incumbent
+        assert theirs and theirs.result
+        slowed = theirs.result.train_time_s + (seconds if block.candidate.index % 2 == 0 else 0)
+        changed = theirs.model_copy(update={"result": result(theirs.result.val_loss, slowed)})
+        blocks.append(block.model_copy(update={"incumbent": changed}))
+    return Retiming(blocks=tuple(blocks))
+
+
+def test_a_candidate_that_slows_down_what_follows_is_flagged() -> None:
+    decision = decide(slowing_what_follows(2.0))
+    assert decision.carry_over and decision.carry_over.flagged
+    assert decision.carry_over.candidate_first_s - decision.carry_over.incumbent_first_s == pytest.approx(2, abs=0.1)
+    (note,) = verdict.suspicions(decision)
+    assert note.startswith("3.0") and "does it slow down what follows on its node?" in note
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_an_honest_candidate_raises_no_suspicion(design: Design) -> None:
+    decision = decide(design=design)
+    assert verdict.suspicions(decision) == []
+    assert (decision.carry_over is not None) == (design is Design.PAIRED)
+
+
 def test_an_opinion_names_rule_and_place() -> None:
     finding = Finding(rule="data", message="the loader differs", file="train_gpt.py", line=7)
     decision = verdict.on_opinion(Opinion(judge="static", seal="0", findings=(finding, finding)))
@@ -314,6 +347,7 @@ def golden_cases() -> dict[str, Decision]:
         cases[name] = decide(timed.model_copy(update={"stopped": stopped}))
     cases["published"] = decide(retiming(loss=3.2788), Design.CLASSIC, attempt=None)
     cases["seventh-attempt"] = decide(retiming(loss=3.2788), attempt=7)
+    cases["carry-over"] = decide(slowing_what_follows(2.0))
     cases["off-the-clock"] = verdict.on_retiming(
         with_trial(retiming(), 0, first_run_void="no GPU"), incumbent, replace(terms(), off_clock_growth=0.0)
     )

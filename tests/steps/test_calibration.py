@@ -1,0 +1,96 @@
+"""`command=retime` on this machine, with a program whose runs take a tenth of a second."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slurm_bench.effects import store
+from slurm_bench.steps import budget, calibration
+from slurm_bench.words.config import BudgetCommand, Config, RetimeCommand
+from slurm_bench.words.errors import InfrastructureError
+from slurm_bench.words.paths import CampaignPaths
+from slurm_bench.words.records import Calibration
+
+
+@pytest.fixture(params=["paired", "classic"])
+def config(request: pytest.FixtureRequest, config: Config) -> Config:
+    config.retime.design = request.param
+    config.command = RetimeCommand(format="json")
+    data = Path(config.task.data) / "fineweb10B"
+    data.mkdir(parents=True)
+    (data / "fineweb_val_000000.bin").touch()
+    return config
+
+
+def faster(record: Path) -> Path:
+    folder = record.parent / "faster"
+    shutil.copytree(record, folder)
+    program = folder / "train_gpt.py"
+    program.write_text(program.read_text().replace("SECONDS = 0.08", "SECONDS = 0.04"))
+    return folder
+
+
+def perform(config: Config, capsys: pytest.CaptureFixture[str]) -> Any:
+    calibration.perform(config)
+    return json.loads(capsys.readouterr().out)
+
+
+def calibrations(config: Config) -> list[str]:
+    found = CampaignPaths(Path(config.runs) / config.campaign).calibrations()
+    return [store.read(paths.calibration, Calibration).program for paths in found]
+
+
+def test_the_incumbents_distribution(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ten runs by themselves in either design, made once."""
+    printed = perform(config, capsys)
+    assert printed["decision"] is None
+    (timed,) = printed["timed"]
+    assert timed["name"] == "quick-record"
+    assert len(timed["losses"]) == len(timed["training_times_s"]) == 10
+    assert all(0.08 <= seconds <= 0.085 for seconds in timed["training_times_s"])
+    assert perform(config, capsys) == printed, "timed once for the campaign"
+    assert calibrations(config) == ["quick-record"]
+
+
+def test_another_program_beside_the_incumbent(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    config.command = RetimeCommand(directory=str(faster(Path(config.task.record))), format="json")
+    printed = perform(config, capsys)
+    assert [timed["name"] for timed in printed["timed"]] == ["faster", "quick-record"]
+    assert [len(timed["losses"]) for timed in printed["timed"]] == [10, 10]
+    decision = printed["decision"]
+    assert (decision["outcome"], decision["level"], decision["attempt"]) == ("accepted", 0.01, None)
+    assert decision["speed"]["design"] == config.retime.design
+    assert 0.03 < decision["speed"]["saved_low_s"] < decision["speed"]["saved_high_s"] < 0.05
+    apart = ["faster", "quick-record"]
+    assert sorted(calibrations(config)) == (["faster"] if config.retime.design == "paired" else apart)
+
+
+def test_a_table_for_people(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    config.command = RetimeCommand(directory=str(faster(Path(config.task.record))))
+    calibration.perform(config)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Unjudged, it would be accepted: mean loss " in said
+    assert "faster" in said and "quick-record" in said
+
+
+def test_what_a_calibration_cost_is_in_the_budget(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    perform(config, capsys)
+    campaign = CampaignPaths(Path(config.runs) / config.campaign)
+    (paths,) = campaign.calibrations()
+    (line,) = budget.of_folder(paths).lines
+    assert (line.kind, line.attempts) == ("calibration", 10)
+    config.command = BudgetCommand(format="csv")
+    budget.perform(config)
+    assert f"{paths.root.name},calibration," in capsys.readouterr().out
+
+
+def test_runs_that_fail_are_no_distribution(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(config.task.record, "run.sh").write_text("exit 3\n")
+    with pytest.raises(InfrastructureError, match=r"quick-record: trial 0 crashed: exit 3 \(see .*retiming-failed1\)"):
+        calibration.perform(config)
+    shutil.copy(faster(Path(config.task.record)) / "train_gpt.py", config.task.record)
+    Path(config.task.record, "run.sh").write_text("exec python3 train_gpt.py\n")
+    assert len(perform(config, capsys)["timed"][0]["losses"]) == 10
