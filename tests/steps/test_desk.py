@@ -217,16 +217,53 @@ def test_an_exclusive_node_is_reserved_whole(config: Config) -> None:
     assert scene.ledger()["0001"].gpus == 8
 
 
-def test_a_name_with_markup_does_not_break_the_report(scene: Scene) -> None:
-    verdict = scene.submit(f"{scene.paths.candidates}/[/red]x")
-    assert verdict.outcome is Outcome.INVALID
+def page(scene: Scene) -> str:
+    """The campaign's report, shown too."""
     campaign = CampaignPaths(scene.paths.root.parent)
     site.save_config(scene.paths, scene.config)
     now = datetime.now(UTC)
     begun = Session(id="id", name="one", campaign="test", revision="", state=SessionState.RUNNING, started=now)
     store.write(scene.paths.session, begun)
     report.show(campaign, report.write(campaign))
-    assert "red]x" in campaign.report.read_text()
+    return campaign.report.read_text()
+
+
+def test_a_name_with_markup_does_not_break_the_report(scene: Scene) -> None:
+    verdict = scene.submit(f"{scene.paths.candidates}/[/red]x")
+    assert verdict.outcome is Outcome.INVALID
+    assert "red]x" in page(scene)
+
+
+def test_the_report_says_what_share_of_human_progress_was_made(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under each rule set, with its interval, where the session started from a human record."""
+    speed = scene.submit(scene.candidate("fast", FAST)).speed
+    assert speed is not None
+    assert "human progress" not in page(scene)
+    scene.config.task.record = "2025-09-03_FA3"
+    said = page(scene)
+    for rule_set, human_s in (("all records", 63.2192), ("records that keep every rule", 28.0412)):
+        low, high = 100 * speed.saved_low_s / human_s, 100 * speed.saved_high_s / human_s
+        percent = f"{100 * speed.saved_s / human_s:.1f} % [{low:.1f}, {high:.1f}] of human progress"
+        assert f"{percent}, {rule_set} ({human_s:.1f} s)" in said
+    assert "of human progress, before multi-token training" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("design", "level", "words"),
+    [
+        ("paired", "session", ["beside each of a candidate", "for all candidates of the session together"]),
+        ("classic", "published", ["once for the campaign", "for each candidate, as published"]),
+    ],
+)
+def test_the_report_says_by_which_rule(config: Config, design: str, level: str, words: list[str]) -> None:
+    config.retime.design, config.retime.level = design, level
+    scene = Scene(config, FakeCluster())
+    verdict = scene.submit(scene.candidate("fast", FAST))
+    said = " ".join(page(scene).split())
+    assert all(each in said for each in words)
+    assert ("Candidate 1 to be timed in its session, tested at 0.005" in said) == (verdict.attempt == 1)
 
 
 def test_a_desk_that_died_after_sbatch_queues_nothing_twice(scene: Scene) -> None:

@@ -1,0 +1,26 @@
+"""The study that the default design rests on comes out again, number by number, from a command of its own."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+LIMIT_S = 300
+
+
+@pytest.mark.timeout(2 * LIMIT_S)
+def test_the_study_comes_out_as_committed() -> None:
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "scripts/study_designs.py", "--check"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "came out again" in done.stdout
+    assert time.monotonic() - began < LIMIT_S
