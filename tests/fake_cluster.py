@@ -36,6 +36,8 @@ class FakeCluster:
         """No command of the scheduler answers."""
         self.refusing = False
         """sbatch refuses."""
+        self.failing_at_cancel = False
+        """scancel fails, and from then on nothing answers."""
         self.dying_after_queueing = False
         """We die between sbatch and the line that keeps its answer."""
         self._attempts: dict[str, list[Attempt]] = {}
@@ -99,6 +101,9 @@ class FakeCluster:
     def cancel(self, name: str) -> None:
         """As on Slurm, a task that is cancelled while it is pending leaves no trace."""
         self._speak()
+        if self.failing_at_cancel:
+            self.silent = True
+            raise SchedulerError("scancel: timed out")
         self._pending[name] = []
 
     def _speak(self) -> None:

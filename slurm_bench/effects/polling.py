@@ -36,6 +36,8 @@ class Answer(Record):
     live: dict[str, dict[int, JobState]] = Field(default_factory=dict)
     """Tasks in the queue by job name."""
     attempts: tuple[Attempt, ...] = ()
+    ended: dict[str, dict[int, JobState]] = Field(default_factory=dict)
+    """Tasks by job name that ended without an attempt of their own."""
     error: str = ""
 
 

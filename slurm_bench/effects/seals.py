@@ -208,6 +208,8 @@ def _keep(store: Path, sealed: Seal, contents: dict[str, tuple[int, bytes]]) -> 
         for folder in (beside, *(path for path in beside.rglob("*") if path.is_dir())):
             folder.chmod(0o555)
         beside.rename(target)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(beside, ignore_errors=True)
-        raise
+        # Another process sealed the same bytes meanwhile: its folder is as good.
+        if not (isinstance(error, OSError) and target.exists()):
+            raise

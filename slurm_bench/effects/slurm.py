@@ -119,33 +119,39 @@ class SlurmCluster:
     def states(self, name: str, since: datetime) -> Mapping[int, JobState]:
         answer = self._poll.answer(name, since)
         rows = (row for row in answer.attempts if row.job_name == name and row.submitted >= since - _CLOCK_SKEW)
-        return {**sacct.latest_states(rows), **answer.live.get(name, {})}
+        return {**answer.ended.get(name, {}), **sacct.latest_states(rows), **answer.live.get(name, {})}
 
     def _ask_for_all(self, names: frozenset[str], since: datetime) -> polling.Answer:
         asked_at, listed = datetime.now(UTC), ",".join(sorted(names))
         # squeue first: a task that ends between the two questions is then in sacct, not in neither.
         queue = self._ask("squeue", "--noheader", "--array", f"--name={listed}", "--format=%j|%i|%T")
-        attempts = tuple(self.attempts(names, since))
-        return polling.Answer(asked_at=asked_at, names=names, live=sacct.live_states(queue), attempts=attempts)
+        accounted = self._accounting(names, since)
+        return polling.Answer(
+            asked_at=asked_at,
+            names=names,
+            live=sacct.live_states(queue),
+            attempts=tuple(sacct.attempts(accounted)),
+            ended=sacct.ended_ranges(accounted),
+        )
 
     def attempts(self, names: Iterable[str], since: datetime) -> list[Attempt]:
-        wanted = sorted(set(names))
+        wanted = frozenset(names)
         if not wanted:
             return []
+        return [row for row in sacct.attempts(self._accounting(wanted, since)) if row.submitted >= since - _CLOCK_SKEW]
+
+    def _accounting(self, names: frozenset[str], since: datetime) -> str:
         begin = (since - _CLOCK_SKEW).astimezone()
-        rows = sacct.attempts(
-            self._ask(
-                "sacct",
-                "--allocations",
-                "--duplicates",
-                "--parsable2",
-                f"--format={','.join(sacct.FIELDS)}",
-                f"--name={','.join(wanted)}",
-                f"--starttime={begin:%Y-%m-%dT%H:%M:%S}",
-                "--endtime=now",
-            )
+        return self._ask(
+            "sacct",
+            "--allocations",
+            "--duplicates",
+            "--parsable2",
+            f"--format={','.join(sacct.FIELDS)}",
+            f"--name={','.join(sorted(names))}",
+            f"--starttime={begin:%Y-%m-%dT%H:%M:%S}",
+            "--endtime=now",
         )
-        return [row for row in rows if row.submitted >= begin]
 
     def cancel(self, name: str) -> None:
         self._ask("scancel", f"--name={name}")

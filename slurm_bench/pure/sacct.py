@@ -27,6 +27,9 @@ FIELDS = (
 _GPUS = re.compile(r"(?:^|,)gres/gpu=(\d+)")
 
 
+_RANGE = re.compile(r"\d+_\[(\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*)(?:%\d+)?\]")
+
+
 def attempts(text: str) -> list[Attempt]:
     """Attempts in the output of `sacct -X -D --parsable2`, in its order.
 
@@ -41,6 +44,29 @@ def attempts(text: str) -> list[Attempt]:
         raise SchedulerError(f"sacct printed other columns than asked for: {header!r}")
     cells = (dict(_columns(row)) for row in rows)
     return [_attempt(row) for row in cells if "[" not in row["JobID"]]
+
+
+def ended_ranges(text: str) -> dict[str, dict[int, JobState]]:
+    """Terminal states by job name and array task in rows that stand for several tasks, such as `7_[4-9%2]`.
+
+    Tasks that were cancelled while they were pending have no other row, and not even this one for certain. A row of a
+    task by itself says more, and so does squeue; what Slurm has shortened (`7_[0,2,...%3]`) is left out.
+    """
+    header, *rows = text.splitlines() or [""]
+    states: dict[str, dict[int, JobState]] = {}
+    for row in rows if tuple(header.split("|")) == FIELDS else ():
+        cells = dict(_columns(row))
+        named = _RANGE.fullmatch(cells["JobID"])
+        if named and job_state(cells["State"]).is_terminal:
+            tasks = dict.fromkeys(_tasks(named[1]), job_state(cells["State"]))
+            states.setdefault(cells["JobName"], {}).update(tasks)
+    return states
+
+
+def _tasks(ranges: str) -> Iterator[int]:
+    for part in ranges.split(","):
+        first, _, last = part.partition("-")
+        yield from range(int(first), int(last or first) + 1)
 
 
 def _columns(row: str) -> Iterator[tuple[str, str]]:

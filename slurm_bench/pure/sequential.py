@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from slurm_bench.pure.rules import LEVEL, RUNS
-from slurm_bench.pure.statistics import loss_p_value, speed_p_value
+from slurm_bench.pure.statistics import mean_p_value, speed_p_value
 from slurm_bench.words.records import Design
 
 FIRST_LOOK = 3
@@ -17,7 +17,7 @@ FIRST_LOOK = 3
 
 
 def level_of_attempt(attempt: int) -> float:
-    """Level at which the how manieth distinct seal of a session is tested: a half, a sixth, a twelfth … of LEVEL.
+    """Level at which the how manieth array of a session is tested: a half, a sixth, a twelfth … of LEVEL.
 
     The shares 1/(n(n+1)) add up to one, however many there are: all false acceptances of a session together are as
     likely as LEVEL at most (alpha spending; Foster and Stine 2008, by Bonferroni's inequality).
@@ -45,17 +45,29 @@ def chance_of_passing(p_value: ArrayLike, information: ArrayLike, level: float) 
 
 
 def loss_chance(losses: ArrayLike, target: float, level: float) -> NDArray[np.float64]:
-    """Chance that ten runs pass the loss test, by the losses so far (nats a token, shape (..., runs))."""
+    """Chance that ten runs pass the plain loss test, by the losses so far (nats a token, shape (..., runs)).
+
+    nan where they are all equal, e.g. because a log rounds them.
+    """
     runs = np.shape(losses)[-1]
-    return chance_of_passing(loss_p_value(losses, target), runs / RUNS, level)
+    return _if_varied(losses, chance_of_passing(mean_p_value(losses, target), runs / RUNS, level))
 
 
 def speed_chance(design: Design, candidate: ArrayLike, incumbent: ArrayLike, level: float) -> NDArray[np.float64]:
     """Chance that ten runs pass the speed test, by the candidate's times so far (seconds, shape (..., runs)).
 
+    In the paired design without regard to who began: three blocks could not tell that too. nan where times are equal.
+
     Args:
         incumbent: the classic design's ten times, or those of the same blocks.
     """
     runs = np.shape(candidate)[-1]
-    share = runs / RUNS if design is Design.PAIRED else 2 * runs / (RUNS + runs)
-    return chance_of_passing(speed_p_value(design, candidate, incumbent), share, level)
+    if design is Design.PAIRED:
+        saved = np.subtract(incumbent, candidate)
+        return _if_varied(saved, chance_of_passing(mean_p_value(-saved, 0.0), runs / RUNS, level))
+    p_value = speed_p_value(design, candidate, incumbent)
+    return _if_varied(candidate, chance_of_passing(p_value, 2 * runs / (RUNS + runs), level))
+
+
+def _if_varied(sample: ArrayLike, chance: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.ptp(sample, axis=-1) > 0, chance, np.nan)

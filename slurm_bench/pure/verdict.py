@@ -9,6 +9,7 @@ from slurm_bench.pure.rules import LEVEL, RUNS
 from slurm_bench.pure.statistics import (
     Untestable,
     carry_over_test,
+    check,
     check_spread,
     loss_test,
     off_clock_test,
@@ -30,7 +31,8 @@ from slurm_bench.words.records import (
     TrialOutcome,
 )
 
-_NOT_ITS_OWN = (TrialOutcome.CLEAN, TrialOutcome.INFRASTRUCTURE, TrialOutcome.STOPPED)
+_NOT_RUN = (TrialOutcome.INFRASTRUCTURE, TrialOutcome.STOPPED)
+"""What says nothing of a program."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Terms:
     """Nats a token."""
     design: Design
     attempt: int | None
-    """The how manieth seal of its session is timed; None where each is tested as if it were the only one."""
+    """The how manieth array of its session this is; None for the published rule: each at LEVEL, by the plain test."""
     off_clock_growth: float
     """Allowed growth of the time off the clock, as a share of the incumbent's; more is flagged."""
     stop_below: float
@@ -51,10 +53,9 @@ class Terms:
     def level(self) -> float:
         return LEVEL if self.attempt is None else sequential.level_of_attempt(self.attempt)
 
-    def passes(self, loss: LossTest) -> bool:
-        """As published; where the level is to hold for real noise over a whole session, by the guarded test too."""
-        guarded = self.attempt is None or (loss.guarded_p_value is not None and loss.guarded_p_value < self.level)
-        return loss.p_value < self.level and guarded
+    def loss_p_value(self, loss: LossTest) -> float:
+        """The p-value that decides on the loss."""
+        return loss.p_value if self.attempt is None else loss.adjusted_p_value
 
 
 def on_opinion(opinion: Opinion) -> Decision:
@@ -76,20 +77,22 @@ def look(blocks: Sequence[Block], incumbent: Sequence[Trial], terms: Terms) -> E
     Args:
         incumbent: the classic design's ten trials; the paired design has its own in the blocks.
     """
-    trials = [block.candidate for block in blocks]
-    seen = tuple(sorted(trial.index for trial in trials))
-    unclean = _own_failure(trials)
-    if unclean:
-        return EarlyStop(by="loss", seen=seen, chance=0, reason=unclean)
+    failed = on_failure(blocks)
     clean = [block for block in blocks if _is_clean(block, terms.design)]
-    if not sequential.FIRST_LOOK <= len(clean) < RUNS:
-        return None
-    return _look_at_runs([block.candidate for block in clean], _beside(clean, incumbent, terms.design), terms, seen)
+    if failed or not sequential.FIRST_LOOK <= len(clean) < RUNS:
+        return failed
+    return _look_at_runs([block.candidate for block in clean], _beside(clean, incumbent, terms.design), terms)
 
 
-def _look_at_runs(
-    trials: Sequence[Trial], incumbent: Sequence[Trial], terms: Terms, seen: tuple[int, ...]
-) -> EarlyStop | None:
+def on_failure(blocks: Sequence[Block]) -> EarlyStop | None:
+    """The stop on a run that failed by itself, if there is one."""
+    trials = [block.candidate for block in blocks]
+    own = [trial.index for trial in trials if failed_by_itself(trial)]
+    return EarlyStop(by="loss", seen=tuple(own), chance=0, reason=_own_failure(trials)) if own else None
+
+
+def _look_at_runs(trials: Sequence[Trial], incumbent: Sequence[Trial], terms: Terms) -> EarlyStop | None:
+    seen = tuple(sorted(trial.index for trial in trials))
     times = training_times(trials), training_times(incumbent)
     loss = float(sequential.loss_chance(losses(trials), terms.target_loss, terms.level))
     speed = float(sequential.speed_chance(terms.design, *times, terms.level))
@@ -121,25 +124,41 @@ def on_retiming(retiming: Retiming, incumbent: Sequence[Trial], terms: Terms) ->
 def _decide(retiming: Retiming, incumbent: Sequence[Trial], terms: Terms) -> Decision:
     stopped, trials = retiming.stopped, retiming.trials
     if stopped:
-        return _rejected(stopped.by, stopped.reason).model_copy(update={"stopped": stopped})
+        return _on_stop(stopped, trials)
     unclean = _own_failure(trials)
     if unclean:
         return _rejected("loss", unclean)
     beside = _beside(retiming.blocks, incumbent, terms.design)
     _check_site(trials, beside)
+    first = None
     if terms.design is Design.PAIRED:
         _check_blocks(retiming.blocks)
-    decision = _on_runs(trials, beside, terms)
+        first = _candidate_first(retiming.blocks)
+    decision = _on_runs(trials, beside, first, terms)
     if decision.speed is None:
         return decision
-    off_clock = off_clock_test(_off_clock(trials), _off_clock(beside), decision.speed.saved_s, terms.off_clock_growth)
+    off_clock = off_clock_test(
+        terms.design, _off_clock(trials), _off_clock(beside), decision.speed.saved_s, terms.off_clock_growth
+    )
     carry_over = _carry_over(retiming.blocks) if terms.design is Design.PAIRED else None
     return decision.model_copy(update={"off_clock": off_clock, "carry_over": carry_over})
 
 
+def _on_stop(stopped: EarlyStop, trials: Sequence[Trial]) -> Decision:
+    spoilt = [trial for trial in trials if trial.index in stopped.seen and trial.outcome in _NOT_RUN]
+    if spoilt:
+        raise InfrastructureError(f"it was stopped by runs that the site failed: {spoilt[0].note}")
+    return _rejected(stopped.by, stopped.reason).model_copy(update={"stopped": stopped})
+
+
+def failed_by_itself(trial: Trial) -> bool:
+    """Whether a run failed, and not for its site."""
+    return trial.outcome is not TrialOutcome.CLEAN and trial.outcome not in _NOT_RUN
+
+
 def _own_failure(trials: Sequence[Trial]) -> str:
     """What a candidate failed by itself, whatever became of its other runs; empty if nothing."""
-    own = [trial for trial in trials if trial.outcome not in _NOT_ITS_OWN]
+    own = [trial for trial in trials if failed_by_itself(trial)]
     if not own:
         return ""
     clean = sum(trial.outcome is TrialOutcome.CLEAN for trial in trials)
@@ -157,11 +176,19 @@ def _beside(blocks: Sequence[Block], incumbent: Sequence[Trial], design: Design)
 
 
 def _check_blocks(blocks: Sequence[Block]) -> None:
-    """Each with its two runs, on the same node: on it rests that what the node adds cancels."""
+    """Each with its two runs on the same node, half of them begun by the candidate: what the node adds cancels."""
     for block in blocks:
         ours, theirs = block.candidate, block.incumbent
         if theirs is None or (ours.index, ours.node) != (theirs.index, theirs.node):
             raise InfrastructureError(f"the incumbent did not run beside trial {ours.index}, on the same node")
+    if sum(_candidate_first(blocks)) != RUNS // 2:
+        raise InfrastructureError("the candidate did not begin half of the blocks")
+
+
+def _candidate_first(blocks: Sequence[Block]) -> list[bool]:
+    """Which blocks the candidate began."""
+    pairs = [(block.candidate.started, block.incumbent.started) for block in blocks if block.incumbent]
+    return [ours is not None and theirs is not None and ours < theirs for ours, theirs in pairs]
 
 
 def _check_site(trials: Sequence[Trial], incumbent: Sequence[Trial]) -> None:
@@ -180,29 +207,43 @@ def _check_site(trials: Sequence[Trial], incumbent: Sequence[Trial]) -> None:
             raise InfrastructureError(f"there are not {RUNS} trials of one seal, but trials {indices}")
     if len({trial.image_sha256 for trial in both}) > 1:
         raise InfrastructureError("the container's image is not the one that the incumbent was timed in")
-
-
-def _on_runs(trials: Sequence[Trial], incumbent: Sequence[Trial], terms: Terms) -> Decision:
+    kinds = [
+        sorted({f"{gpu.name}, driver {gpu.driver}" for trial in arm for gpu in trial.gpus})
+        for arm in (trials, incumbent)
+    ]
+    if kinds[0] != kinds[1]:
+        raise InfrastructureError(f"the candidate ran on {kinds[0]}, the incumbent on {kinds[1]}")
     try:
-        loss = loss_test(losses(trials), losses(incumbent), terms.target_loss)
-        check_spread(losses(trials), losses(incumbent))
-        speed = speed_test(terms.design, training_times(trials), training_times(incumbent))
+        check(losses(incumbent), "incumbent losses")
+        check(training_times(incumbent), "incumbent times")
+    except Untestable as problem:
+        raise InfrastructureError(str(problem)) from None
+
+
+def _on_runs(trials: Sequence[Trial], beside: Sequence[Trial], first: Sequence[bool] | None, terms: Terms) -> Decision:
+    try:
+        loss = loss_test(losses(trials), terms.target_loss)
+        check_spread(losses(trials), losses(beside))
     except Untestable as problem:
         return _rejected("loss", str(problem))
+    try:
+        speed = speed_test(terms.design, training_times(trials), training_times(beside), first)
+    except Untestable as problem:
+        return _rejected("speed", str(problem), loss)
     return _on_tests(loss, speed, terms)
 
 
 def _on_tests(loss: LossTest, speed: SpeedTest, terms: Terms) -> Decision:
     below = f"{loss.mean:.4f} is not below {loss.target:g}"
     saved = f"{speed.saved_s:.2f} s saved [{speed.saved_low_s:.2f}, {speed.saved_high_s:.2f}]"
-    if not terms.passes(loss):
-        p_value = max(loss.p_value, loss.guarded_p_value or 0) if terms.attempt else loss.p_value
+    p_value = terms.loss_p_value(loss)
+    if not p_value < terms.level:
         return _rejected("loss", f"mean loss {below} (p = {p_value:.2g}, level {terms.level:.2g})", loss, speed)
     if not speed.p_value < terms.level:
         reason = f"{saved} are not significant (p = {speed.p_value:.2g}, level {terms.level:.2g})"
         return _rejected("speed", reason, loss, speed)
     reason = (
-        f"mean loss {loss.mean:.4f} below {loss.target:g} (p = {loss.p_value:.2g}), {saved} "
+        f"mean loss {loss.mean:.4f} below {loss.target:g} (p = {p_value:.2g}), {saved} "
         f"(p = {speed.p_value:.2g}, level {terms.level:.2g})"
     )
     return Decision(outcome=Outcome.ACCEPTED, reason=reason, loss=loss, speed=speed)
@@ -233,16 +274,17 @@ def suspicions(decision: Decision) -> list[str]:
 
 def _carry_over(blocks: Sequence[Block]) -> CarryOver | None:
     saved: dict[bool, list[float]] = {True: [], False: []}
-    for block in blocks:
-        ours, theirs = block.candidate, block.incumbent
-        if theirs and ours.result and theirs.result and ours.started and theirs.started:
-            saved[ours.started < theirs.started].append(theirs.result.train_time_s - ours.result.train_time_s)
+    for block, first in zip(blocks, _candidate_first(blocks), strict=True):
+        ours, theirs = block.candidate.result, block.incumbent.result if block.incumbent else None
+        if ours and theirs:
+            saved[first].append(theirs.train_time_s - ours.train_time_s)
     return carry_over_test(saved[True], saved[False])
 
 
 def losses(trials: Sequence[Trial]) -> list[float]:
-    """Final validation losses of the trials that have a result."""
-    return [trial.result.val_loss for trial in trials if trial.result]
+    """Final validation losses (nats a token) of the trials that have a result; of two draws the higher."""
+    draws = [(trial.result.val_loss, trial.first_run_loss) for trial in trials if trial.result]
+    return [loss if first is None or not first > loss else first for loss, first in draws]
 
 
 def training_times(trials: Sequence[Trial]) -> list[float]:

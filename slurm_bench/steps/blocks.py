@@ -25,21 +25,27 @@ def collect(plan: TrialPlan, jobs: Path, attempts: Sequence[Attempt], stopped: E
     """A block for each task of an array that is over.
 
     A task has trials that count if it was attempted once and came to its own end, good or bad, with records: its
-    runner writes one before a program starts. What the scheduler or the site ended is void, whatever it wrote; what
-    was cancelled because the runs before it had decided is stopped.
+    runner writes one before a program starts. What the scheduler or the site ended is void, whatever it wrote; or
+    stopped, if runs before it had decided and it was cancelled.
 
     Args:
         jobs: folder of the tasks' output, for the notes of void trials.
     """
     blocks = []
     for task, index in enumerate(plan.indices):
+        of_task = [row for row in attempts if row.task == task]
+        trials = [_trial(plan, arm, jobs, index, of_task) for arm in plan.arms]
         if stopped and index not in stopped.seen:
-            trials = [_unrun(plan, arm, index, TrialOutcome.STOPPED, "the runs before it decided") for arm in plan.arms]
-        else:
-            of_task = [row for row in attempts if row.task == task]
-            trials = [_trial(plan, arm, jobs, index, of_task) for arm in plan.arms]
+            trials = [_cancelled(trial) for trial in trials]
         blocks.append(_block(trials))
     return blocks
+
+
+def _cancelled(trial: Trial) -> Trial:
+    """What ended before it was cancelled stays as it ended."""
+    if trial.outcome is not TrialOutcome.INFRASTRUCTURE:
+        return trial
+    return trial.model_copy(update={"outcome": TrialOutcome.STOPPED, "note": "the runs before it decided"})
 
 
 def recorded(plan: TrialPlan, index: int) -> Block | None:
@@ -70,7 +76,7 @@ def _trial(plan: TrialPlan, arm: Arm, jobs: Path, index: int, attempts: Sequence
     begun = store.read_if_there(_record(arm, index), Trial)
     if begun and state in _OWN_ENDS and state is not JobState.COMPLETED:
         return begun.model_copy(update={"outcome": TrialOutcome.CRASHED, "note": f"its runner was ended: {how}"})
-    if state in _OWN_ENDS and any(_record(other, index).exists() for other in plan.arms):
+    if not begun and state in _OWN_ENDS and any(_record(other, index).exists() for other in plan.arms):
         return _left_out(plan, arm, index)
     log_file = jobs / f"{last.job_id}_{last.task}_0_log.err"
     return _void(plan, arm, index, f"the task of trial {index} ended {how} without a result: {log_file}", last)
@@ -104,9 +110,11 @@ def why_void(block: Block) -> str:
     return f"the incumbent's run: {block.incumbent.note}"
 
 
-def after_void(block: Block, why: str) -> Block:
-    """A block that was run once more, with the reason on its record."""
-    return block.model_copy(update={"candidate": block.candidate.model_copy(update={"first_run_void": why})})
+def after_void(before: Block, block: Block, why: str) -> Block:
+    """A block that was run once more, with the reason on its record, and the loss of a first run that was clean."""
+    first = before.candidate.result if is_clean(before.candidate) else None
+    seen = {"first_run_void": why, "first_run_loss": first.val_loss if first else None}
+    return block.model_copy(update={"candidate": block.candidate.model_copy(update=seen)})
 
 
 def _left_out(plan: TrialPlan, arm: Arm, index: int) -> Trial:

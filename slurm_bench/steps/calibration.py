@@ -12,7 +12,9 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 import numpy as np
 from rich.console import Console
@@ -35,6 +37,9 @@ from slurm_bench.words.records import Calibration, Decision, Design, Outcome, Re
 
 log = logging.getLogger(__name__)
 
+_NO_CONDITIONS = ("poll_seconds", "absent_grace_seconds", "follow", "session_gpus", "session_hours", "account")
+"""What of a cluster's configuration cannot change how long a run takes."""
+
 
 @dataclass(frozen=True)
 class Program:
@@ -56,21 +61,23 @@ class Timed:
 def perform(config: Config) -> None:
     """
     Raises:
-        UsageError: there is no such program.
+        UsageError: there is no such program, or it failed a run by itself.
         InfrastructureError: there are no ten clean runs.
     """
     assert isinstance(config.command, RetimeCommand)
     site.make_absolute(config)
     cluster, container = site.check(config), site.container_of(config.container)
     incumbent = _record(config.task.record)
-    program = _wanted(config.command, incumbent)
+    program = _wanted(config.command, incumbent, config.runs)
+    _seal_all(config, [program, incumbent])  # what is wrong with a folder is said before anything runs
     site.prepare_data(config)
     timed, decision = [], None
     if program == incumbent:
         timed = [_timed(program, calibrate(config, cluster, container, program).trials)]
     else:
         retiming, beside = _beside_incumbent(config, cluster, container, program, incumbent)
-        timed = [_timed(program, retiming.trials), _timed(incumbent, beside)]
+        named = Program(f"{incumbent.name} (incumbent)", incumbent.folder)
+        timed = [_timed(program, retiming.trials), _timed(named, beside)]
         decision = verdict.on_retiming(retiming, beside, _terms(config))
     progress: tuple[Progress, ...] = ()
     if decision and decision.speed:
@@ -78,11 +85,13 @@ def perform(config: Config) -> None:
     {"table": _print_table, "json": _print_json}[config.command.format](timed, decision, progress)
 
 
-def _wanted(command: RetimeCommand, incumbent: Program) -> Program:
+def _wanted(command: RetimeCommand, incumbent: Program, runs: str) -> Program:
     if command.directory is not None:
         folder = Path(os.path.abspath(command.directory))
         if not folder.is_dir():
             raise UsageError(f"command.directory: no folder {folder}")
+        if Path(runs).is_relative_to(folder):
+            raise UsageError(f"runs: {runs} lies in command.directory, and would be timed with it")
         return Program(folder.name, folder)
     if command.record is not None:
         return _record(command.record)
@@ -112,7 +121,7 @@ def _terms(config: Config) -> Terms:
     return Terms(
         target_loss=config.task.target_loss,
         design=Design(config.retime.design),
-        attempt=None,
+        attempt=1 if config.retime.level == "session" else None,
         off_clock_growth=config.retime.off_clock_growth,
         stop_below=0,
     )
@@ -127,64 +136,71 @@ def calibrate(
         incumbent: what runs beside it in each block, if anything.
 
     Raises:
+        UsageError: the program, or the incumbent, failed a run by itself.
         InfrastructureError: there are no ten clean runs. They are set aside: the next call times anew.
     """
-    paths = _open(config, container, program, incumbent)
+    sealed = _seal_all(config, [program, incumbent] if incumbent else [program])
+    paths = _paths(config, container, program, sealed)
     with store.lock(paths.lock):
-        calibration = store.read(paths.calibration, Calibration)
+        calibration = store.once(paths.calibration, Calibration, lambda: _new(program, sealed))
+        if not paths.begun():
+            site.save_config(paths, config)
         ledger = site.ledger_of(config, paths, cluster)
         ledger.settle_finished()
-        where = paths.timed
-        if not where.retiming.collected.exists():
-            log.info("timing %s (%d runs)", program.name, RUNS)
+        where, runs = paths.timed, RUNS * len(calibration.arms)
         retimer = Retimer(config, paths.seals, calibration.id, cluster, container, ledger)
         name = f"calibration{len(where.failed_retimings()) + 1}"
-        arms = (calibration.seal, calibration.incumbent) if calibration.incumbent else (calibration.seal,)
-        retiming = retimer.retime(Timing("calibration", name, arms), where.retiming)
+        if where.retiming.collected.exists():
+            written = datetime.fromtimestamp(where.retiming.collected.stat().st_mtime, UTC)
+            log.info("%s was timed for this campaign, on %s UTC", program.name, f"{written:%Y-%m-%d at %H:%M}")
+        else:
+            log.info("timing %s (%d runs, jobs %s)", program.name, runs, retimer.job_name(name))
+        timing = Timing("calibration", name, calibration.arms, look=verdict.on_failure)
+        retiming = retimer.retime(timing, where.retiming)
         unclean = [trial for trial in (*retiming.trials, *retiming.incumbents) if not is_clean(trial)]
         if unclean:
             aside = where.next_failed_retiming()
             where.retiming.root.rename(aside)
-            problem = f"trial {unclean[0].index} {unclean[0].outcome}: {unclean[0].note}"
-            raise InfrastructureError(f"{program.name}: {problem} (see {aside})")
+            _raise(program, unclean, aside)
     return retiming
 
 
-def _open(config: Config, container: Container, program: Program, incumbent: Program | None) -> CalibrationPaths:
-    campaign = CampaignPaths(Path(config.runs) / config.campaign)
-    store_of_seals = campaign.calibration("any").seals
-    sealed, beside = (_seal(each, store_of_seals) if each else None for each in (program, incumbent))
-    assert sealed is not None
-    conditions = _conditions(config, container, [seal.sha256 for seal in (sealed, beside) if seal])
-    paths = campaign.calibration(f"{program.name}-{hashlib.sha256(conditions.encode()).hexdigest()[:12]}")
-    if not paths.begun():
-        site.save_config(paths, config)
-    identity = uuid.uuid4().hex[:12]
-    store.once(
-        paths.calibration,
-        Calibration,
-        lambda: Calibration(id=identity, program=program.name, seal=sealed, incumbent=beside),
-    )
-    return paths
+def _raise(program: Program, unclean: Sequence[Trial], aside: Path) -> NoReturn:
+    own = [trial for trial in unclean if verdict.failed_by_itself(trial)]
+    first = (own or unclean)[0]
+    problem = f"{program.name}: trial {first.index} {first.outcome}: {first.note} (see {aside})"
+    raise UsageError(problem) if own else InfrastructureError(problem)
 
 
-def _seal(program: Program, folder: Path) -> Seal:
-    return seals.seal(program.folder.parent, PurePosixPath(program.folder.name), folder)
+def _new(program: Program, sealed: Sequence[Seal]) -> Calibration:
+    return Calibration(id=uuid.uuid4().hex[:12], program=program.name, arms=tuple(sealed))
+
+
+def _seal_all(config: Config, programs: Sequence[Program]) -> list[Seal]:
+    """The seals of programs, in the store that all calibrations of a campaign share."""
+    folder = CampaignPaths(Path(config.runs) / config.campaign).calibration_seals
+    return [seals.seal(each.folder.parent, PurePosixPath(each.folder.name), folder) for each in programs]
+
+
+def _paths(config: Config, container: Container, program: Program, sealed: Sequence[Seal]) -> CalibrationPaths:
+    conditions = _conditions(config, container, [each.sha256 for each in sealed])
+    digest = hashlib.sha256(conditions.encode()).hexdigest()[:12]
+    return CampaignPaths(Path(config.runs) / config.campaign).calibration(f"{program.name}-{digest}")
 
 
 def _conditions(config: Config, container: Container, hashes: Sequence[str]) -> str:
     """What has to be the same for two runs to be comparable, as text."""
-    cluster = asdict(config.cluster)
-    same = ("kind", "partition", "gpu_type", "node_gpus", "trial_gpus", "exclusive", "slurm_conf")
+    cluster = {name: value for name, value in asdict(config.cluster).items() if name not in _NO_CONDITIONS}
+    shards = sorted(Path(config.task.data).glob("fineweb10B/*.bin"))
     return json.dumps(
         {
             "seals": hashes,
-            "data": config.task.data,
+            "data": [(shard.name, shard.stat().st_size) for shard in shards],
             "environment": config.task.environment,
             "container": config.container.kind,
             "gpu_devices": config.container.gpu_devices,
             "image": containers.image_sha256(container),
-            "cluster": {name: cluster[name] for name in same},
+            "cluster": cluster,
         },
         sort_keys=True,
     )
@@ -206,7 +222,8 @@ def _print_table(timed: Sequence[Timed], decision: Decision | None, progress: Se
     if decision:
         accepted = decision.outcome is Outcome.ACCEPTED
         would = "would be accepted" if accepted else f"would be rejected by {decision.rejected_by}"
-        console.print(f"Unjudged, it {would}: {decision.reason}", markup=False, highlight=False)
+        whose = "As the first candidate of a session" if decision.attempt else "As a single candidate"
+        console.print(f"{whose}, unjudged, it {would}: {decision.reason}", markup=False, highlight=False)
     for share in progress:
         console.print(human.describe(share), markup=False, highlight=False)
 

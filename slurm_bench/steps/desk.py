@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from slurm_bench.effects import seals, store
 from slurm_bench.effects.containers import Mount
 from slurm_bench.pure import verdict
+from slurm_bench.pure.sequential import level_of_attempt
 from slurm_bench.pure.verdict import Terms
 from slurm_bench.steps import calibration, judge
 from slurm_bench.steps.calibration import Program
@@ -32,6 +33,7 @@ from slurm_bench.words.records import (
     Seal,
     Submission,
     Trial,
+    Turn,
     Verdict,
 )
 
@@ -48,6 +50,7 @@ class Desk:
         self._incumbent: Seal | None = None
         self._calibration: Sequence[Trial] = ()
         """The incumbent's trials, in the classic design."""
+        self._left = [each for each in self._submissions() if not paths.submission(each.number).verdict.exists()]
 
     def take_incumbent(self, record: Path) -> None:
         """Seal the starting record, which every candidate is measured against; in the classic design, time it.
@@ -70,24 +73,28 @@ class Desk:
         return Design(self._config.retime.design)
 
     def serve(self) -> None:
-        """Answer what waits in the outbox, one request after the other, as often as the agent may ask."""
+        """Answer what waits in the outbox, one request after the other, as often as the agent may ask.
+
+        What an earlier desk left unanswered comes first, whatever has become of its request since.
+        """
+        while self._left:
+            self._answer(self._left.pop(0))
         for request in self._outbox.waiting():
             if self._asked_within_the_hour() >= self._config.agent.submissions_per_hour:
                 return
-            self._answer(request)
+            self._answer(self._open(request))
 
     def _asked_within_the_hour(self) -> int:
         """Submissions of the last hour; what comes too often waits in the outbox."""
         since = datetime.now(UTC) - timedelta(hours=1)
         return sum(submission.received_at > since for submission in self._submissions())
 
-    def _answer(self, request: Request) -> None:
-        submission = self._open(request)
+    def _answer(self, submission: Submission) -> None:
         where = self._paths.submission(submission.number)
-        log.info("submission %s: %r", submission.number, request.path)
+        log.info("submission %s: %r", submission.number, submission.path)
         given = store.once(where.verdict, Verdict, lambda: self._verdict(submission, where))
         log.info("submission %s: %s: %s", submission.number, given.outcome, given.reason)
-        store.write(self._paths.verdict_in_inbox(request.id), given)
+        store.write(self._paths.verdict_in_inbox(submission.request), given)
 
     def _open(self, request: Request) -> Submission:
         known = self._submissions()
@@ -115,7 +122,9 @@ class Desk:
         except Exception as error:
             log.exception("submission %s: a defect of the desk", submission.number)
             decision, repeats = _failed(Outcome.UNDECIDED, error), None
-        sealed = store.read_if_there(where.seal, Seal)
+        sealed, turn = store.read_if_there(where.seal, Seal), store.read_if_there(where.turn, Turn)
+        if turn and decision.attempt is None and self._retimer.was_queued(submission.number):
+            decision = decision.model_copy(update={"attempt": turn.number, "level": level_of_attempt(turn.number)})
         return Verdict(
             **dict(decision),
             submission=submission.number,
@@ -146,38 +155,60 @@ class Desk:
         opinion = store.once(where.opinion, Opinion, lambda: judge.opinion(self._paths.seals, incumbent, sealed))
         if opinion.rejects:
             return verdict.on_opinion(opinion), None
-        terms = self._terms(submission, sealed)
+        self._end_what_is_decided()
+        terms = self._terms(submission)
         retiming = self._retime(submission, sealed, where, terms)
         decision = verdict.on_retiming(retiming, self._calibration, terms)
         return self._look_again(decision, sealed, where), None
 
-    def _terms(self, submission: Submission, sealed: Seal) -> Terms:
+    def _end_what_is_decided(self) -> None:
+        """Cancel and settle what still runs of submissions that have their verdict, e.g. after a silent scheduler."""
+        for submission in self._submissions():
+            if self._paths.submission(submission.number).verdict.exists():
+                self._retimer.end(submission.number)
+        self._retimer.ledger.settle_finished()
+
+    def _terms(self, submission: Submission) -> Terms:
         retime = self._config.retime
         return Terms(
             target_loss=self._config.task.target_loss,
             design=self._design,
-            attempt=self._attempt(submission, sealed) if retime.level == "session" else None,
+            attempt=self._attempt(submission) if retime.level == "session" else None,
             off_clock_growth=retime.off_clock_growth,
             stop_below=retime.stop_below,
         )
 
-    def _attempt(self, submission: Submission, sealed: Seal) -> int:
-        """The how manieth of the session's distinct seals this is to be timed, from 1; the same for the same bytes."""
-        timed: list[str] = []
-        for earlier in self._submissions():
-            known = store.read_if_there(self._paths.submission(earlier.number).seal, Seal)
-            before = earlier.number < submission.number and self._retimer.was_queued(earlier.number)
-            if known and before and known.sha256 not in timed:
-                timed.append(known.sha256)
-        return timed.index(sealed.sha256) + 1 if sealed.sha256 in timed else len(timed) + 1
+    def _attempt(self, submission: Submission) -> int:
+        """The how manieth array of the session this is, from 1: written down before it is queued, and never changed.
+
+        Each array spends, whatever becomes of it: what was undecided is timed anew at another level. Only a turn that
+        came to an end without an array goes to the next.
+        """
+        where = self._paths.submission(submission.number)
+        taken = [
+            store.read(turn, Turn).number
+            for other in self._submissions()
+            if (turn := self._paths.submission(other.number).turn).exists() and not self._gave_up(other)
+        ]
+        return store.once(where.turn, Turn, lambda: Turn(number=max(taken, default=0) + 1)).number
+
+    def _gave_up(self, submission: Submission) -> bool:
+        verdict_there = self._paths.submission(submission.number).verdict.exists()
+        return verdict_there and not self._retimer.was_queued(submission.number)
 
     def _retime(self, submission: Submission, sealed: Seal, where: SubmissionPaths, terms: Terms) -> Retiming:
         def look(blocks: Sequence[Block]) -> EarlyStop | None:
-            return verdict.look(blocks, self._calibration, terms) if terms.stop_below else None
+            return verdict.look(blocks, self._calibration, terms)
 
         assert self._incumbent is not None
         arms = (sealed, self._incumbent) if self._design is Design.PAIRED else (sealed,)
-        return self._retimer.retime(Timing("retiming", submission.number, arms, look), where.retiming)
+        try:
+            return self._retimer.retime(Timing("retiming", submission.number, arms, look), where.retiming)
+        except InfrastructureError:
+            stopped = store.read_if_there(where.retiming.stopped, EarlyStop)
+            if stopped is None:
+                raise
+            return Retiming(blocks=(), stopped=stopped)  # it had decided already
 
     def _look_again(self, decision: Decision, sealed: Seal, where: SubmissionPaths) -> Decision:
         """Show an accepted candidate to the judge once more where its runs raise a suspicion."""
@@ -189,8 +220,9 @@ class Desk:
             where.second_opinion, Opinion, lambda: judge.opinion(self._paths.seals, incumbent, sealed, notes)
         )
         if second.rejects:
-            seen = {"off_clock": decision.off_clock, "carry_over": decision.carry_over}
-            return verdict.on_opinion(second).model_copy(update=seen)
+            rejected = verdict.on_opinion(second)
+            changed = ("outcome", "rejected_by", "reason", "findings")
+            return decision.model_copy(update={name: getattr(rejected, name) for name in changed})
         return decision.model_copy(update={"reason": f"{decision.reason}. Flagged: {' '.join(notes)}"})
 
     def _candidate(self, path: str) -> PurePosixPath:

@@ -84,6 +84,11 @@ class Ledger:
         """Whether a job of this name holds or held a reservation: one that was never queued gives its own back."""
         return self._path(job_name).exists()
 
+    def is_open(self, job_name: str) -> bool:
+        """Whether a job of this name is reserved for and not settled."""
+        entry = store.read_if_there(self._path(job_name), LedgerEntry)
+        return entry is not None and entry.settled_at is None
+
     def charged(self, job_name: str) -> int:
         """GPU-seconds that a settled job was charged; 0 for any other."""
         entry = store.read_if_there(self._path(job_name), LedgerEntry)
@@ -100,11 +105,15 @@ class Ledger:
     def settle_finished(self) -> None:
         """Settle whatever is over, e.g. after a desk that died or a session that nobody followed."""
         for entry in self.entries():
-            if entry.settled_at is None and entry.queued_at is not None:
-                waited = (datetime.now(UTC) - entry.queued_at).total_seconds()
-                absent = range(entry.tasks) if waited > self._grace_s else ()
-                if _is_over(self._states(entry), absent, entry.tasks):
-                    self.settle(entry.job_name)
+            waited = (datetime.now(UTC) - (entry.queued_at or entry.reserved_at)).total_seconds()
+            if entry.settled_at is not None or (entry.queued_at is None and waited <= self._grace_s):
+                continue
+            if entry.queued_at is None and self._cluster.find(entry.job_name, entry.reserved_at) is None:
+                self._path(entry.job_name).unlink()  # its sbatch failed while nobody could say so
+                continue
+            absent = range(entry.tasks) if waited > self._grace_s else ()
+            if _is_over(self._states(entry), absent, entry.tasks):
+                self.settle(entry.job_name)
 
     def wait_until_over(
         self, job_name: str, poll_s: float, watch: Callable[[Mapping[int, JobState]], None]

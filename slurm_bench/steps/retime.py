@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,8 +18,9 @@ from slurm_bench.effects.containers import Container
 from slurm_bench.pure.rules import RUNS
 from slurm_bench.pure.static_rules import PROGRAM
 from slurm_bench.pure.trainlog import declared_steps
+from slurm_bench.pure.verdict import failed_by_itself
 from slurm_bench.steps import trial
-from slurm_bench.steps.blocks import after_void, collect, final_record, is_clean, is_void, recorded, why_void
+from slurm_bench.steps.blocks import after_void, collect, final_record, is_void, recorded, why_void
 from slurm_bench.steps.ledger import Ledger
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import SchedulerError
@@ -98,13 +100,13 @@ class Retimer:
         stopped = store.read_if_there(where.stopped, EarlyStop)
         void = {block.candidate.index: why_void(block) for block in blocks if is_void(block)}
         # One failure of the candidate's own decides already.
-        own = [block for block in blocks if not is_void(block) and not is_clean(block.candidate)]
+        own = [block for block in blocks if failed_by_itself(block.candidate)]
         if 0 < len(void) <= _MOST_RERUNS and not own and not stopped:
             index, why = next(iter(void.items()))
             log.info("%s: %d void blocks run once more, e.g. %d: %s", timing.name, len(void), index, why)
             for block in self._array(timing.again(), where.rerun, tuple(void)):
                 index = block.candidate.index
-                blocks[index] = after_void(block, void[index])
+                blocks[index] = after_void(blocks[index], block, void[index])
         return Retiming(blocks=tuple(blocks), stopped=stopped)
 
     def _array(self, timing: Timing, where: RetimingPaths, indices: tuple[int, ...]) -> list[Block]:
@@ -133,22 +135,32 @@ class Retimer:
                 return
             time.sleep(self.config.cluster.poll_seconds)
 
+    def end(self, name: str) -> None:
+        """Cancel what is left of the arrays of this name, if anything is; a scheduler that is silent is asked again."""
+        for job_name in self._job_names(name):
+            if self.ledger.is_open(job_name):
+                with suppress(SchedulerError):
+                    self.cluster.cancel(job_name)
+
     def was_queued(self, name: str) -> bool:
         """Whether an array of this name was ever queued, so that a look at its runs was possible."""
-        return self.ledger.knows(self._job_name(name))
+        return self.ledger.knows(self.job_name(name))
 
     def charged(self, name: str) -> int:
         """GPU-seconds that the arrays of this name were charged so far; 0 if there are none."""
-        return sum(self.ledger.charged(self._job_name(each)) for each in (name, f"{name}{_RERUN}"))
+        return sum(self.ledger.charged(job_name) for job_name in self._job_names(name))
 
-    def _job_name(self, name: str) -> str:
+    def _job_names(self, name: str) -> tuple[str, str]:
+        return self.job_name(name), self.job_name(f"{name}{_RERUN}")
+
+    def job_name(self, name: str) -> str:
         return f"slurm_bench-{self.identity}-{name}"
 
     def _plan(self, timing: Timing, where: RetimingPaths, indices: tuple[int, ...]) -> TrialPlan:
         config, image = self.config, self.container.image
         folders = (where.trials, where.incumbents)
         return TrialPlan(
-            job_name=self._job_name(timing.name),
+            job_name=self.job_name(timing.name),
             arms=tuple(self._arm(sealed, folder) for sealed, folder in zip(timing.arms, folders, strict=False)),
             data_dir=config.task.data,
             scratch_dir=config.cluster.scratch,

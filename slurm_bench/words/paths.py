@@ -104,6 +104,10 @@ class SubmissionPaths:
         return self.root / "second_opinion.json"
 
     @property
+    def turn(self) -> Path:
+        return self.root / "turn.json"
+
+    @property
     def verdict(self) -> Path:
         return self.root / "verdict.json"
 
@@ -148,8 +152,7 @@ class CalibrationPaths(TimingPaths):
 
     @property
     def seals(self) -> Path:
-        """Of all calibrations together: what a program's folder is named by depends on its seal."""
-        return self.root.parent / "seals"
+        return CampaignPaths(self.root.parents[1]).calibration_seals
 
     @property
     def calibration(self) -> Path:
@@ -167,6 +170,10 @@ class CalibrationPaths(TimingPaths):
 
 @dataclass(frozen=True)
 class SessionPaths(TimingPaths):
+    def begun(self) -> bool:
+        """Also once its starting record is sealed, which all its verdicts rest on."""
+        return super().begun() or self.incumbent.exists()
+
     @property
     def session(self) -> Path:
         return self.root / "session.json"
@@ -259,6 +266,11 @@ class CampaignPaths:
 
     def calibration(self, name: str) -> CalibrationPaths:
         return CalibrationPaths(self.root / CALIBRATIONS / name)
+
+    @property
+    def calibration_seals(self) -> Path:
+        """Of all calibrations together: what a calibration's folder is named by depends on the seal."""
+        return self.root / CALIBRATIONS / "seals"
 
     def calibrations(self) -> list[CalibrationPaths]:
         found = sorted(self.root.glob(f"{CALIBRATIONS}/*/config.yaml"))

@@ -167,6 +167,12 @@ class Finding(Record):
     candidate: str = ""
 
 
+class Turn(Record):
+    """A submission's place among the arrays of its session, taken before its own is queued."""
+
+    number: int
+
+
 class Opinion(Record):
     """What a judge says of a seal. A judge may only reject."""
 
@@ -221,9 +227,8 @@ class Calibration(Record):
 
     id: str
     program: str
-    seal: Seal
-    incumbent: Seal | None
-    """What runs beside it in each block, if anything."""
+    arms: tuple[Seal, ...]
+    """It, and the incumbent if that runs beside it in each block."""
 
 
 class TrialOutcome(StrEnum):
@@ -278,6 +283,8 @@ class Trial(Record):
     image_sha256: str | None
     first_run_void: str = ""
     """Why the first run of this trial did not count; empty if this is the first."""
+    first_run_loss: float | None = None
+    """Final loss of that first run if it was clean itself: of two draws the higher loss counts."""
 
     @property
     def off_clock_s(self) -> float | None:
@@ -297,7 +304,7 @@ class EarlyStop(Record):
 
     by: Literal["loss", "speed"]
     seen: tuple[int, ...]
-    """The trials that were over."""
+    """The trials that it rests on: all that were clean, or the one that failed by itself."""
     chance: float
     """That all ten would have passed, by the runs seen; 0 where one failed by itself."""
     reason: str
@@ -336,9 +343,9 @@ class LossTest(Record):
     standard_deviation: float
     target: float
     p_value: float
-    """As published: by the candidate's own standard deviation."""
-    guarded_p_value: float | None = None
-    """By the standard deviation of candidate and incumbent together, where that is the larger one."""
+    """As published: as if losses were normal."""
+    adjusted_p_value: float
+    """As losses are, skewed."""
 
 
 class SpeedTest(Record):
@@ -400,7 +407,7 @@ class Decision(Record):
     level: float | None = None
     """What the p-values had to stay below."""
     attempt: int | None = None
-    """The how manieth seal of its session this was to be timed, where the level is spent over all of them."""
+    """The how manieth array of its session this was, where the level is spent over all of them."""
     stopped: EarlyStop | None = None
     off_clock: OffClock | None = None
     carry_over: CarryOver | None = None

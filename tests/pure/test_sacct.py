@@ -29,6 +29,24 @@ def test_ranges_of_pending_tasks_are_no_attempts() -> None:
     assert {row.job_id for row in sacct.attempts(CAPTURED)} <= {job.split("_")[0] for job in raw}
 
 
+def ranges(*rows: str) -> dict[str, dict[int, JobState]]:
+    """Of rows with the given first columns: job, name, state."""
+    header, tail = "|".join(sacct.FIELDS), "0:0|0||gres/gpu=2|1700000000|None|1700000062|None assigned"
+    lines = ["{}|1|{}|{}|{}".format(*row.split("|"), tail) for row in rows]
+    return sacct.ended_ranges("\n".join([header, *lines]))
+
+
+def test_a_cancelled_range_ends_its_tasks() -> None:
+    assert sacct.ended_ranges(CAPTURED)["wrap"] == dict.fromkeys(range(10), JobState.CANCELLED)
+    found = ranges("154_[4-6,9%2]|a|CANCELLED by 0", "155_[3]|b|CANCELLED", "155_1|b|COMPLETED")
+    assert found == {"a": dict.fromkeys((4, 5, 6, 9), JobState.CANCELLED), "b": {3: JobState.CANCELLED}}
+
+
+@pytest.mark.parametrize("row", ["13_[4-9]|a|PENDING", "92_[0,2,...%3]|a|CANCELLED", "13_4|a|CANCELLED", "13|a|FAILED"])
+def test_ranges_that_say_nothing_for_certain(row: str) -> None:
+    assert ranges(row) == {}
+
+
 def test_typed_and_untyped_gpus_count_once() -> None:
     assert sacct.gpus("billing=16,cpu=16,gres/gpu:h100=8,gres/gpu=8,node=1") == 8
     assert sacct.gpus("cpu=1,gres/gpu:h100=8") == 0

@@ -10,7 +10,7 @@ import pytest
 from slurm_bench.effects import store
 from slurm_bench.steps import budget, calibration
 from slurm_bench.words.config import BudgetCommand, Config, RetimeCommand
-from slurm_bench.words.errors import InfrastructureError
+from slurm_bench.words.errors import UsageError
 from slurm_bench.words.paths import CampaignPaths
 from slurm_bench.words.records import Calibration
 
@@ -58,10 +58,10 @@ def test_the_incumbents_distribution(config: Config, capsys: pytest.CaptureFixtu
 def test_another_program_beside_the_incumbent(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     config.command = RetimeCommand(directory=str(faster(Path(config.task.record))), format="json")
     printed = perform(config, capsys)
-    assert [timed["name"] for timed in printed["timed"]] == ["faster", "quick-record"]
+    assert [timed["name"] for timed in printed["timed"]] == ["faster", "quick-record (incumbent)"]
     assert [len(timed["losses"]) for timed in printed["timed"]] == [10, 10]
     decision = printed["decision"]
-    assert (decision["outcome"], decision["level"], decision["attempt"]) == ("accepted", 0.01, None)
+    assert (decision["outcome"], decision["level"], decision["attempt"]) == ("accepted", 0.005, 1)
     assert decision["speed"]["design"] == config.retime.design
     assert 0.03 < decision["speed"]["saved_low_s"] < decision["speed"]["saved_high_s"] < 0.05
     apart = ["faster", "quick-record"]
@@ -72,7 +72,7 @@ def test_a_table_for_people(config: Config, capsys: pytest.CaptureFixture[str]) 
     config.command = RetimeCommand(directory=str(faster(Path(config.task.record))))
     calibration.perform(config)
     said = " ".join(capsys.readouterr().out.split())
-    assert "Unjudged, it would be accepted: mean loss " in said
+    assert "As the first candidate of a session, unjudged, it would be accepted: mean loss " in said
     assert "faster" in said and "quick-record" in said
 
 
@@ -89,8 +89,19 @@ def test_what_a_calibration_cost_is_in_the_budget(config: Config, capsys: pytest
 
 def test_runs_that_fail_are_no_distribution(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     Path(config.task.record, "run.sh").write_text("exit 3\n")
-    with pytest.raises(InfrastructureError, match=r"quick-record: trial 0 crashed: exit 3 \(see .*retiming-failed1\)"):
+    with pytest.raises(UsageError, match=r"quick-record: trial 0 crashed: exit 3 \(see .*retiming-failed1\)"):
         calibration.perform(config)
     shutil.copy(faster(Path(config.task.record)) / "train_gpt.py", config.task.record)
     Path(config.task.record, "run.sh").write_text("exec python3 train_gpt.py\n")
     assert len(perform(config, capsys)["timed"][0]["losses"]) == 10
+
+
+@pytest.mark.parametrize("name", ["my programs", "runs"])
+def test_a_folder_that_cannot_be_timed_is_refused_before_anything_runs(config: Config, name: str) -> None:
+    folder = Path(config.task.record).parent / name
+    folder.mkdir(exist_ok=True)
+    config.runs = config.runs if name != "runs" else str(folder / "inside")
+    config.command = RetimeCommand(directory=str(folder))
+    with pytest.raises(UsageError, match=r"names are letters|lies in command\.directory"):
+        calibration.perform(config)
+    assert not calibrations(config)

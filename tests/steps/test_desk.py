@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from slurm_bench.steps import report, site
 from slurm_bench.steps.desk import Desk
 from slurm_bench.steps.retime import Retimer
 from slurm_bench.words.config import Config
-from slurm_bench.words.errors import InfrastructureError
+from slurm_bench.words.errors import InfrastructureError, UsageError
 from slurm_bench.words.paths import CalibrationPaths, CampaignPaths, SessionPaths, shipped
 from slurm_bench.words.records import Design, LedgerEntry, Outcome, Retiming, Session, SessionState, Verdict
 from tests.fake_cluster import FakeCluster
@@ -288,21 +289,81 @@ def test_a_verdict_that_did_not_reach_the_inbox_is_given_again(scene: Scene) -> 
     assert len(scene.cluster.queued) == 1
 
 
-def test_the_level_is_spent_over_distinct_seals(scene: Scene) -> None:
-    """What was not queued spends nothing, and the same bytes are the same try."""
+def test_the_level_is_spent_over_a_sessions_arrays(scene: Scene) -> None:
+    """What was not queued spends nothing; what was undecided does, or the site's failures would be new draws."""
     scene.submit("nowhere", "a0")
     scene.submit(scene.candidate("exec", ("num_iterations = 10", "num_iterations = 10\nexec('')")), "a1")
     first = scene.submit(scene.candidate("slow", ("SECONDS = 0.08", "SECONDS = 0.12")), "a2")
     assert first.attempt == 1 and first.level == pytest.approx(0.005)
     scene.cluster.lost = set(range(6))
     fast = scene.candidate("fast", FAST)
-    assert scene.submit(fast, "a3").outcome is Outcome.UNDECIDED
+    undecided = scene.submit(fast, "a3")
+    assert (undecided.outcome, undecided.attempt) == (Outcome.UNDECIDED, 2)
     scene.cluster.lost = set()
     again = scene.submit(fast, "a4")
-    assert (again.outcome, again.attempt) == (Outcome.ACCEPTED, 2)
-    assert again.level == pytest.approx(0.01 / 6)
-    third = scene.submit(scene.candidate("slower", ("SECONDS = 0.08", "SECONDS = 0.13")), "a5")
-    assert third.attempt == 3 and third.level == pytest.approx(0.01 / 12)
+    assert (again.outcome, again.attempt) == (Outcome.ACCEPTED, 3)
+    assert again.level == pytest.approx(0.01 / 12)
+
+
+def test_what_the_budget_refuses_spends_nothing(scene: Scene) -> None:
+    hours, scene.config.budget.h100_hours = scene.config.budget.h100_hours, 0.001
+    scene.desk = scene.another_desk()
+    refused = scene.submit(scene.candidate("fast", FAST))
+    assert (refused.outcome, refused.attempt) == (Outcome.OVER_BUDGET, None)
+    scene.config.budget.h100_hours = hours
+    scene.desk = scene.another_desk()
+    assert scene.submit(scene.candidate("fast-again", FAST), "a2").attempt == 1
+
+
+def test_an_interrupted_submission_comes_first_and_keeps_its_turn(config: Config) -> None:
+    """However the agent orders or removes its requests meanwhile, and however often it may ask."""
+    config.agent.submissions_per_hour = 2
+    cluster = FakeCluster(one_by_one=True)
+    scene = Scene(config, cluster)
+    cluster.dying_after_queueing = True
+    with pytest.raises(KeyboardInterrupt):
+        scene.submit(scene.candidate("bad", HOPELESS))
+    cluster.dying_after_queueing = False
+    (scene.paths.outbox / "a1.json").unlink()
+    scene.request(scene.candidate("fast", FAST), "a0")
+    config.agent.submissions_per_hour = 1
+    scene.desk = scene.another_desk()
+    scene.desk.serve()
+    first = store.read(scene.paths.submission("0001").verdict, Verdict)
+    assert (first.outcome, first.attempt, first.gpu_seconds) == (Outcome.REJECTED, 1, 3)
+    assert first.stopped is not None, "its looks went on"
+    config.agent.submissions_per_hour = 2
+    scene.desk.serve()
+    second = store.read(scene.paths.verdict_in_inbox("a0"), Verdict)
+    assert (second.outcome, second.attempt) == (Outcome.ACCEPTED, 2)
+    assert len(cluster.queued) == 2
+
+
+def test_a_decision_stands_though_the_scheduler_falls_silent(config: Config) -> None:
+    """What the look rejected is rejected, and its array is ended as soon as somebody answers."""
+    cluster = FakeCluster(one_by_one=True)
+    scene = Scene(config, cluster)
+    cluster.failing_at_cancel = True
+    bad = scene.candidate("bad", HOPELESS)
+    verdict = scene.submit(bad)
+    assert (verdict.outcome, verdict.rejected_by) == (Outcome.REJECTED, "loss")
+    assert verdict.stopped is not None
+    assert scene.ledger()["0001"].settled_at is None
+    cluster.failing_at_cancel = cluster.silent = False
+    assert scene.submit(bad, "a2").repeats == "0001", "no second draw"
+    assert scene.submit(scene.candidate("fast", FAST), "a3").outcome is Outcome.ACCEPTED
+    left = scene.ledger()["0001"]
+    assert left.settled_at and left.held_gpu_seconds == 3
+
+
+def test_a_reservation_whose_sbatch_nobody_saw_is_given_back(scene: Scene) -> None:
+    scene.cluster.silent = True
+    scene.submit(scene.candidate("one", FAST))
+    scene.cluster.silent = False
+    assert not scene.cluster.queued and list(scene.ledger()) == ["0001"]
+    time.sleep(scene.config.cluster.absent_grace_seconds)
+    scene.submit(scene.candidate("two", FAST, ("num_iterations = 10", "num_iterations = 11")), "a2")
+    assert list(scene.ledger()) == ["0002"]
 
 
 def test_as_published_every_candidate_has_the_level(scene: Scene) -> None:
@@ -380,6 +441,24 @@ def test_an_incumbent_that_fails_beside_a_clean_run_is_the_sites(scene: Scene) -
     assert "trials failed for reasons of the site: exit 7" in verdict.reason
 
 
+def test_the_candidate_gets_no_better_loss_by_the_incumbents_failure(scene: Scene, tmp_path: Path) -> None:
+    """A clean run whose block is run again for the incumbent's failure counts with the higher of its two losses."""
+    failed = f"P = Path({str(tmp_path / 'failed')!r})\n"
+    once = f"{failed}if not P.exists(): P.touch(); raise SystemExit(7)\nlog.parent.mkdir()"
+    seen = f"{failed}LOSS = 3.10 if P.exists() else 3.25\nlog.parent.mkdir()"
+    program = scene.record / "train_gpt.py"
+    program.write_text(program.read_text().replace("log.parent.mkdir()", once))
+    scene.paths.incumbent.unlink()
+    scene.desk = scene.another_desk()
+    verdict = scene.submit(scene.candidate("good", (once, seen), FAST))
+    retiming = store.read(scene.paths.submission("0001").retiming.collected, Retiming)
+    first = retiming.trials[0]
+    assert first.result and first.result.val_loss < 3.12
+    assert first.first_run_loss and first.first_run_loss > 3.2
+    assert verdict.rerun == (0,) and verdict.loss
+    assert verdict.loss.mean == pytest.approx((first.first_run_loss + 9 * 3.10) / 10, abs=0.005)
+
+
 def calibrations(scene: Scene) -> list[CalibrationPaths]:
     return CampaignPaths(scene.paths.root.parent).calibrations()
 
@@ -401,6 +480,24 @@ def test_sessions_of_a_campaign_share_the_calibration(classic: Config) -> None:
     assert len(calibrations(scene)) == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("sbatch", {"constraint": "slow"}), ("setup", ["module load cuda"]), ("qos", "low"), ("foreign_cores", 50.0)],
+)
+def test_other_conditions_are_another_calibration(classic: Config, name: str, value: object) -> None:
+    cluster = FakeCluster()
+    Scene(classic, cluster)
+    classic.session = "two"
+    setattr(classic.cluster, name, value)
+    Scene(classic, cluster)
+    assert len(cluster.queued) == 2
+
+
+def test_a_session_keeps_the_conditions_that_its_calibration_was_made_under(classic: Config) -> None:
+    scene = Scene(classic, FakeCluster())
+    assert scene.paths.begun()
+
+
 def test_a_calibration_that_failed_is_made_anew_at_the_next_start(classic: Config) -> None:
     cluster = FakeCluster(lost={0})
     with pytest.raises(InfrastructureError, match=r"quick-record: trial 0 infrastructure: .* was never run"):
@@ -415,8 +512,12 @@ def test_a_calibration_that_failed_is_made_anew_at_the_next_start(classic: Confi
 
 def test_an_incumbent_that_crashes_ends_the_session(classic: Config) -> None:
     Path(classic.task.record, "run.sh").write_text("exit 3\n")
-    with pytest.raises(InfrastructureError, match="quick-record: trial 0 crashed: exit 3"):
-        Scene(classic, FakeCluster())
+    cluster = FakeCluster(one_by_one=True)
+    with pytest.raises(UsageError, match="quick-record: trial 0 crashed: exit 3"):
+        Scene(classic, cluster)
+    (calibration,) = CampaignPaths(Path(classic.runs) / "test").calibrations()
+    (entry,) = [store.read(path, LedgerEntry) for path in calibration.ledger.glob("*.json")]
+    assert entry.charged_gpu_seconds == 1, "the first crash ends it"
 
 
 def spoil_link(folder: Path) -> None:
