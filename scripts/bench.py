@@ -31,7 +31,8 @@ from slurm_bench.steps.cli import register
 from slurm_bench.steps.retime import Retimer, Timing
 from slurm_bench.words.config import Config
 from slurm_bench.words.paths import SessionPaths, shipped, starting_record
-from slurm_bench.words.records import Design, LedgerEntry, Submission, TrialPlan
+from slurm_bench.words.records import LedgerEntry, Submission
+from slurm_bench.words.trials import Design, TrialPlan
 
 
 @dataclass(frozen=True)

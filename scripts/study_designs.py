@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from slurm_bench.pure.rules import LEVEL, PUBLISHED_TARGET_LOSS, RUNS
 from slurm_bench.pure.sequential import FIRST_LOOK, level_of_attempt, loss_chance, speed_chance
 from slurm_bench.pure.statistics import adjusted_p_value, mean_p_value, saved_interval, speed_p_value
-from slurm_bench.words.records import Design
+from slurm_bench.words.trials import Design
 
 mpl.use("svg")
 from matplotlib import pyplot as plt

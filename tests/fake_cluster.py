@@ -86,7 +86,7 @@ class FakeCluster:
         known = [number for number, job in enumerate(self.queued, 1) if job.name == name]
         return str(known[0]) if known else None
 
-    def states(self, name: str, since: datetime) -> Mapping[int, JobState]:
+    def states(self, name: str, since: datetime, tasks: int) -> Mapping[int, JobState]:
         self._speak()
         for job in self.queued:
             if job.name == name and self._pending[name]:

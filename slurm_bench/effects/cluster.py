@@ -64,8 +64,8 @@ class Cluster(Protocol):
     def find(self, name: str, since: datetime) -> str | None:
         """Id of the job of this name if it was queued since then (UTC)."""
 
-    def states(self, name: str, since: datetime) -> Mapping[int, JobState]:
-        """Newest state of each task that the scheduler or its accounting knows.
+    def states(self, name: str, since: datetime, tasks: int) -> Mapping[int, JobState]:
+        """Newest state of each of a job's tasks that the scheduler or its accounting knows.
 
         Raises:
             SchedulerError: no answer. An unanswered question is never an empty answer.

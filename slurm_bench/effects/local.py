@@ -98,7 +98,7 @@ class LocalCluster:
         array = self._array(name)
         return array.name if array else None
 
-    def states(self, name: str, since: datetime) -> Mapping[int, JobState]:
+    def states(self, name: str, since: datetime, tasks: int) -> Mapping[int, JobState]:
         array = self._array(name)
         if array is None:
             return {}

@@ -10,7 +10,7 @@ import psutil
 
 from slurm_bench.effects import processes
 from slurm_bench.words.errors import InfrastructureError
-from slurm_bench.words.records import Gpu
+from slurm_bench.words.trials import Gpu
 
 GPU_QUERY = ("nvidia-smi", "--query-gpu=uuid,name,driver_version", "--format=csv,noheader")
 

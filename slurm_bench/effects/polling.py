@@ -36,8 +36,8 @@ class Answer(Record):
     live: dict[str, dict[int, JobState]] = Field(default_factory=dict)
     """Tasks in the queue by job name."""
     attempts: tuple[Attempt, ...] = ()
-    ended: dict[str, dict[int, JobState]] = Field(default_factory=dict)
-    """Tasks by job name that ended without an attempt of their own."""
+    cancelled_rests: dict[str, frozenset[int]] = Field(default_factory=dict)
+    """By job name the arrays whose pending tasks were cancelled, with the tasks that are listed by themselves."""
     error: str = ""
 
 

@@ -183,10 +183,12 @@ def outside_any_job(further: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def shielded_children() -> Iterator[None]:
-    """Children started inside ignore Ctrl-C and a closed terminal: they are jobs, and outlive the desk."""
-    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    """Children started inside are deaf to Ctrl-C and a closed terminal: they are jobs, and outlive the desk.
+
+    They inherit what is blocked here; a signal that comes meanwhile reaches us afterwards.
+    """
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)

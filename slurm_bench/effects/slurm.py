@@ -116,42 +116,46 @@ class SlurmCluster:
         accounted = self.attempts([name], since)
         return accounted[0].job_id if accounted else None
 
-    def states(self, name: str, since: datetime) -> Mapping[int, JobState]:
+    def states(self, name: str, since: datetime, tasks: int) -> Mapping[int, JobState]:
         answer = self._poll.answer(name, since)
         rows = (row for row in answer.attempts if row.job_name == name and row.submitted >= since - _CLOCK_SKEW)
-        return {**answer.ended.get(name, {}), **sacct.latest_states(rows), **answer.live.get(name, {})}
+        listed = answer.cancelled_rests.get(name)
+        rest = [task for task in range(tasks) if task not in listed] if listed is not None else []
+        cancelled = dict.fromkeys(rest, JobState.CANCELLED)
+        return {**cancelled, **sacct.latest_states(rows), **answer.live.get(name, {})}
 
     def _ask_for_all(self, names: frozenset[str], since: datetime) -> polling.Answer:
         asked_at, listed = datetime.now(UTC), ",".join(sorted(names))
         # squeue first: a task that ends between the two questions is then in sacct, not in neither.
-        queue = self._ask("squeue", "--noheader", "--array", f"--name={listed}", "--format=%j|%i|%T")
-        accounted = self._accounting(names, since)
+        queue = self._ask(
+            "squeue", "--noheader", "--array", "--states=all", f"--name={listed}", f"--format={sacct.QUEUE_FORMAT}"
+        )
         return polling.Answer(
             asked_at=asked_at,
             names=names,
             live=sacct.live_states(queue),
-            attempts=tuple(sacct.attempts(accounted)),
-            ended=sacct.ended_ranges(accounted),
+            attempts=tuple(self.attempts(names, since)),
+            cancelled_rests=sacct.cancelled_rests(queue),
         )
 
     def attempts(self, names: Iterable[str], since: datetime) -> list[Attempt]:
-        wanted = frozenset(names)
+        wanted = sorted(set(names))
         if not wanted:
             return []
-        return [row for row in sacct.attempts(self._accounting(wanted, since)) if row.submitted >= since - _CLOCK_SKEW]
-
-    def _accounting(self, names: frozenset[str], since: datetime) -> str:
         begin = (since - _CLOCK_SKEW).astimezone()
-        return self._ask(
-            "sacct",
-            "--allocations",
-            "--duplicates",
-            "--parsable2",
-            f"--format={','.join(sacct.FIELDS)}",
-            f"--name={','.join(sorted(names))}",
-            f"--starttime={begin:%Y-%m-%dT%H:%M:%S}",
-            "--endtime=now",
+        rows = sacct.attempts(
+            self._ask(
+                "sacct",
+                "--allocations",
+                "--duplicates",
+                "--parsable2",
+                f"--format={','.join(sacct.FIELDS)}",
+                f"--name={','.join(wanted)}",
+                f"--starttime={begin:%Y-%m-%dT%H:%M:%S}",
+                "--endtime=now",
+            )
         )
+        return [row for row in rows if row.submitted >= begin]
 
     def cancel(self, name: str) -> None:
         self._ask("scancel", f"--name={name}")

@@ -7,7 +7,7 @@ The records do not all keep the rules that agents must keep, so that there is mo
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from slurm_bench.words.records import SpeedTest
+from slurm_bench.words.trials import SpeedTest
 
 
 @dataclass(frozen=True)

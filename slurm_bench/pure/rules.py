@@ -75,11 +75,9 @@ RULES: Final = {
 
 
 LEVEL_TEXT: Final = {
-    "session": f"Both tests together let a wrong candidate pass at most once in {1 / LEVEL:.0f} sessions: the n-th "
-    f"different candidate that is timed is tested at {LEVEL}/(n(n+1)), so do not hand in what you only hope for. "
-    "The same bytes are not timed again; their verdict is returned.",
-    "published": f"Every candidate is tested at {LEVEL}. "
-    "The same bytes are not timed again; their verdict is returned.",
+    "session": f"Wrong candidates pass at most once in {1 / LEVEL:.0f} sessions, all tries together: the n-th that is "
+    f"timed is tested at {LEVEL}/(n(n+1)), so do not hand in what you only hope for.",
+    "published": f"Every candidate is tested at {LEVEL}.",
 }
 """What `retime.level` means, for the agent and for the reader of a report."""
 
@@ -96,5 +94,7 @@ def as_markdown(target_loss: float, submissions_per_hour: int, level: str) -> st
         f"It waits its turn: one candidate at a time, {submissions_per_hour} an hour.",
         "",
         LEVEL_TEXT[level],
+        "The same bytes are not timed again: their verdict is returned. "
+        "Runs end early once a pass is out of reach, or when one of them fails.",
     ]
     return "\n".join(lines) + "\n"

@@ -27,9 +27,6 @@ FIELDS = (
 _GPUS = re.compile(r"(?:^|,)gres/gpu=(\d+)")
 
 
-_RANGE = re.compile(r"\d+_\[(\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*)(?:%\d+)?\]")
-
-
 def attempts(text: str) -> list[Attempt]:
     """Attempts in the output of `sacct -X -D --parsable2`, in its order.
 
@@ -44,29 +41,6 @@ def attempts(text: str) -> list[Attempt]:
         raise SchedulerError(f"sacct printed other columns than asked for: {header!r}")
     cells = (dict(_columns(row)) for row in rows)
     return [_attempt(row) for row in cells if "[" not in row["JobID"]]
-
-
-def ended_ranges(text: str) -> dict[str, dict[int, JobState]]:
-    """Terminal states by job name and array task in rows that stand for several tasks, such as `7_[4-9%2]`.
-
-    Tasks that were cancelled while they were pending have no other row, and not even this one for certain. A row of a
-    task by itself says more, and so does squeue; what Slurm has shortened (`7_[0,2,...%3]`) is left out.
-    """
-    header, *rows = text.splitlines() or [""]
-    states: dict[str, dict[int, JobState]] = {}
-    for row in rows if tuple(header.split("|")) == FIELDS else ():
-        cells = dict(_columns(row))
-        named = _RANGE.fullmatch(cells["JobID"])
-        if named and job_state(cells["State"]).is_terminal:
-            tasks = dict.fromkeys(_tasks(named[1]), job_state(cells["State"]))
-            states.setdefault(cells["JobName"], {}).update(tasks)
-    return states
-
-
-def _tasks(ranges: str) -> Iterator[int]:
-    for part in ranges.split(","):
-        first, _, last = part.partition("-")
-        yield from range(int(first), int(last or first) + 1)
 
 
 def _columns(row: str) -> Iterator[tuple[str, str]]:
@@ -119,13 +93,39 @@ def gpus(tres: str) -> int:
     return int(count[1]) if count else 0
 
 
+QUEUE_FORMAT = "%j|%i|%T|%M"
+"""Columns for `squeue --array --states=all --noheader --format`."""
+
+
 def live_states(squeue: str) -> dict[str, dict[int, JobState]]:
-    """States by job name and array task in the output of `squeue --array --noheader --format=%j|%i|%T`."""
+    """States by job name and array task of what is not over yet."""
     states: dict[str, dict[int, JobState]] = {}
-    for line in squeue.splitlines():
-        name, job, state = line.rsplit("|", 2)
-        states.setdefault(name, {})[int(job.partition("_")[2] or 0)] = job_state(state)
+    for name, job, state, _ in _queue_rows(squeue):
+        if not state.is_terminal:
+            states.setdefault(name, {})[int(job.partition("_")[2] or 0)] = state
     return states
+
+
+def cancelled_rests(squeue: str) -> dict[str, frozenset[int]]:
+    """By name the arrays whose pending tasks were cancelled, with those tasks that are still listed by themselves.
+
+    Such tasks leave no row in the accounting, ever; for a while squeue shows one row for all of them, with the
+    array's own number and no time used.
+    """
+    rows = list(_queue_rows(squeue))
+    ended = {
+        name for name, job, state, used in rows if (state, used) == (JobState.CANCELLED, "0:00") and "_" not in job
+    }
+    return {
+        name: frozenset(int(job.partition("_")[2]) for other, job, _, _ in rows if other == name and "_" in job)
+        for name in ended
+    }
+
+
+def _queue_rows(squeue: str) -> Iterator[tuple[str, str, JobState, str]]:
+    for line in squeue.splitlines():
+        name, job, state, used = line.rsplit("|", 3)
+        yield name, job, job_state(state), used
 
 
 def latest_states(rows: Iterable[Attempt]) -> dict[int, JobState]:

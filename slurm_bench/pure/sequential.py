@@ -10,7 +10,7 @@ from scipy import stats
 
 from slurm_bench.pure.rules import LEVEL, RUNS
 from slurm_bench.pure.statistics import mean_p_value, speed_p_value
-from slurm_bench.words.records import Design
+from slurm_bench.words.trials import Design
 
 FIRST_LOOK = 3
 """Runs before the first look: two would say next to nothing of the spread."""

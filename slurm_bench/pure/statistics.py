@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from slurm_bench.pure.rules import CONFIDENCE, LEVEL, LOSS_SKEW, RUNS
-from slurm_bench.words.records import CarryOver, Design, LossTest, OffClock, SpeedTest
+from slurm_bench.words.trials import CarryOver, Design, LossTest, OffClock, SpeedTest
 
 _LEAST_SPREAD = 20
 """Ten draws each of the same noise differ by such a factor once in a billion times."""

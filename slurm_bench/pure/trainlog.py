@@ -6,7 +6,7 @@ import operator
 import re
 from collections.abc import Iterator, Mapping
 
-from slurm_bench.words.records import TrainResult
+from slurm_bench.words.trials import TrainResult
 
 SEPARATOR = "=" * 100
 """Before the first such line the log holds the program's own text, which speaks of losses too."""

@@ -16,20 +16,19 @@ from slurm_bench.pure.statistics import (
     speed_test,
 )
 from slurm_bench.words.errors import InfrastructureError
-from slurm_bench.words.records import (
+from slurm_bench.words.records import Opinion
+from slurm_bench.words.trials import (
     Block,
     CarryOver,
-    Decision,
     Design,
     EarlyStop,
     LossTest,
-    Opinion,
-    Outcome,
     Retiming,
     SpeedTest,
     Trial,
     TrialOutcome,
 )
+from slurm_bench.words.verdicts import Decision, Outcome
 
 _NOT_RUN = (TrialOutcome.INFRASTRUCTURE, TrialOutcome.STOPPED)
 """What says nothing of a program."""

@@ -6,16 +6,8 @@ from pathlib import Path
 from slurm_bench.effects import store
 from slurm_bench.pure.sacct import latest_states
 from slurm_bench.words import paths
-from slurm_bench.words.records import (
-    Arm,
-    Attempt,
-    Block,
-    EarlyStop,
-    JobState,
-    Trial,
-    TrialOutcome,
-    TrialPlan,
-)
+from slurm_bench.words.records import Attempt, JobState
+from slurm_bench.words.trials import Arm, Block, EarlyStop, Trial, TrialOutcome, TrialPlan
 
 _OWN_ENDS = (JobState.COMPLETED, JobState.FAILED, JobState.TIMEOUT, JobState.OUT_OF_MEMORY)
 """How a task ends by what runs in it, not by its site."""

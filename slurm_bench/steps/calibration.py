@@ -33,7 +33,9 @@ from slurm_bench.steps.retime import Retimer, Timing
 from slurm_bench.words.config import Config, RetimeCommand
 from slurm_bench.words.errors import InfrastructureError, UsageError
 from slurm_bench.words.paths import CalibrationPaths, CampaignPaths, starting_record
-from slurm_bench.words.records import Calibration, Decision, Design, Outcome, Retiming, Seal, Trial
+from slurm_bench.words.records import Seal
+from slurm_bench.words.trials import Calibration, Design, Retiming, Trial
+from slurm_bench.words.verdicts import Decision, Outcome
 
 log = logging.getLogger(__name__)
 

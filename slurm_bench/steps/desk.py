@@ -21,21 +21,9 @@ from slurm_bench.steps.retime import Retimer, Timing
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import BudgetExceeded, InfrastructureError, InvalidCandidate
 from slurm_bench.words.paths import SessionPaths, SubmissionPaths
-from slurm_bench.words.records import (
-    Block,
-    Decision,
-    Design,
-    EarlyStop,
-    Opinion,
-    Outcome,
-    Request,
-    Retiming,
-    Seal,
-    Submission,
-    Trial,
-    Turn,
-    Verdict,
-)
+from slurm_bench.words.records import Opinion, Request, Seal, Submission, Turn
+from slurm_bench.words.trials import Block, Design, EarlyStop, Retiming, Trial
+from slurm_bench.words.verdicts import Decision, Outcome, Verdict
 
 log = logging.getLogger(__name__)
 

@@ -149,7 +149,7 @@ class Ledger:
             time.sleep(poll_s)
 
     def _states(self, entry: LedgerEntry) -> Mapping[int, JobState]:
-        return self._cluster.states(entry.job_name, entry.reserved_at)
+        return self._cluster.states(entry.job_name, entry.reserved_at, entry.tasks)
 
     def _keep(self, entry: LedgerEntry) -> LedgerEntry:
         store.write(self._path(entry.job_name), entry)

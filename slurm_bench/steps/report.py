@@ -22,7 +22,9 @@ from slurm_bench.steps.budget import SessionBudget
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import SchedulerError, UsageError
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
-from slurm_bench.words.records import Finding, Outcome, Retiming, Session, SpeedTest, Verdict
+from slurm_bench.words.records import Finding, Session
+from slurm_bench.words.trials import Retiming, SpeedTest
+from slurm_bench.words.verdicts import Outcome, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +112,7 @@ def show(campaign: CampaignPaths, sessions: Iterable[SessionSummary]) -> None:
     for summary in sessions:
         console.print(verdict_table(summary))
         for each in summary.submissions:
-            console.print(f"{each.name}: {each.verdict.reason}", markup=False, highlight=False)
+            console.print(f"{each.name}: {_repeats(each.verdict)}{each.verdict.reason}", markup=False, highlight=False)
             for share in each.human_progress:
                 console.print(f"{each.name}: {human.describe(share)}", markup=False, highlight=False)
         if summary.budget:
@@ -119,6 +121,10 @@ def show(campaign: CampaignPaths, sessions: Iterable[SessionSummary]) -> None:
                 f"({summary.budget.gpu_seconds} GPU-seconds)"
             )
     console.print(f"Report: {campaign.report}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _repeats(verdict: Verdict) -> str:
+    return f"as submission {verdict.repeats}, whose bytes it has: " if verdict.repeats else ""
 
 
 def verdict_table(summary: SessionSummary) -> Table:

@@ -25,17 +25,8 @@ from slurm_bench.steps.ledger import Ledger
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import SchedulerError
 from slurm_bench.words.paths import RetimingPaths
-from slurm_bench.words.records import (
-    Arm,
-    Attempt,
-    Block,
-    EarlyStop,
-    JobState,
-    Retiming,
-    Seal,
-    Trial,
-    TrialPlan,
-)
+from slurm_bench.words.records import Attempt, JobState, Seal
+from slurm_bench.words.trials import Arm, Block, EarlyStop, Retiming, Trial, TrialPlan
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from slurm_bench.effects.scratch import Quota, TooMuchWritten
 from slurm_bench.pure import trainlog
 from slurm_bench.words import paths
 from slurm_bench.words.errors import InfrastructureError, InvalidCandidate
-from slurm_bench.words.records import Arm, Gpu, TrainResult, Trial, TrialOutcome, TrialPlan
+from slurm_bench.words.trials import Arm, Gpu, TrainResult, Trial, TrialOutcome, TrialPlan
 
 # What a scheduler tells a job about its own GPUs and cores; all else of the node's environment stays outside.
 _PASSED_ON = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "OMP_NUM_THREADS")

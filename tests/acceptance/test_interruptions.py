@@ -13,7 +13,8 @@ import pytest
 
 from slurm_bench.effects import store
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
-from slurm_bench.words.records import LedgerEntry, Session, SessionState, Verdict
+from slurm_bench.words.records import LedgerEntry, Session, SessionState
+from slurm_bench.words.verdicts import Verdict
 from tests.conftest import DEV_CLUSTER, REPOSITORY
 
 OUTCOMES = ["invalid", "rejected", "rejected", "accepted"]

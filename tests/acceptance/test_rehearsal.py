@@ -12,7 +12,9 @@ import pytest
 
 from slurm_bench.effects import store
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
-from slurm_bench.words.records import Retiming, Session, SessionState, TrialPlan, Verdict
+from slurm_bench.words.records import Session, SessionState
+from slurm_bench.words.trials import Retiming, TrialPlan
+from slurm_bench.words.verdicts import Verdict
 from tests.conftest import DEV_CLUSTER, IMAGE, REPOSITORY
 
 EXPECTED = {
@@ -92,7 +94,9 @@ def test_on_a_bare_machine(tmp_path: Path) -> None:
 @pytest.mark.apptainer
 @pytest.mark.timeout(600)
 def test_on_slurm_in_apptainer(tmp_path: Path) -> None:
-    done = slurm_bench(tmp_path, "cluster=dev", "container=apptainer", "session=one")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    done = slurm_bench(tmp_path, "cluster=dev", "container=apptainer", "session=one", f"cluster.scratch={scratch}")
     assert done.returncode == 0, done.stderr
     campaign = CampaignPaths(tmp_path / "rehearsal")
     (session,) = campaign.sessions()
@@ -101,7 +105,9 @@ def test_on_slurm_in_apptainer(tmp_path: Path) -> None:
     check_trials(session)
     said = session.log.read_text()
     assert "0004: 20/20, " in said and "stopping early: after" in said and "starting the agent" in said
+    assert not list(scratch.iterdir()), "cancelled trials too leave nothing"
     check_budget_against_sacct(tmp_path, session)
+    check_stop(session)
 
 
 def check_trials(session: SessionPaths) -> None:
@@ -121,6 +127,14 @@ def check_trials(session: SessionPaths) -> None:
         assert {trial.node for trial in trials} <= {"gpu1", "gpu2", "gpu3", "gpu4"}
         assert store.read(where.plan, TrialPlan).step[0] == "srun"
         assert len({trial.result.val_loss for trial in trials if trial.result}) > 1, "runs draw their seeds"
+
+
+def check_stop(session: SessionPaths) -> None:
+    """The hopeless candidate's pending tasks went with one scancel, and nobody waited for the grace."""
+    verdict = store.read(session.submission("0003").verdict, Verdict)
+    stopped = session.submission("0003").retiming.stopped
+    assert verdict.stopped and 3 <= len(verdict.stopped.seen) < 10
+    assert verdict.decided_at.timestamp() - stopped.stat().st_mtime < 12, "the dev cluster's grace is 15 s"
 
 
 def check_budget_against_sacct(runs: Path, session: SessionPaths) -> None:

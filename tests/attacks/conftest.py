@@ -22,7 +22,9 @@ from slurm_bench.steps.desk import Desk
 from slurm_bench.steps.retime import Retimer, Timing
 from slurm_bench.words.config import Config
 from slurm_bench.words.paths import RetimingPaths, SessionPaths
-from slurm_bench.words.records import Opinion, Trial, Verdict
+from slurm_bench.words.records import Opinion
+from slurm_bench.words.trials import Trial
+from slurm_bench.words.verdicts import Verdict
 from tests.conftest import DEV_CLUSTER, IMAGE, make_config, make_quick_record
 
 

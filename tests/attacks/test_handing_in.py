@@ -16,7 +16,8 @@ from slurm_bench.steps.desk import Desk
 from slurm_bench.steps.outbox import MOST_WAITING
 from slurm_bench.steps.retime import Retimer
 from slurm_bench.words.config import Config
-from slurm_bench.words.records import Outcome, Seal
+from slurm_bench.words.records import Seal
+from slurm_bench.words.verdicts import Outcome
 from tests.attacks.conftest import Scene
 
 FAST = ("SECONDS = 0.08", "SECONDS = 0.04")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from slurm_bench.effects import processes
-from slurm_bench.words.records import TrialOutcome
+from slurm_bench.words.trials import TrialOutcome
 from tests.attacks.conftest import Scene
 from tests.conftest import DEV_CLUSTER
 

@@ -73,7 +73,7 @@ def wait(condition: Callable[[], bool]) -> None:
 
 def until_over(cluster: Cluster, name: str, count: int, since: datetime) -> Mapping[int, JobState]:
     def states() -> Mapping[int, JobState]:
-        return cluster.states(name, since)
+        return cluster.states(name, since, count)
 
     wait(lambda: len(states()) == count and all(state.is_terminal for state in states().values()))
     return states()
@@ -114,7 +114,7 @@ def test_a_job_of_one_task_is_task_0(cluster: Cluster, name: str, tmp_path: Path
 def test_an_unknown_name_is_absent_not_an_error(cluster: Cluster, name: str) -> None:
     since = datetime.now(UTC) - timedelta(hours=1)
     assert cluster.find(name, since) is None
-    assert cluster.states(name, since) == {}
+    assert cluster.states(name, since, 4) == {}
     assert cluster.attempts([name], since) == []
     assert cluster.attempts([], since) == []
     cluster.cancel(name)
@@ -129,6 +129,20 @@ def test_cancel_ends_running_tasks(cluster: Cluster, name: str, tmp_path: Path) 
     states = until_over(cluster, name, 2, since)
     assert not any(state is JobState.COMPLETED for state in states.values())
     assert all(attempt.gpu_seconds <= 2 * DEADLINE_S for attempt in cluster.attempts([name], since))
+
+
+@pytest.mark.slurm
+def test_tasks_cancelled_while_they_wait_are_over_at_once(name: str, tmp_path: Path) -> None:
+    """They leave no row in the accounting; nobody has to wait until their absence proves it."""
+    cluster = slurm(tmp_path, parallel=1)
+    since = datetime.now(UTC)
+    cluster.submit(job(name, tmp_path, "sleep", count=5))
+    wait((tmp_path / "task0").exists)
+    cluster.cancel(name)
+    states = until_over(cluster, name, 5, since)
+    assert states == dict.fromkeys(range(5), JobState.CANCELLED)
+    (attempt,) = cluster.attempts([name], since)
+    assert (attempt.task, attempt.state) == (0, JobState.CANCELLED)
 
 
 @pytest.mark.slurm
@@ -165,7 +179,7 @@ def test_no_answer_is_never_an_empty_answer(name: str, tmp_path: Path, monkeypat
     with pytest.raises(SchedulerError, match="sacct failed"):
         cluster.attempts([name], since)
     with pytest.raises(SchedulerError, match="squeue failed"):
-        cluster.states(name, since)
+        cluster.states(name, since, 4)
     with pytest.raises(SchedulerError):
         cluster.find(name, since)
 

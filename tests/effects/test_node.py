@@ -10,7 +10,7 @@ import pytest
 
 from slurm_bench.effects import node, processes
 from slurm_bench.words.errors import InfrastructureError
-from slurm_bench.words.records import Gpu
+from slurm_bench.words.trials import Gpu
 
 TWO_GPUS = "GPU-1, NVIDIA H100 80GB HBM3, 570.10\nGPU-2, NVIDIA H100 80GB HBM3, 570.10\n"
 

@@ -2,7 +2,7 @@ import pytest
 
 from slurm_bench.effects import human_records
 from slurm_bench.pure.human import RULE_SETS, HumanRecord, Progress, describe, progress
-from slurm_bench.words.records import Design, SpeedTest
+from slurm_bench.words.trials import Design, SpeedTest
 
 FIRST = "2025-09-03_FA3"
 

@@ -29,24 +29,6 @@ def test_ranges_of_pending_tasks_are_no_attempts() -> None:
     assert {row.job_id for row in sacct.attempts(CAPTURED)} <= {job.split("_")[0] for job in raw}
 
 
-def ranges(*rows: str) -> dict[str, dict[int, JobState]]:
-    """Of rows with the given first columns: job, name, state."""
-    header, tail = "|".join(sacct.FIELDS), "0:0|0||gres/gpu=2|1700000000|None|1700000062|None assigned"
-    lines = ["{}|1|{}|{}|{}".format(*row.split("|"), tail) for row in rows]
-    return sacct.ended_ranges("\n".join([header, *lines]))
-
-
-def test_a_cancelled_range_ends_its_tasks() -> None:
-    assert sacct.ended_ranges(CAPTURED)["wrap"] == dict.fromkeys(range(10), JobState.CANCELLED)
-    found = ranges("154_[4-6,9%2]|a|CANCELLED by 0", "155_[3]|b|CANCELLED", "155_1|b|COMPLETED")
-    assert found == {"a": dict.fromkeys((4, 5, 6, 9), JobState.CANCELLED), "b": {3: JobState.CANCELLED}}
-
-
-@pytest.mark.parametrize("row", ["13_[4-9]|a|PENDING", "92_[0,2,...%3]|a|CANCELLED", "13_4|a|CANCELLED", "13|a|FAILED"])
-def test_ranges_that_say_nothing_for_certain(row: str) -> None:
-    assert ranges(row) == {}
-
-
 def test_typed_and_untyped_gpus_count_once() -> None:
     assert sacct.gpus("billing=16,cpu=16,gres/gpu:h100=8,gres/gpu=8,node=1") == 8
     assert sacct.gpus("cpu=1,gres/gpu:h100=8") == 0
@@ -80,10 +62,28 @@ def test_other_columns_are_refused(text: str) -> None:
         sacct.attempts(text)
 
 
+STOPPED = """\
+a|400|CANCELLED|0:00
+a|400_0|COMPLETED|0:05
+a|400_2|COMPLETING|0:02
+a|400_3|CANCELLED|0:02
+b|401_4|PENDING|0:00
+c|402|CANCELLED|0:07
+d|403|RUNNING|0:07
+"""
+"""As squeue --states=all printed them after scancel."""
+
+
 def test_live_states_by_job_and_task() -> None:
-    text = "one|7_0|RUNNING\none|7_3|PENDING\ntwo|8|COMPLETING\n"
+    text = "a|7_0|RUNNING|0:01\na|7_3|PENDING|0:00\nb|9|RUNNING|1:00:01\na|7_1|COMPLETED|0:02\n"
     assert sacct.live_states(text) == {
-        "one": {0: JobState.RUNNING, 3: JobState.PENDING},
-        "two": {0: JobState.COMPLETING},
+        "a": {0: JobState.RUNNING, 3: JobState.PENDING},
+        "b": {0: JobState.RUNNING},
     }
     assert sacct.live_states("") == {}
+
+
+def test_the_rest_of_a_cancelled_array() -> None:
+    assert sacct.cancelled_rests(STOPPED) == {"a": frozenset({0, 2, 3})}
+    assert sacct.live_states(STOPPED)["a"] == {2: JobState.COMPLETING}
+    assert sacct.cancelled_rests("e|404|CANCELLED|0:00\n") == {"e": frozenset()}, "a job that is no array"

@@ -10,7 +10,7 @@ from scipy import integrate, stats
 
 from slurm_bench.pure import sequential
 from slurm_bench.pure.sequential import chance_of_passing, level_of_attempt, loss_chance, speed_chance
-from slurm_bench.words.records import Design
+from slurm_bench.words.trials import Design
 
 shares = st.floats(0.05, 0.95)
 p_values = st.floats(1e-6, 1 - 1e-6)

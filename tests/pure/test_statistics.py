@@ -24,7 +24,7 @@ from slurm_bench.pure.statistics import (
     speed_p_value,
     speed_test,
 )
-from slurm_bench.words.records import Design
+from slurm_bench.words.trials import Design
 from tests.conftest import REPOSITORY
 from tests.pure.student import lower_tail
 

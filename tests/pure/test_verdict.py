@@ -15,19 +15,9 @@ from hypothesis import strategies as st
 from slurm_bench.pure import verdict
 from slurm_bench.pure.verdict import Terms
 from slurm_bench.words.errors import InfrastructureError
-from slurm_bench.words.records import (
-    Block,
-    Decision,
-    Design,
-    Finding,
-    Gpu,
-    Opinion,
-    Outcome,
-    Retiming,
-    TrainResult,
-    Trial,
-    TrialOutcome,
-)
+from slurm_bench.words.records import Finding, Opinion
+from slurm_bench.words.trials import Block, Design, Gpu, Retiming, TrainResult, Trial, TrialOutcome
+from slurm_bench.words.verdicts import Decision, Outcome
 
 GOLDENS = Path(__file__).parents[1] / "data" / "verdicts"
 NOISE = [0.3, -0.7, 1.1, -0.2, 0.6, -1.3, 0.1, 0.9, -0.5, -0.3]

@@ -12,7 +12,7 @@ from slurm_bench.steps import budget, calibration
 from slurm_bench.words.config import BudgetCommand, Config, RetimeCommand
 from slurm_bench.words.errors import UsageError
 from slurm_bench.words.paths import CampaignPaths
-from slurm_bench.words.records import Calibration
+from slurm_bench.words.trials import Calibration
 
 
 @pytest.fixture(params=["paired", "classic"])

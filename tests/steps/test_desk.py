@@ -19,7 +19,9 @@ from slurm_bench.steps.retime import Retimer
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import InfrastructureError, UsageError
 from slurm_bench.words.paths import CalibrationPaths, CampaignPaths, SessionPaths, shipped
-from slurm_bench.words.records import Design, LedgerEntry, Outcome, Retiming, Session, SessionState, Verdict
+from slurm_bench.words.records import LedgerEntry, Session, SessionState
+from slurm_bench.words.trials import Design, Retiming
+from slurm_bench.words.verdicts import Outcome, Verdict
 from tests.fake_cluster import FakeCluster
 
 FAST = ("SECONDS = 0.08", "SECONDS = 0.04")
@@ -135,6 +137,7 @@ def test_the_same_seal_is_not_timed_again(scene: Scene) -> None:
     first = scene.submit(scene.candidate("slow", ("SECONDS = 0.08", "SECONDS = 0.12")))
     again = scene.submit(scene.candidate("slow-again", ("SECONDS = 0.08", "SECONDS = 0.12")), "a2")
     assert again.repeats == first.submission == "0001"
+    assert "As submission 0001, whose bytes it has: " in page(scene)
     assert (again.outcome, again.speed) == (first.outcome, first.speed)
     assert len(scene.cluster.queued) == 1
 
@@ -264,7 +267,7 @@ def test_the_report_says_by_which_rule(config: Config, design: str, level: str, 
     verdict = scene.submit(scene.candidate("fast", FAST))
     said = " ".join(page(scene).split())
     assert all(each in said for each in words)
-    assert ("Candidate 1 to be timed in its session, tested at 0.005" in said) == (verdict.attempt == 1)
+    assert ("Array 1 of its session, tested at 0.005" in said) == (verdict.attempt == 1)
 
 
 def test_a_desk_that_died_after_sbatch_queues_nothing_twice(scene: Scene) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from slurm_bench.effects import seals, store
 from slurm_bench.steps import trial
-from slurm_bench.words.records import Arm, Trial, TrialOutcome, TrialPlan
+from slurm_bench.words.trials import Arm, Trial, TrialOutcome, TrialPlan
 
 
 @pytest.fixture

@@ -1,0 +1,56 @@
+"""The last word on a submission, as Records."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from slurm_bench.words.records import Finding, Record
+from slurm_bench.words.trials import CarryOver, EarlyStop, LossTest, OffClock, SpeedTest
+
+
+class Outcome(StrEnum):
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    INVALID = "invalid"
+    UNDECIDED = "undecided"
+    OVER_BUDGET = "over budget"
+
+    @property
+    def exit_code(self) -> int:
+        """What `submit` exits with."""
+        return list(Outcome).index(self)
+
+
+class Decision(Record):
+    """An outcome with its reason and what it rests on."""
+
+    outcome: Outcome
+    reason: str
+    rejected_by: Literal["judge", "loss", "speed"] | None = None
+    findings: tuple[Finding, ...] = ()
+    loss: LossTest | None = None
+    speed: SpeedTest | None = None
+    level: float | None = None
+    """What the p-values had to stay below."""
+    attempt: int | None = None
+    """The how manieth array of its session this was, where the level is spent over all of them."""
+    stopped: EarlyStop | None = None
+    off_clock: OffClock | None = None
+    carry_over: CarryOver | None = None
+    """In the paired design."""
+    rerun: tuple[int, ...] = ()
+    """Trials whose first run was void."""
+
+
+class Verdict(Decision):
+    """The last word on a submission."""
+
+    submission: str
+    request: str
+    candidate: str
+    exit_code: int
+    seal: str | None
+    gpu_seconds: int
+    repeats: str | None
+    """The earlier submission of the same seal whose decision this is; nothing was timed again."""
+    decided_at: datetime
