@@ -1,5 +1,6 @@
 """The study that the default design rests on comes out again, number by number, from a command of its own."""
 
+import re
 import subprocess
 import sys
 import time
@@ -24,3 +25,10 @@ def test_the_study_comes_out_as_committed() -> None:
     assert done.returncode == 0, done.stderr
     assert "came out again" in done.stdout
     assert time.monotonic() - began < LIMIT_S
+
+
+def test_the_study_stops_where_the_configuration_does() -> None:
+    conf = (REPOSITORY / "conf/retime/paired.yaml").read_text()
+    simulations = (REPOSITORY / "scripts/study_simulations.py").read_text()
+    (configured,) = re.findall(r"^stop_below: (\S+)$", conf, re.MULTILINE)
+    assert f"\nSTOP_BELOW = {configured}\n" in simulations
