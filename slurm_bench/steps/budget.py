@@ -99,7 +99,12 @@ def table(budgets: Iterable[SessionBudget]) -> Table:
     """The budgets for a terminal."""
     grid = Table(title="GPU time by session", caption="reserved: held for jobs that are not over yet")
     for heading in ("kind", "day", "attempts", "GPU-seconds", "H100-hours"):
-        grid.add_column(heading, justify="left" if heading in ("kind", "day") else "right", no_wrap=heading == "day")
+        grid.add_column(
+            heading,
+            justify="left" if heading in ("kind", "day") else "right",
+            overflow="fold",
+            no_wrap=heading == "day",
+        )
     for budget in budgets:
         grid.add_row(escape(budget.session), style="bold")
         for line in budget.lines:
