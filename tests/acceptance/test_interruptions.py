@@ -29,7 +29,17 @@ def start(paths: SessionPaths, *overrides: str) -> "subprocess.Popen[bytes]":
     runs = paths.root.parents[1]
     with (runs.parent / "front.log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "slurm_bench", f"runs={runs}", "session=one", *overrides],
+            # As in a terminal, also where whoever runs the tests ignores Ctrl-C.
+            [
+                "env",
+                "--default-signal=INT",
+                sys.executable,
+                "-m",
+                "slurm_bench",
+                f"runs={runs}",
+                "session=one",
+                *overrides,
+            ],
             cwd=REPOSITORY,
             stdout=log,
             stderr=log,
