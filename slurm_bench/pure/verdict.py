@@ -191,32 +191,37 @@ def _candidate_first(blocks: Sequence[Block]) -> list[bool]:
 
 
 def _check_site(trials: Sequence[Trial], incumbent: Sequence[Trial]) -> None:
-    """Ten trials of each, each once, all of them clean and of the same bytes in the same image."""
-    both = (*trials, *incumbent)
-    unrun = [trial for trial in both if trial.outcome is TrialOutcome.STOPPED]
-    failed = [trial for trial in both if trial.outcome not in (TrialOutcome.CLEAN, TrialOutcome.STOPPED)] or unrun
-    if failed:
-        raise InfrastructureError(
-            f"{len(failed)} of {len(both)} trials failed for reasons of the site: {failed[0].note}"
-        )
+    """Ten trials of each, each once, all of them clean and of the same bytes, under the same conditions."""
+    _check_all_ran([*trials, *incumbent])
     for arm in (trials, incumbent):
-        # A verdict of nine, or of one that counts twice, would be another verdict.
         indices = [trial.index for trial in arm]
         if sorted(indices) != list(range(RUNS)) or len({trial.seal for trial in arm}) != 1:
             raise InfrastructureError(f"there are not {RUNS} trials of one seal, but trials {indices}")
-    if len({trial.image_sha256 for trial in both}) > 1:
-        raise InfrastructureError("the container's image is not the one that the incumbent was timed in")
-    kinds = [
-        sorted({f"{gpu.name}, driver {gpu.driver}" for trial in arm for gpu in trial.gpus})
-        for arm in (trials, incumbent)
-    ]
-    if kinds[0] != kinds[1]:
-        raise InfrastructureError(f"the candidate ran on {kinds[0]}, the incumbent on {kinds[1]}")
+    _check_conditions(trials, incumbent)
     try:
         check(losses(incumbent), "incumbent losses")
         check(training_times(incumbent), "incumbent times")
     except Untestable as problem:
         raise InfrastructureError(str(problem)) from None
+
+
+def _check_all_ran(trials: Sequence[Trial]) -> None:
+    unrun = [trial for trial in trials if trial.outcome is TrialOutcome.STOPPED]
+    failed = [trial for trial in trials if trial.outcome not in (TrialOutcome.CLEAN, TrialOutcome.STOPPED)] or unrun
+    if failed:
+        problem = f"{len(failed)} of {len(trials)} trials failed for reasons of the site: {failed[0].note}"
+        raise InfrastructureError(problem)
+
+
+def _check_conditions(trials: Sequence[Trial], incumbent: Sequence[Trial]) -> None:
+    if len({trial.image_sha256 for trial in (*trials, *incumbent)}) > 1:
+        raise InfrastructureError("the container's image is not the one that the incumbent was timed in")
+    ours, theirs = (
+        sorted({f"{gpu.name}, driver {gpu.driver}" for trial in arm for gpu in trial.gpus})
+        for arm in (trials, incumbent)
+    )
+    if ours != theirs:
+        raise InfrastructureError(f"the candidate ran on {ours}, the incumbent on {theirs}")
 
 
 def _on_runs(trials: Sequence[Trial], beside: Sequence[Trial], first: Sequence[bool] | None, terms: Terms) -> Decision:
