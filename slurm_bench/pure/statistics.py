@@ -170,7 +170,8 @@ def speed_test(
 
 
 def check(sample: Sequence[float], what: str) -> None:
-    """
+    """See that a sample could carry a test.
+
     Raises:
         Untestable: not exactly ten values, one not finite, or all of them equal.
     """
@@ -183,7 +184,8 @@ def check(sample: Sequence[float], what: str) -> None:
 
 
 def check_spread(candidate: Sequence[float], incumbent: Sequence[float]) -> None:
-    """
+    """See that ten final losses (nats a token) are ten draws.
+
     Raises:
         Untestable: the candidate's losses scatter so much less than the incumbent's that runs replay one draw.
     """
@@ -198,6 +200,10 @@ def off_clock_test(
 
     Flagged is growth beyond the allowed share of the incumbent's; and growth of any size that is significant and
     takes back half of what was saved on the clock.
+
+    Args:
+        candidate, incumbent: seconds of each run, in the paired design in the same order of blocks.
+        saved_s: seconds saved on the clock.
     """
     candidate_mean, incumbent_mean = float(stats.tmean(candidate)), float(stats.tmean(incumbent))
     # More seconds off the clock, by the test that asks for fewer on it.

@@ -392,19 +392,19 @@ def test_goldens(name: str, request: pytest.FixtureRequest) -> None:
     decided = json.loads(golden_cases()[name].model_dump_json())
     if request.config.getoption("--write-goldens"):
         path.write_text(json.dumps(decided, indent=1) + "\n")
-    compare(decided, json.loads(path.read_text()), name)
+    assert_same(decided, json.loads(path.read_text()), name)
 
 
 def test_no_golden_is_left_over() -> None:
     assert {path.stem for path in GOLDENS.glob("*.json")} == set(golden_cases())
 
 
-def compare(decided: object, golden: object, where: str) -> None:
+def assert_same(decided: object, golden: object, where: str) -> None:
     """Equal in every key and value, floats to nine digits."""
     if isinstance(golden, dict):
         assert isinstance(decided, dict) and decided.keys() == golden.keys(), where
         for key, value in golden.items():
-            compare(decided[key], value, f"{where}.{key}")
+            assert_same(decided[key], value, f"{where}.{key}")
     elif isinstance(golden, float):
         assert decided == pytest.approx(golden, rel=1e-9), where
     else:
