@@ -207,9 +207,17 @@ def _keep(store: Path, sealed: Seal, contents: dict[str, tuple[int, bytes]]) -> 
             file.chmod(mode & 0o555)
         for folder in (beside, *(path for path in beside.rglob("*") if path.is_dir())):
             folder.chmod(0o555)
-        beside.rename(target)
-    except BaseException as error:
+        _rename_unless_there(beside, target)
+    except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
-        # Another process sealed the same bytes meanwhile: its folder is as good.
-        if not (isinstance(error, OSError) and target.exists()):
+        raise
+
+
+def _rename_unless_there(beside: Path, target: Path) -> None:
+    """Another process may have sealed the same bytes meanwhile: its folder is as good."""
+    try:
+        beside.rename(target)
+    except OSError:
+        if not target.exists():
             raise
+        shutil.rmtree(beside, ignore_errors=True)

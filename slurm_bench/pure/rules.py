@@ -10,7 +10,7 @@ RUNS: Final = 10
 """Trials that a verdict rests on. Ten means ten: nobody may ask for fewer."""
 
 LEVEL: Final = 0.01
-"""Significance level of the loss test and of the speed test, one-sided: for a whole session, or for each seal."""
+"""Significance level of the loss test and of the speed test, one-sided: for a whole session, or for each candidate."""
 
 LOSS_SKEW: Final = 0.4
 """Skewness of final losses that the adjusted loss test allows for; 0.36 +- 0.14 in 318 runs of the human records."""
@@ -79,7 +79,7 @@ LEVEL_TEXT: Final = {
     f"timed is tested at {LEVEL}/(n(n+1)), so do not hand in what you only hope for.",
     "published": f"Every candidate is tested at {LEVEL}.",
 }
-"""What `retime.level` means, for the agent and for the reader of a report."""
+"""What `retime.level` means, as an agent is told."""
 
 
 def as_markdown(target_loss: float, submissions_per_hour: int, level: str) -> str:

@@ -115,8 +115,9 @@ def on_retiming(retiming: Retiming, incumbent: Sequence[Trial], terms: Terms) ->
     Raises:
         InfrastructureError: the site failed a trial, so nothing can be said of the candidate.
     """
-    decision = _decide(retiming, incumbent, terms)
-    void = tuple(trial.index for trial in retiming.trials if trial.first_run_void)
+    in_order = tuple(sorted(retiming.blocks, key=lambda block: block.candidate.index))
+    decision = _decide(retiming.model_copy(update={"blocks": in_order}), incumbent, terms)
+    void = tuple(block.candidate.index for block in in_order if block.candidate.first_run_void)
     return decision.model_copy(update={"rerun": void, "level": terms.level, "attempt": terms.attempt})
 
 

@@ -32,7 +32,7 @@ from slurm_bench.steps.blocks import is_clean
 from slurm_bench.steps.retime import Retimer, Timing
 from slurm_bench.words.config import Config, RetimeCommand
 from slurm_bench.words.errors import InfrastructureError, UsageError
-from slurm_bench.words.paths import CalibrationPaths, CampaignPaths, starting_record
+from slurm_bench.words.paths import CalibrationPaths, CampaignPaths, RetimingPaths, SubmissionPaths, starting_record
 from slurm_bench.words.records import Seal
 from slurm_bench.words.trials import Calibration, Design, Retiming, Trial
 from slurm_bench.words.verdicts import Decision, Outcome
@@ -149,22 +149,29 @@ def calibrate(
             site.save_config(paths, config)
         ledger = site.ledger_of(config, paths, cluster)
         ledger.settle_finished()
-        where, runs = paths.timed, RUNS * len(calibration.arms)
         retimer = Retimer(config, paths.seals, calibration.id, cluster, container, ledger)
-        name = f"calibration{len(where.failed_retimings()) + 1}"
-        if where.retiming.collected.exists():
-            written = datetime.fromtimestamp(where.retiming.collected.stat().st_mtime, UTC)
-            log.info("%s was timed for this campaign, on %s UTC", program.name, f"{written:%Y-%m-%d at %H:%M}")
-        else:
-            log.info("timing %s (%d runs, jobs %s)", program.name, runs, retimer.job_name(name))
+        name = f"calibration{len(paths.timed.failed_retimings()) + 1}"
         timing = Timing("calibration", name, calibration.arms, look=verdict.on_failure)
-        retiming = retimer.retime(timing, where.retiming)
-        unclean = [trial for trial in (*retiming.trials, *retiming.incumbents) if not is_clean(trial)]
-        if unclean:
-            aside = where.next_failed_retiming()
-            where.retiming.root.rename(aside)
-            _raise(program, unclean, aside)
+        _announce(program, timing, retimer.job_name(name), paths.timed.retiming)
+        retiming = retimer.retime(timing, paths.timed.retiming)
+        _set_aside_if_unclean(program, retiming, paths.timed)
     return retiming
+
+
+def _announce(program: Program, timing: Timing, job_name: str, where: RetimingPaths) -> None:
+    if where.collected.exists():
+        written = datetime.fromtimestamp(where.collected.stat().st_mtime, UTC)
+        log.info("%s was timed for this campaign, on %s UTC", program.name, f"{written:%Y-%m-%d at %H:%M}")
+    else:
+        log.info("timing %s (%d runs, jobs %s)", program.name, RUNS * len(timing.arms), job_name)
+
+
+def _set_aside_if_unclean(program: Program, retiming: Retiming, where: SubmissionPaths) -> None:
+    unclean = [trial for trial in (*retiming.trials, *retiming.incumbents) if not is_clean(trial)]
+    if unclean:
+        aside = where.next_failed_retiming()
+        where.retiming.root.rename(aside)
+        _raise(program, unclean, aside)
 
 
 def _raise(program: Program, unclean: Sequence[Trial], aside: Path) -> NoReturn:

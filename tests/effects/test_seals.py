@@ -1,6 +1,7 @@
 """The agent owns the candidate's folder and knows this source."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -201,3 +202,17 @@ def test_what_cannot_be_sealed(root: Path, store: Path, spoil: object, reason: s
 def test_paths_that_lead_elsewhere(root: Path, store: Path, path: str) -> None:
     with pytest.raises(InvalidCandidate):
         seals.seal(root, PurePosixPath(path), store)
+
+
+def test_two_who_seal_the_same_bytes_at_once_get_the_same_seal(tmp_path: Path) -> None:
+    """As sessions of a campaign do that share the store of its calibrations."""
+    (tmp_path / "candidate").mkdir()
+    for name in seals.REQUIRED:
+        (tmp_path / "candidate" / name).write_text("pass\n")
+
+    def seal(_: int) -> str:
+        return seals.seal(tmp_path, PurePosixPath("candidate"), tmp_path / "store").sha256
+
+    with ThreadPoolExecutor(8) as pool:
+        (only,) = set(pool.map(seal, range(64)))
+    assert [path.name for path in (tmp_path / "store").iterdir()] == [only]
