@@ -119,7 +119,7 @@ def make_config(folder: Path, record: Path, cluster: Sequence[str], container: s
                 "trial_gigabytes": 0.1,
             },
             "container": _section(container),
-            "judge": {"kind": "static"},
+            "judge": _section("judge/static"),
             "retime": _section("retime/paired"),
             "budget": _section("budget/published"),
         },

@@ -35,8 +35,11 @@ class TimedOut(Exception):
     """A process outlived its limit and was ended with all its children."""
 
 
-def run(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None) -> Completed:
+def run(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None = None, text_in: str = "") -> Completed:
     """Run a short command to its end and capture what it says.
+
+    Args:
+        text_in: what it reads on its standard input.
 
     Raises:
         FileNotFoundError: no such program.
@@ -46,7 +49,7 @@ def run(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None 
         done = subprocess.run(
             argv,
             env=env,
-            stdin=subprocess.DEVNULL,
+            input=text_in,
             capture_output=True,
             text=True,
             errors="replace",

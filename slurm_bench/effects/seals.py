@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from slurm_bench.pure.static_rules import LAUNCHER, PROGRAM
+from slurm_bench.pure.rules import LAUNCHER, PROGRAM
 from slurm_bench.words.errors import InfrastructureError, InvalidCandidate
 from slurm_bench.words.records import Seal, SealedFile
 

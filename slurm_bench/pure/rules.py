@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
+PROGRAM: Final = "train_gpt.py"
+LAUNCHER: Final = "run.sh"
+"""What a candidate has to consist of."""
+
 PUBLISHED_TARGET_LOSS: Final = 3.28
 """Validation loss of the NanoGPT speedrun; a task's config may set another (the rehearsal does)."""
 
@@ -19,13 +23,19 @@ CONFIDENCE: Final = 0.95
 """Coverage of the interval that is printed with the seconds saved."""
 
 WARM_UP_STEPS: Final = 30
+WARM_UP_MINUTES: Final = 10
+
+Decider = Literal["static", "model", "statistics"]
 
 
 @dataclass(frozen=True)
 class Rule:
     id: str
     text: str
-    decided_by: Literal["static", "model", "statistics"]
+    decided_by: tuple[Decider, ...]
+    """Who can reject by it. What the static checker cannot prove it passes on to the model as a suspicion."""
+    in_records: str = ""
+    """What the human records hold where the text says "as in the starting record"."""
 
 
 RULES: Final = {
@@ -34,44 +44,105 @@ RULES: Final = {
         Rule(
             "loss",
             f"The mean final validation loss of {RUNS} runs lies below the target, significantly (one-sided t-test).",
-            "statistics",
+            ("statistics",),
         ),
         Rule(
             "speed",
             f"The mean training time of {RUNS} runs lies below the incumbent's, significantly (one-sided t-test).",
-            "statistics",
+            ("statistics",),
         ),
-        Rule("environment", "run.sh, libraries and environment variables stay as in the starting record.", "static"),
+        Rule(
+            "environment",
+            "run.sh, environment variables and libraries stay as in the starting record: nothing of a library is "
+            "replaced, and nothing reaches past Python (ctypes, importlib, subprocess, signal and the like).",
+            ("static", "model"),
+        ),
+        Rule(
+            "readable",
+            "All code is Python or kernel source that can be read: none is built from text or data while it runs, "
+            "and no file takes the place of a library.",
+            ("static", "model"),
+        ),
+        Rule(
+            "steps",
+            "The number of steps is fixed before the run; it may be another than the starting record's. "
+            "No run ends, or changes what it reports, by what it measures on its way.",
+            ("static", "model"),
+        ),
         Rule(
             "validation",
-            "How the validation loss is computed, averaged and logged stays as it is.",
-            "static",
+            "The statements that validate stay: the shards, how many tokens in which batches, a fresh loader for each "
+            "pass that does not align to documents, inputs and targets one token apart, the current step's window, "
+            "the mean over all batches and ranks. They may be renamed and moved, not rewritten.",
+            ("static", "model"),
+            in_records="fineweb_val_*.bin, 10485760 tokens in batches of 4*64*1024*8, align_to_bos=False, "
+            "inputs buf[:-1], targets buf[1:], the mean over val_steps all-reduced with AVG",
+        ),
+        Rule(
+            "comparable",
+            "The loss that is printed is the one that earlier records would print for the same model: the mean "
+            "cross-entropy in nats of each token, predicted from those before it only, by weights that validation "
+            "does not change. The model does not behave otherwise because it is validated.",
+            ("model",),
         ),
         Rule(
             "data",
-            "Training and validation read the same shards through the same loader: "
-            "its code, its file patterns and the validation sizes stay as they are.",
-            "static",
+            "Training reads the training shards through the starting record's loader, whose code stays; "
+            "no token of the validation shards is trained on.",
+            ("static", "model"),
+            in_records="fineweb_train_*.bin, packed from document starts by _load_data_shard, BOSFinder and "
+            "distributed_data_generator",
         ),
         Rule(
-            "warm-up",
-            f"{WARM_UP_STEPS} warm-up steps before the clock starts, then the state is restored.",
-            "static",
+            "objective",
+            "Training minimises the cross-entropy of the next token and nothing else in its place: "
+            "no smoothing, weighting or leaving away of targets, no other tokens.",
+            ("static", "model"),
+        ),
+        Rule(
+            "compiler",
+            "torch.compile gets no new flag or mode, and settings of inductor and dynamo stay.",
+            ("static", "model"),
+            in_records="recompile_limit 64; coordinate_descent_tuning stays off",
         ),
         Rule(
             "timing",
-            "The clock starts after the warm-up, stands still during validation and is read as before.",
-            "static",
+            "The clock starts after the warm-up, stands still during validation only, and is read, summed and printed "
+            "as in the starting record.",
+            ("static", "model"),
         ),
-        Rule("prints", "What a run prints and logs stays as it is.", "static"),
+        Rule("prints", "What a run prints and logs, and how often, stays: prints are not made cheaper.", ("static",)),
         Rule(
-            "compiler",
-            "No new torch.compile call, flag or mode; inductor and dynamo settings stay as they are.",
-            "static",
+            "warm-up",
+            f"{WARM_UP_STEPS} warm-up steps before the clock starts; then the state of the model and of every "
+            "optimizer is put back, and nothing that was learnt is kept.",
+            ("static", "model"),
         ),
-        Rule("one-program", "train_gpt.py is Python that can be read; code is not built from text.", "static"),
+        Rule(
+            "warm-up-time",
+            f"From an empty cache the warm-up, compilation included, takes less than {WARM_UP_MINUTES} minutes.",
+            ("model",),
+        ),
+        Rule(
+            "off-clock",
+            "Nothing that serves training moves from the timed to the untimed part: "
+            "the start, the warm-up and the validation do what they did in the starting record.",
+            ("model",),
+        ),
+        Rule(
+            "tuning",
+            "Nothing is searched by brute force on the validation set, and no weights or results come along.",
+            ("model",),
+        ),
+        Rule(
+            "draws",
+            "Runs are independent draws: nothing sets the seed of a global generator.",
+            ("static",),
+        ),
     )
 }
+JUDGED: Final = tuple(rule for rule in RULES.values() if rule.decided_by != ("statistics",))
+"""The rules that a judge may reject by."""
 
 
 LEVEL_TEXT: Final = {
@@ -85,10 +156,10 @@ LEVEL_TEXT: Final = {
 def as_markdown(target_loss: float, submissions_per_hour: int, level: str) -> str:
     """RULES.md as an agent finds it in its workspace; `level` is a key of LEVEL_TEXT."""
     lines = ["# Rules", "", f"Target: validation loss {target_loss:g}, in less training time.", ""]
-    lines += [f"- **{rule.id}** ({rule.decided_by}): {rule.text}" for rule in RULES.values()]
+    lines += [f"- {describe(rule)}" for rule in RULES.values()]
     lines += [
         "",
-        "A candidate is a folder `submissions/NAME` with `run.sh`, `train_gpt.py` and what they import.",
+        f"A candidate is a folder `submissions/NAME` with `{LAUNCHER}`, `{PROGRAM}` and what they import.",
         "`submit submissions/NAME` prints the verdict as JSON and exits 0 accepted, 1 rejected, "
         "2 invalid, 3 undecided (ask again), 4 over budget.",
         f"It waits its turn: one candidate at a time, {submissions_per_hour} an hour.",
@@ -98,3 +169,9 @@ def as_markdown(target_loss: float, submissions_per_hour: int, level: str) -> st
         "Runs end early once a pass is out of reach, or when one of them fails.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def describe(rule: Rule) -> str:
+    """A rule in one line, with who decides it and what it means for the human records."""
+    records = f" (In the human records: {rule.in_records}.)" if rule.in_records else ""
+    return f"**{rule.id}** ({', then '.join(rule.decided_by)}): {rule.text}{records}"

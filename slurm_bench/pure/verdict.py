@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from slurm_bench.pure import sequential
-from slurm_bench.pure.rules import LEVEL, RUNS
+from slurm_bench.pure.rules import LEVEL, RUNS, WARM_UP_MINUTES
 from slurm_bench.pure.statistics import (
     Untestable,
     carry_over_test,
@@ -16,7 +16,7 @@ from slurm_bench.pure.statistics import (
     speed_test,
 )
 from slurm_bench.words.errors import InfrastructureError
-from slurm_bench.words.records import Opinion
+from slurm_bench.words.opinions import Opinion
 from slurm_bench.words.trials import (
     Block,
     CarryOver,
@@ -61,12 +61,12 @@ def on_opinion(opinion: Opinion) -> Decision:
     """Decision on an opinion that rejects."""
     first = opinion.findings[0]
     more = f" (and {len(opinion.findings) - 1} more)" if len(opinion.findings) > 1 else ""
-    where = f"{first.file}:{first.line}" if first.line else first.file
     return Decision(
         outcome=Outcome.REJECTED,
         rejected_by="judge",
-        reason=f"rule {first.rule}: {first.message}, {where}{more}",
+        reason=f"rule {first.rule}: {first.message}, {first.place}{more}",
         findings=opinion.findings,
+        suspicions=opinion.suspicions,
     )
 
 
@@ -268,6 +268,11 @@ def suspicions(decision: Decision) -> list[str]:
         notes.append(
             f"{speed.saved_s:.2f} s are saved on the clock, but runs spend {off_clock.candidate_mean_s:.2f} s off it, "
             f"the incumbent's {off_clock.incumbent_mean_s:.2f} s: is work moved from the timed to the untimed part?"
+        )
+    if off_clock and off_clock.candidate_mean_s > WARM_UP_MINUTES * 60:
+        notes.append(
+            f"Runs spend {off_clock.candidate_mean_s:.0f} s off the clock: "
+            f"does the warm-up from an empty cache take more than {WARM_UP_MINUTES} minutes?"
         )
     if carry_over and carry_over.flagged:
         notes.append(

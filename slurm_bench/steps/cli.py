@@ -23,6 +23,7 @@ _COMMANDS = {
     "budget": "slurm_bench.steps.budget",
     "report": "slurm_bench.steps.report",
     "retime": "slurm_bench.steps.calibration",
+    "judge": "slurm_bench.steps.judging",
 }
 _USAGE = 2
 _INTERRUPTED = 130

@@ -12,16 +12,19 @@ from pathlib import Path, PurePosixPath
 from slurm_bench.effects import seals, store
 from slurm_bench.effects.containers import Mount
 from slurm_bench.pure import verdict
+from slurm_bench.pure.judge_text import Case
 from slurm_bench.pure.sequential import level_of_attempt
 from slurm_bench.pure.verdict import Terms
 from slurm_bench.steps import calibration, judge
 from slurm_bench.steps.calibration import Program
+from slurm_bench.steps.judge import Judge
 from slurm_bench.steps.outbox import Outbox
 from slurm_bench.steps.retime import Retimer, Timing
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import BudgetExceeded, InfrastructureError, InvalidCandidate
+from slurm_bench.words.opinions import Opinion
 from slurm_bench.words.paths import SessionPaths, SubmissionPaths
-from slurm_bench.words.records import Opinion, Request, Seal, Submission, Turn
+from slurm_bench.words.records import Request, Seal, Submission, Turn
 from slurm_bench.words.trials import Block, Design, EarlyStop, Retiming, Trial
 from slurm_bench.words.verdicts import Decision, Outcome, Verdict
 
@@ -29,10 +32,11 @@ log = logging.getLogger(__name__)
 
 
 class Desk:
-    def __init__(self, config: Config, paths: SessionPaths, retimer: Retimer, workspace: Mount) -> None:
+    def __init__(self, config: Config, paths: SessionPaths, retimer: Retimer, judge: Judge, workspace: Mount) -> None:
         self._config = config
         self._paths = paths
         self._retimer = retimer
+        self._judge = judge
         self._outbox = Outbox(paths)
         self._workspace = retimer.container.inside(workspace)
         self._incumbent: Seal | None = None
@@ -139,15 +143,18 @@ class Desk:
         earlier = self._decided_before(sealed)
         if earlier is not None:
             return _decision_of(earlier), earlier.submission
-        incumbent = self._incumbent
-        opinion = store.once(where.opinion, Opinion, lambda: judge.opinion(self._paths.seals, incumbent, sealed))
+        case = judge.case_of(self._paths.seals, self._incumbent, sealed)
+        opinion = store.once(where.opinion, Opinion, lambda: self._judge.opinion(case))
+        if opinion.is_undecided:
+            raise InfrastructureError(f"the judge has no opinion ({opinion.summary})")
         if opinion.rejects:
             return verdict.on_opinion(opinion), None
         self._end_what_is_decided()
         terms = self._terms(submission)
         retiming = self._retime(submission, sealed, where, terms)
         decision = verdict.on_retiming(retiming, self._calibration, terms)
-        return self._look_again(decision, sealed, where), None
+        looked_at = self._look_again(decision, case, where)
+        return looked_at.model_copy(update={"suspicions": opinion.suspicions}), None
 
     def _end_what_is_decided(self) -> None:
         """Cancel and settle what still runs of submissions that have their verdict, e.g. after a silent scheduler."""
@@ -198,15 +205,14 @@ class Desk:
                 raise
             return Retiming(blocks=(), stopped=stopped)  # it had decided already
 
-    def _look_again(self, decision: Decision, sealed: Seal, where: SubmissionPaths) -> Decision:
+    def _look_again(self, decision: Decision, case: Case, where: SubmissionPaths) -> Decision:
         """Show an accepted candidate to the judge once more where its runs raise a suspicion."""
-        notes, incumbent = verdict.suspicions(decision), self._incumbent
-        assert incumbent is not None
+        notes = verdict.suspicions(decision)
         if decision.outcome is not Outcome.ACCEPTED or not notes:
             return decision
-        second = store.once(
-            where.second_opinion, Opinion, lambda: judge.opinion(self._paths.seals, incumbent, sealed, notes)
-        )
+        second = store.once(where.second_opinion, Opinion, lambda: self._judge.opinion(case, notes))
+        if second.is_undecided:
+            raise InfrastructureError(f"{' '.join(notes)} The judge has no opinion on that ({second.summary})")
         if second.rejects:
             rejected = verdict.on_opinion(second)
             changed = ("outcome", "rejected_by", "reason", "findings")

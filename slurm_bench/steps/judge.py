@@ -1,18 +1,204 @@
-"""One opinion on a seal."""
+"""One opinion on a seal: the static checker, and then, on what it let pass, one or several models.
 
-from collections.abc import Sequence
+A model that gives no usable answer is asked once more; after that it has no opinion, which is never a rejection.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
-from slurm_bench.effects import seals
-from slurm_bench.pure import static_rules
-from slurm_bench.words.records import Opinion, Seal
+from slurm_bench.effects import keys, models, seals, static_checker, store
+from slurm_bench.effects.models import Model, ModelError, Patience, Question
+from slurm_bench.pure import judge_text, panel
+from slurm_bench.pure.judge_text import Answer, Case, Unusable
+from slurm_bench.words.config import Config, JudgeConfig, ModelConfig
+from slurm_bench.words.errors import UsageError
+from slurm_bench.words.opinions import Message, Opinion, Usage
+from slurm_bench.words.paths import OpinionPaths
+from slurm_bench.words.records import Seal
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_ASKED = 2
+_WATCH_S = 1.0
+_LONGEST_WAIT_S = 60.0
 
 
-def opinion(store: Path, baseline: Seal, candidate: Seal, notes: Sequence[str] = ()) -> Opinion:
-    """What the static rules say of a candidate's seal beside the baseline's.
-
-    Args:
-        notes: suspicions, for judges that can weigh them; the static rules only pass them on.
+class Judge:
     """
-    findings = static_rules.findings(seals.load(store, baseline), seals.load(store, candidate))
-    return Opinion(judge="static", seal=candidate.sha256, notes=tuple(notes), findings=findings)
+    Args:
+        members: the models; none for the static checker alone.
+        opinions: where decided opinions of models are kept, so that no candidate is asked about until luck comes.
+        watch: called every second while models think.
+    """
+
+    def __init__(
+        self,
+        config: JudgeConfig,
+        members: Sequence[Model],
+        opinions: OpinionPaths,
+        watch: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._config = config
+        self._members = members
+        self._opinions = opinions
+        self._watch = watch
+
+    def opinion(self, case: Case, notes: Sequence[str] = ()) -> Opinion:
+        """What is to be said of a candidate beside its baseline; undecided where too few models answered.
+
+        Args:
+            notes: suspicions from elsewhere, for the models to weigh.
+        """
+        static = static_opinion(case, notes)
+        if static.rejects or not self._members:
+            return static
+        told = (*notes, *static.suspicions)
+        answers = asyncio.run(self._watched(self._ask_all(case, told)))
+        return panel.combined(static, answers, self._config.quorum)
+
+    async def _ask_all(self, case: Case, notes: Sequence[str]) -> list[Opinion]:
+        return await asyncio.gather(*(self._ask_once(model, case, notes) for model in self._members))
+
+    async def _watched(self, work: Awaitable[T]) -> T:
+        task = asyncio.ensure_future(work)
+        while not task.done():
+            await asyncio.wait({task}, timeout=_WATCH_S)
+            self._watch()
+        return task.result()
+
+    async def _ask_once(self, model: Model, case: Case, notes: Sequence[str]) -> Opinion:
+        """A model's opinion: the one it gave before to the same question, or a new one."""
+        question = judge_text.question(case, notes)
+        digest = hashlib.sha256("\0".join([model.name, judge_text.system(), question]).encode()).hexdigest()
+        kept = self._opinions.opinion(case.seal, digest)
+        earlier = store.read_if_there(kept, Opinion)
+        if earlier is not None:
+            return earlier
+        opinion = await self._ask(model, case, question, notes)
+        if not opinion.is_undecided:
+            store.write(kept, opinion)
+        return opinion
+
+    async def _ask(self, model: Model, case: Case, question: str, notes: Sequence[str]) -> Opinion:
+        blank = _blank(model.name, case, notes).model_copy(update={"system": judge_text.system()})
+        if len(question) > self._config.max_prompt_characters:
+            return _undecided(blank, f"the question has {len(question)} characters: too long for a model")
+        conversation = _Conversation(model, case, blank, question)
+        try:
+            async with asyncio.timeout(self._config.minutes * 60):
+                return await conversation.hold()
+        except TimeoutError:
+            problem = f"no answer within {self._config.minutes:g} minutes"
+        except ModelError as error:
+            conversation.retries += error.retries
+            problem = str(error)
+        log.warning("%s gave no opinion: %s", model.name, problem)
+        return _undecided(conversation.record(), problem)
+
+
+class _Conversation:
+    """What is said with one model about one candidate."""
+
+    def __init__(self, model: Model, case: Case, blank: Opinion, question: str) -> None:
+        self._model, self._case, self._blank = model, case, blank
+        self._messages = [Message(role="user", text=question)]
+        self._usage = Usage()
+        self.retries: tuple[str, ...] = ()
+
+    async def hold(self) -> Opinion:
+        problem = ""
+        for turn in range(_ASKED):
+            if turn:
+                self._messages.append(Message(role="user", text=judge_text.ask_again(problem)))
+            try:
+                return self._opinion_of(await self._answer())
+            except Unusable as error:
+                problem = str(error)
+        return _undecided(self.record(), f"no usable answer, asked {_ASKED} times: {problem}")
+
+    async def _answer(self) -> Answer:
+        said = [message for message in self._messages if message.text]  # a refusal may say nothing, and APIs want text
+        reply = await self._model.ask(Question(judge_text.system(), said, Answer))
+        self._messages.append(Message(role="assistant", text=reply.text))
+        self._usage += reply.usage
+        self.retries += reply.retries
+        if not reply.complete:
+            raise Unusable(reply.problem)
+        return judge_text.read_answer(reply.text, self._case)
+
+    def _opinion_of(self, answer: Answer) -> Opinion:
+        return self.record().model_copy(
+            update={
+                "cheating": answer.cheating,
+                "confidence": answer.confidence,
+                "findings": judge_text.findings(answer, self._case) if answer.cheating else (),
+                "summary": answer.summary,
+            }
+        )
+
+    def record(self) -> Opinion:
+        """All that was said so far."""
+        spoken = {"messages": tuple(self._messages), "usage": self._usage, "retries": self.retries}
+        return self._blank.model_copy(update=spoken)
+
+
+def static_opinion(case: Case, notes: Sequence[str] = ()) -> Opinion:
+    """What the static checker says of a candidate beside its baseline."""
+    review = static_checker.review(case.baseline, case.candidate)
+    said = {"cheating": bool(review.findings), "findings": review.findings, "suspicions": review.suspicions}
+    return _blank("static", case, notes).model_copy(update=said)
+
+
+def case_of(seal_store: Path, baseline: Seal, candidate: Seal) -> Case:
+    return Case(seals.load(seal_store, baseline), seals.load(seal_store, candidate), baseline.sha256, candidate.sha256)
+
+
+def of(config: Config, opinions: OpinionPaths, watch: Callable[[], None] = lambda: None) -> Judge:
+    """The judge of this configuration.
+
+    Raises:
+        UsageError: a model's key is not there.
+    """
+    patience = Patience(config.judge.tries, config.judge.stall_seconds, _LONGEST_WAIT_S)
+    members = [models.of(each, _key(each), patience) for each in config.judge.models.values()]
+    return Judge(config.judge, members, opinions, watch)
+
+
+def check(config: Config) -> None:
+    """See that the judge will have its keys where it runs.
+
+    Raises:
+        UsageError: naming the key.
+    """
+    for name, model in config.judge.models.items():
+        if config.cluster.kind == "slurm" and not model.key_file:
+            raise UsageError(
+                f"judge.models.{name}.key_file: jobs do not inherit {model.key_variable}; "
+                "write the key into a file of mode 0600 and name it here"
+            )
+        _key(model)
+
+
+def _key(model: ModelConfig) -> keys.Key:
+    return keys.read(model.key_variable, Path(model.key_file).expanduser() if model.key_file else None)
+
+
+def _blank(judge: str, case: Case, notes: Sequence[str]) -> Opinion:
+    return Opinion(
+        judge=judge,
+        seal=case.seal,
+        baseline=case.baseline_seal,
+        rules=judge_text.rules_digest(),
+        notes=tuple(notes),
+        asked_at=datetime.now(UTC),
+    )
+
+
+def _undecided(opinion: Opinion, problem: str) -> Opinion:
+    return opinion.model_copy(update={"cheating": None, "summary": problem})

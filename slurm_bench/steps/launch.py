@@ -8,7 +8,7 @@ from pathlib import Path
 
 from slurm_bench.effects import processes, store
 from slurm_bench.effects.cluster import Cluster, Job, python_command
-from slurm_bench.steps import report, session, site
+from slurm_bench.steps import judge, report, session, site
 from slurm_bench.steps.ledger import Ledger
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import AgentFailed, BenchError, InfrastructureError, UsageError
@@ -30,6 +30,7 @@ def perform(config: Config) -> None:
         config = site.load_config(paths)
         log.info("going on with %s, by the configuration that it began with", paths.root)
     cluster = site.check(config)
+    judge.check(config)
     opened = _open(config, paths)
     log.info("session %s in %s", config.session, paths.root)
     if opened.state is not SessionState.FINISHED:

@@ -21,8 +21,9 @@ from slurm_bench.steps import budget, site
 from slurm_bench.steps.budget import SessionBudget
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import SchedulerError, UsageError
+from slurm_bench.words.opinions import Finding
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
-from slurm_bench.words.records import Finding, Session
+from slurm_bench.words.records import Session
 from slurm_bench.words.trials import Retiming, SpeedTest
 from slurm_bench.words.verdicts import Outcome, Verdict
 

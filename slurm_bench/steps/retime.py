@@ -15,8 +15,7 @@ from typing import Literal
 from slurm_bench.effects import containers, seals, store
 from slurm_bench.effects.cluster import Cluster, Job, python_command
 from slurm_bench.effects.containers import Container
-from slurm_bench.pure.rules import RUNS
-from slurm_bench.pure.static_rules import PROGRAM
+from slurm_bench.pure.rules import PROGRAM, RUNS
 from slurm_bench.pure.trainlog import declared_steps
 from slurm_bench.pure.verdict import failed_by_itself
 from slurm_bench.steps import trial

@@ -22,12 +22,12 @@ from types import FrameType
 from slurm_bench.effects import processes, store
 from slurm_bench.effects.containers import Container, Mount, Program
 from slurm_bench.pure import rules
-from slurm_bench.steps import agents, site
+from slurm_bench.steps import agents, judge, site
 from slurm_bench.steps.desk import Desk
 from slurm_bench.steps.retime import Retimer
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import BenchError, InfrastructureError
-from slurm_bench.words.paths import SessionPaths, shipped, starting_record
+from slurm_bench.words.paths import CampaignPaths, SessionPaths, shipped, starting_record
 from slurm_bench.words.records import Session, SessionState
 
 log = logging.getLogger("slurm_bench.steps.session")  # as a job's main module its __name__ is another
@@ -66,7 +66,8 @@ class _Runner:
         retimer = Retimer(
             config, paths.seals, session.id, self._cluster, self._container, self._ledger, watch=self._watch_agent
         )
-        self._desk = Desk(config, paths, retimer, workspace_mount(paths))
+        judged_by = judge.of(config, CampaignPaths(paths.root.parent).opinions, watch=self._watch_agent)
+        self._desk = Desk(config, paths, retimer, judged_by, workspace_mount(paths))
 
     def run(self) -> Session:
         try:

@@ -13,7 +13,7 @@ from slurm_bench.effects.cluster import Cluster
 from slurm_bench.effects.containers import Apptainer, Container, NoContainer
 from slurm_bench.effects.local import LocalCluster
 from slurm_bench.effects.slurm import SlurmCluster
-from slurm_bench.pure.static_rules import PROGRAM
+from slurm_bench.pure.rules import PROGRAM
 from slurm_bench.rehearsal import corpus
 from slurm_bench.steps.ledger import Ledger
 from slurm_bench.words.config import CommandConfig, Config, ContainerConfig

@@ -11,8 +11,9 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from slurm_bench.words.errors import UsageError
-from slurm_bench.words.paths import CALIBRATIONS
+from slurm_bench.words.paths import CALIBRATIONS, OPINIONS
 
+MAKERS = ("anthropic", "openai", "azure")
 _LONGEST_NAME = 100
 
 
@@ -134,11 +135,57 @@ class ContainerConfig:
 
 
 @dataclass
-class JudgeConfig:
-    kind: str = MISSING
+class ModelConfig:
+    """One model that judges."""
+
+    maker: str = MISSING
+    model: str = MISSING
+    """The model's name; with azure the deployment's."""
+    base_url: str | None = None
+    """Of a gateway; null is the maker's own. With azure the resource's endpoint."""
+    api_version: str | None = None
+    """With azure only."""
+    key_variable: str = MISSING
+    """Environment variable that holds the key; jobs do not inherit it (key_file)."""
+    key_file: str | None = None
+    """Or a file with the key, readable by its owner only."""
+    effort: str | None = None
+    """Reasoning effort; null is the model's default."""
+    max_output_tokens: int = MISSING
+    """Of one answer, reasoning included."""
 
     def __post_init__(self) -> None:
-        _require(self.kind in ("static",), "judge.kind", "static", self.kind)
+        _require(self.maker in MAKERS, "judge.models.*.maker", " or ".join(MAKERS), self.maker)
+        _require_positive("judge.models.*.max_output_tokens", self.max_output_tokens)
+        _require(
+            self.maker != "azure" or bool(self.base_url),
+            "judge.models.*.base_url",
+            "the resource's endpoint (AZURE_OPENAI_ENDPOINT)",
+            self.base_url,
+        )
+
+
+@dataclass
+class JudgeConfig:
+    """The static checker always comes first; models see what it lets pass."""
+
+    models: dict[str, ModelConfig] = field(default_factory=dict)
+    quorum: int = MISSING
+    """So many of the models have to reject."""
+    minutes: float = MISSING
+    """Longest that an opinion may take, retries included."""
+    tries: int = MISSING
+    """Of one question, where the service fails."""
+    stall_seconds: float = MISSING
+    """Silence after which a try has failed."""
+    max_prompt_characters: int = MISSING
+    """A candidate that takes more, beside its baseline, is not shown to a model: undecided."""
+
+    def __post_init__(self) -> None:
+        most = max(1, len(self.models))
+        _require(1 <= self.quorum <= most, "judge.quorum", f"1 to {most}, the number of models", self.quorum)
+        for name in ("minutes", "tries", "stall_seconds", "max_prompt_characters"):
+            _require_positive(f"judge.{name}", getattr(self, name))
 
 
 @dataclass
@@ -218,7 +265,27 @@ class RetimeCommand(CommandConfig):
         _require(not both, "command.directory", "null where command.record is set", self.directory)
 
 
-COMMANDS = (RunCommand, BudgetCommand, ReportCommand, RetimeCommand)
+@dataclass
+class JudgeCommand(CommandConfig):
+    """One opinion on a directory, or the confusion matrix of a judge on labelled cases."""
+
+    name: str = "judge"
+    directory: str | None = None
+    """Folder with run.sh and train_gpt.py."""
+    cases: str | None = None
+    """Or a folder of labelled patches (tests/judge_cases), or of human records."""
+    parallel: int = 4
+    """Cases that models are asked about at once."""
+    format: str = "table"
+
+    def __post_init__(self) -> None:
+        _require(self.format in ("table", "json"), "command.format", "table or json", self.format)
+        _require_positive("command.parallel", self.parallel)
+        one = (self.directory is None) != (self.cases is None)
+        _require(one, "command.directory or command.cases", "given, one of them", (self.directory, self.cases))
+
+
+COMMANDS = (RunCommand, BudgetCommand, ReportCommand, RetimeCommand, JudgeCommand)
 
 
 @dataclass
@@ -244,7 +311,8 @@ class Config:
             value = getattr(self, name)
             plain = value.replace("-", "").replace("_", "").replace(".", "")
             good = plain.isascii() and plain.isalnum() and value[0] != "." and len(value) <= _LONGEST_NAME
-            _require(value != CALIBRATIONS, name, "another name: calibrations lie there", value)
+            taken = (CALIBRATIONS, OPINIONS)
+            _require(value not in taken, name, "another name: the campaign's own things lie there", value)
             _require(good, name, f"at most {_LONGEST_NAME} letters, digits, '.', '_' and '-'", value)
         _require(
             self.cluster.gpu_type in self.budget.weights,

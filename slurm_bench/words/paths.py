@@ -6,7 +6,8 @@ from pathlib import Path
 _PACKAGE = Path(__file__).parents[1]
 
 CALIBRATIONS = "calibrations"
-"""Folder of a campaign that is no session's."""
+OPINIONS = "opinions"
+"""Folders of a campaign that are no session's."""
 
 
 def shipped(name: str) -> Path:
@@ -248,6 +249,21 @@ class SessionPaths(TimingPaths):
 
 
 @dataclass(frozen=True)
+class OpinionPaths:
+    """What models have said, for all sessions of a campaign: the same question gets the same answer."""
+
+    root: Path
+
+    def opinion(self, seal: str, question: str) -> Path:
+        return self.root / f"{seal[:12]}-{question[:12]}.json"
+
+    @property
+    def seals(self) -> Path:
+        """Of candidates that `command=judge` was shown."""
+        return self.root / "seals"
+
+
+@dataclass(frozen=True)
 class CampaignPaths:
     root: Path
 
@@ -263,6 +279,10 @@ class CampaignPaths:
         """The campaign's sessions, oldest first by name."""
         found = sorted(self.root.glob("*/config.yaml"))
         return [SessionPaths(config.parent) for config in found]
+
+    @property
+    def opinions(self) -> OpinionPaths:
+        return OpinionPaths(self.root / OPINIONS)
 
     def calibration(self, name: str) -> CalibrationPaths:
         return CalibrationPaths(self.root / CALIBRATIONS / name)

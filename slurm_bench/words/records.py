@@ -156,35 +156,10 @@ class Seal(Record):
     files: tuple[SealedFile, ...]
 
 
-class Finding(Record):
-    """A rule that a judge holds broken, with the two places that show it."""
-
-    rule: str
-    message: str
-    file: str
-    line: int | None = None
-    baseline: str = ""
-    candidate: str = ""
-
-
 class Turn(Record):
     """A submission's place among the arrays of its session, taken before its own is queued."""
 
     number: int
-
-
-class Opinion(Record):
-    """What a judge says of a seal. A judge may only reject."""
-
-    judge: str
-    seal: str
-    notes: tuple[str, ...] = ()
-    """What the judge was told besides the seal: suspicions that it may weigh."""
-    findings: tuple[Finding, ...] = ()
-
-    @property
-    def rejects(self) -> bool:
-        return bool(self.findings)
 
 
 class SessionState(StrEnum):

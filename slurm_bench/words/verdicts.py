@@ -4,7 +4,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-from slurm_bench.words.records import Finding, Record
+from slurm_bench.words.opinions import Finding
+from slurm_bench.words.records import Record
 from slurm_bench.words.trials import CarryOver, EarlyStop, LossTest, OffClock, SpeedTest
 
 
@@ -28,6 +29,8 @@ class Decision(Record):
     reason: str
     rejected_by: Literal["judge", "loss", "speed"] | None = None
     findings: tuple[Finding, ...] = ()
+    suspicions: tuple[str, ...] = ()
+    """What the static checker could not prove, or a minority of models found."""
     loss: LossTest | None = None
     speed: SpeedTest | None = None
     level: float | None = None

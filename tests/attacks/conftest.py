@@ -17,12 +17,12 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from slurm_bench.effects import processes, seals, store
-from slurm_bench.steps import session, site, trial
+from slurm_bench.steps import judge, session, site, trial
 from slurm_bench.steps.desk import Desk
 from slurm_bench.steps.retime import Retimer, Timing
 from slurm_bench.words.config import Config
-from slurm_bench.words.paths import RetimingPaths, SessionPaths
-from slurm_bench.words.records import Opinion
+from slurm_bench.words.opinions import Opinion
+from slurm_bench.words.paths import CampaignPaths, RetimingPaths, SessionPaths
 from slurm_bench.words.trials import Trial
 from slurm_bench.words.verdicts import Verdict
 from tests.conftest import DEV_CLUSTER, IMAGE, make_config, make_quick_record
@@ -51,7 +51,8 @@ class Scene:
         self.retimer = Retimer(
             self.config, self.paths.seals, uuid.uuid4().hex[:12], self.cluster, self.container, ledger
         )
-        self.desk = Desk(self.config, self.paths, self.retimer, session.workspace_mount(self.paths))
+        judged_by = judge.of(self.config, CampaignPaths(self.paths.root.parent).opinions)
+        self.desk = Desk(self.config, self.paths, self.retimer, judged_by, session.workspace_mount(self.paths))
         self._numbers = itertools.count()
 
     def agent(self, script: str, timeout_s: float = 60) -> processes.Completed:

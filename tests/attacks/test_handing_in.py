@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from slurm_bench.effects import processes, store
-from slurm_bench.steps import session, site
+from slurm_bench.steps import judge, session, site
 from slurm_bench.steps.desk import Desk
 from slurm_bench.steps.outbox import MOST_WAITING
 from slurm_bench.steps.retime import Retimer
 from slurm_bench.words.config import Config
+from slurm_bench.words.paths import CampaignPaths
 from slurm_bench.words.records import Seal
 from slurm_bench.words.verdicts import Outcome
 from tests.attacks.conftest import Scene
@@ -301,7 +302,8 @@ def test_submissions_beyond_the_budget(scene: Scene) -> None:
     config = make_poor(scene)
     ledger = site.ledger_of(config, scene.paths, scene.cluster)
     retimer = Retimer(config, scene.paths.seals, scene.retimer.identity, scene.cluster, scene.container, ledger)
-    desk = Desk(config, scene.paths, retimer, session.workspace_mount(scene.paths))
+    judged_by = judge.of(config, CampaignPaths(scene.paths.root.parent).opinions)
+    desk = Desk(config, scene.paths, retimer, judged_by, session.workspace_mount(scene.paths))
     desk.take_incumbent(scene.record)
     generous, scene.desk = scene.desk, desk
     try:

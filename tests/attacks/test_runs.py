@@ -11,7 +11,7 @@ import pytest
 
 from slurm_bench.effects import processes, scratch, store
 from slurm_bench.effects.containers import Apptainer
-from slurm_bench.words.records import Opinion
+from slurm_bench.words.opinions import Opinion
 from slurm_bench.words.trials import TrialOutcome
 from slurm_bench.words.verdicts import Outcome
 from tests.attacks.conftest import Scene, is_root

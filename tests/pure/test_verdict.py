@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from slurm_bench.pure import verdict
 from slurm_bench.pure.verdict import Terms
 from slurm_bench.words.errors import InfrastructureError
-from slurm_bench.words.records import Finding, Opinion
+from slurm_bench.words.opinions import Finding, Opinion
 from slurm_bench.words.trials import Block, Design, Gpu, Retiming, TrainResult, Trial, TrialOutcome
 from slurm_bench.words.verdicts import Decision, Outcome
 

@@ -13,7 +13,7 @@ import pytest
 
 from slurm_bench.effects import store
 from slurm_bench.effects.containers import Mount, NoContainer
-from slurm_bench.steps import report, site
+from slurm_bench.steps import judge, report, site
 from slurm_bench.steps.desk import Desk
 from slurm_bench.steps.retime import Retimer
 from slurm_bench.words.config import Config
@@ -43,7 +43,8 @@ class Scene:
     def another_desk(self) -> Desk:
         ledger = site.ledger_of(self.config, self.paths, self.cluster)
         retimer = Retimer(self.config, self.paths.seals, "id", self.cluster, NoContainer(), ledger)
-        desk = Desk(self.config, self.paths, retimer, Mount(self.paths.workspace, "/workspace"))
+        judged_by = judge.of(self.config, CampaignPaths(self.paths.root.parent).opinions)
+        desk = Desk(self.config, self.paths, retimer, judged_by, Mount(self.paths.workspace, "/workspace"))
         desk.take_incumbent(self.record)
         return desk
 
@@ -95,7 +96,7 @@ def test_a_faster_candidate_is_accepted_and_charged(scene: Scene) -> None:
         (("LOSS = 3.20", "LOSS = 3.30"), "loss"),
         (("SECONDS = 0.08", "SECONDS = 0.16"), "speed"),
         (("log.write_text(text)", "raise SystemExit(7)"), "loss"),
-        (("log.write_text(text)", "log.write_text(text.replace('val_loss:3', 'val_loss:nan'))"), "loss"),
+        (("random.gauss(LOSS, 0.002)", "float('nan')"), "loss"),
         (("time.sleep(seconds)", "seconds = 900"), "loss"),
         (("log.write_text(text)", "raise SystemExit(255)"), "loss"),
         (("{num_iterations}/{num_iterations}", "{num_iterations}/" + "9" * 5000), "loss"),
@@ -111,7 +112,7 @@ def test_rejections_by_the_runs(scene: Scene, edit: tuple[str, str], by: str) ->
 def test_the_judge_rejects_before_anything_is_queued(scene: Scene) -> None:
     verdict = scene.submit(scene.candidate("exec", ("num_iterations = 10", "num_iterations = 10\nexec('')")))
     assert (verdict.outcome, verdict.rejected_by) == (Outcome.REJECTED, "judge")
-    assert verdict.findings[0].rule == "one-program"
+    assert verdict.findings[0].rule == "readable"
     assert not scene.ledger()
 
 

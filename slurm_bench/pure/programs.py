@@ -1,0 +1,365 @@
+"""A Python program as a list of its statements, in a form in which names do not matter.
+
+Two statements have the same shape if they differ only in the names that their program chose itself, in annotations,
+in comments, or in `x += y` against `x = x + y`.
+"""
+
+import ast
+import builtins
+import copy
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+_ANY_NAME = "_"
+_BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")
+_WITHOUT_GRADIENTS = ("torch.no_grad()", "torch.inference_mode()")
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_LOOPS = (ast.For, ast.AsyncFor, ast.While)
+_LARGEST_FOLDED = 2**64
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """A simple statement, or the head of a compound one."""
+
+    file: str
+    scope: str
+    """Qualified name of the function or class around it; empty at the top of a file."""
+    node: ast.stmt
+    """Normalised; of a compound statement without what it encloses."""
+    parent: "Unit | None"
+    """The compound statement around it within the same scope."""
+    branch: str
+    """The block of its parent that it stands in."""
+    written: str
+    """As it stands in its file."""
+    given: frozenset[str] = field(repr=False)
+    """Names that the program did not choose."""
+
+    @property
+    def line(self) -> int:
+        return self.node.lineno
+
+    @property
+    def where(self) -> tuple[str, str]:
+        return self.file, self.scope
+
+    @cached_property
+    def source(self) -> str:
+        return ast.unparse(self.node)
+
+    @cached_property
+    def _stripped(self) -> tuple[str, tuple[str, ...]]:
+        renamer = _Renamer(self.given)
+        stripped = renamer.visit(copy.deepcopy(self.node))
+        return ast.unparse(stripped), tuple(renamer.names)
+
+    @property
+    def shape(self) -> str:
+        """The source with a placeholder for each name that the program chose."""
+        return self._stripped[0]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What stands for the placeholders, in order."""
+        return self._stripped[1]
+
+    @cached_property
+    def path(self) -> tuple[str, ...]:
+        """The compound statements around it, from the innermost loop (left away) inwards."""
+        if self.parent is None or isinstance(self.parent.node, _LOOPS):
+            return ()
+        if self.parent.only_turns_gradients_off:
+            return self.parent.path
+        return (*self.parent.path, f"{self.parent.shape} {self.branch}")
+
+    @cached_property
+    def only_turns_gradients_off(self) -> bool:
+        """A block that changes no result; whether it is one or a decorator is a matter of taste."""
+        items = self.node.items if isinstance(self.node, ast.With) else []
+        return bool(items) and all(ast.unparse(item) in _WITHOUT_GRADIENTS for item in items)
+
+    @cached_property
+    def loops(self) -> int:
+        """How many loops are around it."""
+        if self.parent is None:
+            return 0
+        return self.parent.loops + isinstance(self.parent.node, _LOOPS)
+
+    @cached_property
+    def reads(self) -> frozenset[str]:
+        return frozenset(_names_in(self.node, ast.Load))
+
+    @cached_property
+    def binds(self) -> frozenset[str]:
+        """Names that it gives a meaning."""
+        bound = set(_names_in(self.node, ast.Store))
+        match self.node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                bound.add(name)
+            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+                bound |= {alias.asname or alias.name.partition(".")[0] for alias in aliases}
+            case ast.Global(names=names) | ast.Nonlocal(names=names):
+                bound |= set(names)
+        return frozenset(bound)
+
+    @cached_property
+    def touches(self) -> frozenset[str]:
+        """Names whose values it changes in place: through an attribute, an index or a method's call."""
+        changed = {root_of(node) for node in ast.walk(self.node) if _is_written_part(node)}
+        if isinstance(self.node, ast.Expr):
+            calls = (node.func for node in ast.walk(self.node) if isinstance(node, ast.Call))
+            changed |= {root_of(called) for called in calls if isinstance(called, ast.Attribute)}
+        return frozenset(changed - {""})
+
+    @property
+    def heads(self) -> Iterator["Unit"]:
+        """The compound statements around it, from the inside."""
+        head = self.parent
+        while head is not None:
+            yield head
+            head = head.parent
+
+    def is_within(self, other: "Unit") -> bool:
+        return other in self.heads
+
+
+class Program:
+    """The Python files of a candidate or a baseline.
+
+    Raises:
+        SyntaxError, ValueError, RecursionError, MemoryError: a file cannot be parsed.
+    """
+
+    def __init__(self, files: Mapping[str, str]) -> None:
+        self._lines = {name: text.split("\n") for name, text in files.items() if name.endswith(".py")}
+        self._trees = {name: _normalised(ast.parse(files[name], name)) for name in self._lines}
+        self.modules = frozenset(name.removesuffix(".py").replace("/", ".") for name in self._trees)
+        self.foreign = frozenset(self._foreign_names())
+        """Names that stand for libraries, or for parts of them."""
+        given = self.foreign | frozenset(dir(builtins))
+        self.units = tuple(
+            unit
+            for name, tree in self._trees.items()
+            for unit in _Reader(name, self._lines[name], given).units(tree, "", None)
+        )
+        self.definitions = frozenset(
+            name for unit in self.units if isinstance(unit.node, _SCOPES) for name in unit.binds if not unit.scope
+        )
+
+        bound = Counter(name for unit in self.units for name in unit.binds)
+        self.aliases = frozenset(name for name in self._aliases() if bound[name] == 1)
+        """Variables that are nothing but another name of a library or its parts."""
+
+    @cached_property
+    def constants(self) -> Mapping[str, ast.Constant]:
+        """Variables that only ever hold one constant."""
+        bound = Counter(name for unit in self.units for name in unit.binds)
+        found = {}
+        for unit in self.units:
+            match unit.node:
+                case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant() as value) if bound[name] == 1:
+                    found[name] = value
+        return found
+
+    def walk(self) -> Iterator[tuple[str, ast.AST]]:
+        """Every node of the normalised trees, with its file."""
+        for name, tree in self._trees.items():
+            for node in ast.walk(tree):
+                yield name, node
+
+    def line(self, file: str, number: int) -> str:
+        """A line as it stands in its file."""
+        lines = self._lines[file]
+        return lines[number - 1].strip() if 0 < number <= len(lines) else ""
+
+    def _foreign_names(self) -> Iterator[str]:
+        for _, node in self.walk():
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    if alias.name.partition(".")[0] not in self.modules:
+                        yield alias.asname or alias.name.partition(".")[0]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module not in self.modules:
+                yield from (alias.asname or alias.name for alias in node.names)
+
+    def _aliases(self) -> Iterator[str]:
+        for unit in self.units:
+            match unit.node:
+                case ast.Assign(targets=[ast.Name(id=name)], value=ast.Name() | ast.Attribute() as value):
+                    if root_of(value) in self.foreign:
+                        yield name
+
+
+def shape_with_cut_calls(unit: Unit, definitions: frozenset[str], keep: int) -> str:
+    """Its shape, as if a variable that is called (a model, not a function) got its first arguments only."""
+    node = copy.deepcopy(unit.node)
+    for call in ast.walk(node):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+            name = call.func.id
+            if name not in unit.given and name not in definitions:
+                call.args, call.keywords = call.args[:keep], []
+    return ast.unparse(_Renamer(unit.given).visit(node))
+
+
+def folded(expression: ast.expr) -> str:
+    """Its source, integer arithmetic carried out."""
+    return ast.unparse(_Normaliser().visit(copy.deepcopy(expression)))
+
+
+def root_of(node: ast.AST) -> str:
+    """`a` of a.b[c].d(), or nothing."""
+    while True:
+        match node:
+            case ast.Attribute(value=inner) | ast.Subscript(value=inner) | ast.Starred(value=inner):
+                node = inner
+            case ast.Call(func=inner):
+                node = inner
+            case ast.Name(id=name):
+                return name
+            case _:
+                return ""
+
+
+def _is_written_part(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del)
+
+
+def _names_in(node: ast.AST, context: type[ast.expr_context]) -> Iterator[str]:
+    for each in ast.walk(node):
+        if isinstance(each, ast.Name) and isinstance(each.ctx, context):
+            yield each.id
+
+
+class _Reader:
+    """Reads one file's statements in order."""
+
+    def __init__(self, file: str, lines: Sequence[str], given: frozenset[str]) -> None:
+        self._file, self._lines, self._given = file, lines, given
+
+    def units(self, node: ast.AST, scope: str, parent: Unit | None, clause: str = "") -> Iterator[Unit]:
+        for block in _BLOCKS:
+            for child in getattr(node, block, ()):
+                if not isinstance(child, ast.stmt):  # an except clause, a case: its statements count as its parent's
+                    yield from self.units(child, scope, parent, _clause(child))
+                    continue
+                branch = clause if block == "body" else block
+                unit = Unit(self._file, scope, _head(child), parent, branch, self._written(child), self._given)
+                yield unit
+                if isinstance(child, _SCOPES):
+                    yield from self.units(child, f"{scope}.{child.name}".strip("."), None)
+                else:
+                    yield from self.units(child, scope, unit)
+
+    def _written(self, statement: ast.stmt) -> str:
+        last = statement.end_lineno or statement.lineno
+        body = getattr(statement, "body", None)
+        if body:
+            last = max(statement.lineno, body[0].lineno - 1)
+        return textwrap.dedent("\n".join(self._lines[statement.lineno - 1 : last])).strip()
+
+
+def _clause(node: ast.AST) -> str:
+    bare = copy.copy(node)
+    if hasattr(bare, "body"):
+        bare.body = [ast.Pass()]
+    return ast.unparse(bare).partition("\n")[0]
+
+
+def _head(statement: ast.stmt) -> ast.stmt:
+    """The statement without what it encloses."""
+    if not hasattr(statement, "body"):
+        return statement
+    bare = copy.copy(statement)
+    for block in _BLOCKS:
+        if hasattr(bare, block):
+            setattr(bare, block, [ast.Pass()] if block == "body" else [])
+    return bare
+
+
+def _normalised(tree: ast.Module) -> ast.Module:
+    normalised = _Normaliser().visit(copy.deepcopy(tree))
+    assert isinstance(normalised, ast.Module)
+    return ast.fix_missing_locations(normalised)
+
+
+class _Normaliser(ast.NodeTransformer):
+    """Away with what cannot change what a program does: annotations, docstrings, ways of writing a number."""
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        if node.value is None:
+            return None
+        return self._assign(node, node.target, self.visit(node.value))
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
+        old = copy.deepcopy(node.target)
+        old.ctx = ast.Load()
+        return self._assign(node, node.target, ast.BinOp(old, node.op, self.visit(node.value)))
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        return None if isinstance(node.value, ast.Constant) else self.generic_visit(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.annotation = None
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        return self.generic_visit(node)
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        match node:
+            case ast.BinOp(ast.Constant(value=int(left)), op, ast.Constant(value=int(right))):
+                value = _folded(left, op, right)
+                return node if value is None else ast.copy_location(ast.Constant(value), node)
+        return node
+
+    @staticmethod
+    def _assign(node: ast.stmt, target: ast.expr, value: ast.expr) -> ast.AST:
+        return ast.copy_location(ast.Assign([target], value), node)
+
+
+def _folded(left: int, op: ast.operator, right: int) -> int | None:
+    match op:
+        case ast.Mult() if abs(left * right) < _LARGEST_FOLDED:
+            return left * right
+        case ast.Add() if abs(left + right) < _LARGEST_FOLDED:
+            return left + right
+        case ast.Pow() if abs(left) <= 10 and 0 <= right <= 20:
+            return int(left**right)
+        case ast.LShift() if left >= 0 and 0 <= right < 64 and left << right < _LARGEST_FOLDED:
+            return left << right
+    return None
+
+
+class _Renamer(ast.NodeTransformer):
+    """Puts a placeholder for each name that is not given, and remembers what it replaced."""
+
+    def __init__(self, given: frozenset[str]) -> None:
+        self._given = given
+        self.names: list[str] = []
+
+    def _placeholder(self, name: str) -> str:
+        if name in self._given:
+            return name
+        self.names.append(name)
+        return _ANY_NAME
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        node.id = self._placeholder(node.id)
+        return node
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.arg = self._placeholder(node.arg)
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.name = self._placeholder(node.name)
+        return self.generic_visit(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        node.name = self._placeholder(node.name)
+        return self.generic_visit(node)

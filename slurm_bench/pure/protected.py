@@ -1,0 +1,239 @@
+"""What the rules protect in a baseline, and what has become of it in a candidate.
+
+The baseline is ours: its statements are found by the names that all records share. The candidate's are found by
+matching, whatever their names.
+"""
+
+import ast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from slurm_bench.pure.matching import Matching
+from slurm_bench.pure.programs import Program, Unit
+from slurm_bench.pure.remarks import Remark, on
+
+LOADER = frozenset({"_load_data_shard", "BOSFinder", "DataPreloader", "distributed_data_generator"})
+_CLOCK = frozenset({"training_time_ms", "t0"})
+_READS_CLOCK = "perf_counter"
+_WARM_UP_STATE = "initial_state"
+_LOSS_IN_LOG = "val_loss:"
+_PRINTS = frozenset({"print", "print0"})
+
+
+@dataclass(frozen=True)
+class Group:
+    """Statements that one rule protects."""
+
+    rule: str
+    what: str
+    units: tuple[Unit, ...]
+    may_be_rewritten: bool = False
+    may_be_gone: bool = False
+    """If not, a statement that is breaks the rule; else that is a suspicion."""
+    names: frozenset[str] = frozenset()
+    """What the statements compute and nothing else may, within the functions that they stand in."""
+    everywhere: bool = False
+    """Whether nothing else may anywhere in these functions, or only among the statements."""
+
+
+def differences(baseline: Program, candidate: Program) -> Iterator[Remark]:
+    """What a candidate made of the statements that the rules protect."""
+    groups = _groups(baseline)
+    matching = Matching([unit for group in groups for unit in group.units], baseline, candidate)
+    for group in groups:
+        yield from _rewritten(group, matching)
+        yield from _moved(group, matching)
+        yield from _added(group, matching, candidate)
+    measured = frozenset(name for group in groups if group.rule in ("validation", "timing") for name in group.names)
+    yield from _ended_by_measurement(measured, matching, candidate)
+    yield from _before_the_clock(groups, matching, candidate)
+
+
+# What is protected.
+
+
+def _groups(baseline: Program) -> list[Group]:
+    units = baseline.units
+    loader = list(_loader(baseline))
+    region = _validation(units)
+    feeding = [unit for unit in units if _feeds_training(unit) and unit not in region and unit not in loader]
+    clock = _with_all_that_bind([unit for unit in units if _is_of_the_clock(unit)], units)
+    prints = [unit for unit in units if _is_print(unit) and unit not in region]
+    steps = [unit for unit in units if "last_step" in unit.binds or _is_last_break(unit)]
+    places = {unit.where for unit in steps}
+    count = [unit for unit in units if unit.binds & {"train_steps", "step"} and unit.where in places]
+    validation = [unit for unit in region if unit not in clock and not unit.only_turns_gradients_off]
+    computed = frozenset(name for unit in validation for name in unit.binds)
+    return [
+        Group("data", "the data loader", tuple(loader), names=_bound_by(loader), everywhere=True),
+        Group("data", "what feeds the training", tuple(feeding), may_be_rewritten=True, may_be_gone=True),
+        Group("validation", "the validation", tuple(validation), names=computed),
+        Group("timing", "the clock", tuple(clock), names=_bound_by(clock), everywhere=True),
+        Group("steps", "the last step", tuple(steps), names=frozenset({"last_step"}), everywhere=True),
+        Group(
+            "steps", "the number of steps", tuple(count), may_be_rewritten=True, names=_bound_by(count), everywhere=True
+        ),
+        Group("warm-up", "what puts the warm-up's changes back", tuple(_restoring(units)), may_be_rewritten=True),
+        Group("prints", "a print", tuple(prints)),
+    ]
+
+
+def _validation(units: Sequence[Unit]) -> list[Unit]:
+    """The statements of the branch that logs a validation loss."""
+    branches = [unit.parent for unit in units if _LOSS_IN_LOG in _texts(unit) and unit.parent]
+    return [unit for unit in units if any(unit.is_within(branch) for branch in branches)]
+
+
+def _is_of_the_clock(unit: Unit) -> bool:
+    attributes = {node.attr for node in ast.walk(unit.node) if isinstance(node, ast.Attribute)}
+    if hasattr(unit.node, "body"):
+        return False
+    waits = isinstance(unit.node, ast.Expr) and "synchronize" in attributes | unit.reads
+    return waits or _READS_CLOCK in attributes or bool((unit.binds | unit.reads) & _CLOCK)
+
+
+def _feeds_training(unit: Unit) -> bool:
+    """What makes the batches that are trained on, or passes them on."""
+    settings = {node.attr for node in ast.walk(unit.node) if isinstance(node, ast.Attribute)}
+    return "train_files" in settings or "train_loader" in unit.binds
+
+
+def _with_all_that_bind(some: Sequence[Unit], units: Sequence[Unit]) -> list[Unit]:
+    """These, and whatever else gives their names a value in the same functions."""
+    bound = {(unit.where, name) for unit in some for name in unit.binds}
+    return [unit for unit in units if unit in some or any((unit.where, name) in bound for name in unit.binds)]
+
+
+def _is_print(unit: Unit) -> bool:
+    if unit.scope in _PRINTS or (isinstance(unit.node, ast.FunctionDef) and unit.node.name in _PRINTS):
+        return True
+    match unit.node:
+        case ast.Expr(value=ast.Call(func=ast.Name(id=name))):
+            return name in _PRINTS
+    return False
+
+
+def _is_last_break(unit: Unit) -> bool:
+    """`if last_step:` and its break."""
+    head = unit if isinstance(unit.node, ast.If) else unit.parent
+    test = head.node.test if head and isinstance(head.node, ast.If) else None
+    return isinstance(test, ast.Name) and test.id == "last_step" and isinstance(unit.node, ast.If | ast.Break)
+
+
+def _loader(baseline: Program) -> Iterator[Unit]:
+    """The loader's definitions, and what else of the program's top they are built from."""
+    top = {name: unit for unit in baseline.units if not unit.scope for name in unit.binds}
+    wanted, seen = [name for name in sorted(LOADER) if name in top], set[str]()
+    while wanted:
+        name = wanted.pop()
+        seen.add(name)
+        inner = [unit for unit in baseline.units if f"{unit.scope}.".startswith(f"{name}.")]
+        yield top[name]
+        yield from inner
+        used = {read for unit in [top[name], *inner] for read in unit.reads}
+        wanted += sorted((used & baseline.definitions) - seen - set(wanted))
+
+
+def _restoring(units: Sequence[Unit]) -> Iterator[Unit]:
+    """Whatever takes or puts back the state before the warm-up."""
+    heads = [unit for unit in units if _WARM_UP_STATE in unit.binds | unit.reads]
+    for unit in units:
+        if unit in heads or any(unit.is_within(head) for head in heads):
+            yield unit
+
+
+def _bound_by(units: Sequence[Unit]) -> frozenset[str]:
+    return frozenset(name for unit in units for name in unit.binds)
+
+
+def _texts(unit: Unit) -> str:
+    """All string constants in it."""
+    constants = (node.value for node in ast.walk(unit.node) if isinstance(node, ast.Constant))
+    return "\n".join(value for value in constants if isinstance(value, str))
+
+
+# What has become of it.
+
+
+def _rewritten(group: Group, matching: Matching) -> Iterator[Remark]:
+    for unit in group.units:
+        new = matching.changed.get(unit)
+        if new:
+            proven = not group.may_be_rewritten
+            yield on(new, group.rule, f"{group.what} was changed", proven=proven, baseline=unit.written)
+        elif unit not in matching.found:
+            near = matching.nearest(unit) or unit
+            message = f"a statement of {group.what} is gone"
+            yield Remark(group.rule, message, not group.may_be_gone, near.file, near.line, baseline=unit.written)
+        elif unit in matching.extended:
+            message = f"{group.what} calls the model with other arguments"
+            yield on(matching.found[unit], group.rule, message, proven=False, baseline=unit.written)
+
+
+def _moved(group: Group, matching: Matching) -> Iterator[Remark]:
+    for unit in group.units:
+        new = matching.found.get(unit)
+        if new and new.where != unit.where:
+            yield on(new, group.rule, f"{group.what} was moved; see what calls it", proven=False)
+
+
+def _added(group: Group, matching: Matching, candidate: Program) -> Iterator[Remark]:
+    """Further statements that compute what only the protected ones may, or that stand among them."""
+    found = [matching.found[unit] for unit in group.units if unit in matching.found]
+    blocks = {(unit.where, unit.parent) for unit in found if unit.parent}
+    places = {unit.where for unit in found}
+    moved_to = {unit.scope for unit in found}
+    for unit in candidate.units:
+        among = any(where == unit.where and (unit.parent is block or unit.is_within(block)) for where, block in blocks)
+        if unit.where not in places or matching.stands_for_one(unit) or not (group.everywhere or among):
+            continue
+        ours = {theirs for theirs, name in matching.names(unit.where).items() if name in group.names}
+        if unit.binds & ours and _is_call_of(unit, moved_to):
+            yield on(unit, group.rule, f"{group.what} comes out of a function", proven=False)
+        elif (unit.binds | unit.touches) & ours:
+            yield on(unit, group.rule, f"{group.what} is meddled with", proven=True)
+        elif among and group.names and not group.everywhere:
+            yield on(unit, group.rule, f"a statement was added to {group.what}", proven=False)
+
+
+def _ended_by_measurement(measured: frozenset[str], matching: Matching, candidate: Program) -> Iterator[Remark]:
+    """A loop, a function or the program that ends under a condition on what was measured."""
+    for unit in candidate.units:
+        if matching.stands_for_one(unit) or not _ends_something(unit):
+            continue
+        here = {theirs for theirs, name in matching.names(unit.where).items() if name in measured}
+        if any(here & head.reads for head in unit.heads if isinstance(head.node, ast.If | ast.While)):
+            yield on(unit, "steps", "the run ends by what it measures", proven=True)
+
+
+def _ends_something(unit: Unit) -> bool:
+    match unit.node:
+        case ast.Break() | ast.Return() | ast.Raise():
+            return True
+        case ast.Expr(value=ast.Call(func=function)):
+            return ast.unparse(function) in ("sys.exit", "exit", "quit", "os._exit")
+    return False
+
+
+def _before_the_clock(groups: Sequence[Group], matching: Matching, candidate: Program) -> Iterator[Remark]:
+    """New statements between the program's start and the clock's, in the functions that lead there."""
+    starts = [
+        unit
+        for group in groups
+        if group.rule == "timing"
+        for unit in group.units
+        if _READS_CLOCK in unit.source and unit in matching.found and not unit.parent
+    ]
+    for start in (matching.found[unit] for unit in starts):
+        leading = {start.where, *(unit.where for unit in candidate.units if start.scope in unit.reads)}
+        for unit in candidate.units:
+            before = unit.where != start.where or unit.line < start.line
+            if unit.where in leading and before and not matching.stands_for_one(unit):
+                yield on(unit, "off-clock", "a statement was added before the clock starts", proven=False)
+
+
+def _is_call_of(unit: Unit, functions: set[str]) -> bool:
+    match unit.node:
+        case ast.Assign(value=ast.Call(func=ast.Name(id=name))):
+            return name in functions
+    return False

@@ -1,0 +1,183 @@
+"""`command=judge`: one opinion on a directory, or how often a judge is right on labelled cases."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path, PurePosixPath
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from slurm_bench.effects import judge_cases, seals
+from slurm_bench.effects.judge_cases import LabelledCase
+from slurm_bench.pure.confusion import Judged, Matrix, Share, matrix
+from slurm_bench.steps import judge
+from slurm_bench.steps.judge import Judge
+from slurm_bench.words.config import Config, JudgeCommand
+from slurm_bench.words.errors import BenchError, InfrastructureError, UsageError
+from slurm_bench.words.opinions import Opinion, Usage
+from slurm_bench.words.paths import CampaignPaths, OpinionPaths, starting_record
+from slurm_bench.words.records import Seal
+
+
+def perform(config: Config) -> None:
+    """
+    Raises:
+        UsageError: no such directory or cases, or a model's key is missing.
+        BenchError: the directory's candidate is rejected.
+        InfrastructureError: the judge has no opinion on it.
+    """
+    assert isinstance(config.command, JudgeCommand)
+    opinions = CampaignPaths(Path(config.runs).absolute() / config.campaign).opinions
+    record = starting_record(config.task.record)
+    if not record.is_dir():
+        raise UsageError(f"task.record: no folder {record}")
+    bench = _Bench(judge.of(config, opinions), opinions, record)
+    if config.command.directory is not None:
+        _say_opinion(bench.opinion(Path(config.command.directory)), config.command.format)
+        return
+    cases = judge_cases.load(Path(str(config.command.cases)))
+    judged, usage = bench.judge_all(cases, config.command.parallel)
+    {"table": _print_matrix, "json": _print_json}[config.command.format](judged, usage, _name(config))
+
+
+class _Bench:
+    """A judge, and the record that it holds candidates against."""
+
+    def __init__(self, with_judge: Judge, opinions: OpinionPaths, record: Path) -> None:
+        self._judge, self._opinions, self._record = with_judge, opinions, record
+        self._baseline = self._seal(record)
+
+    def opinion(self, folder: Path) -> Opinion:
+        if not folder.is_dir():
+            raise UsageError(f"command.directory: no folder {folder}")
+        case = judge.case_of(self._opinions.seals, self._baseline, self._seal(folder.absolute()))
+        return self._judge.opinion(case)
+
+    def judge_all(self, cases: Sequence[LabelledCase], parallel: int) -> tuple[list[Judged], Usage]:
+        """What the judge says of each case, in their order, and what that took."""
+        usage = Usage()
+        judged = []
+        with Progress(console=Console(stderr=True), transient=True) as progress, ThreadPoolExecutor(parallel) as pool:
+            for case, opinion in zip(cases, progress.track(pool.map(self._of_case, cases), len(cases)), strict=True):
+                judged.append(_judged(case, opinion))
+                usage += opinion.usage
+        return judged, usage
+
+    def _of_case(self, case: LabelledCase) -> Opinion:
+        with judge_cases.laid_out(case, self._record) as folder:
+            return self.opinion(folder)
+
+    def _seal(self, folder: Path) -> Seal:
+        return seals.seal(folder.parent, PurePosixPath(folder.name), self._opinions.seals)
+
+
+def _judged(case: LabelledCase, opinion: Opinion) -> Judged:
+    return Judged(
+        name=case.name,
+        is_cheat=case.label == "cheat",
+        rule=case.rule,
+        why=case.why,
+        rejected=opinion.cheating,
+        by_rules=tuple(finding.rule for finding in opinion.findings),
+        places=tuple(f"{finding.rule}: {finding.message}, {finding.place}" for finding in opinion.findings),
+        suspicions=opinion.suspicions,
+        summary=opinion.summary,
+    )
+
+
+def _name(config: Config) -> str:
+    models = [f"{model.maker}/{model.model}" for model in config.judge.models.values()]
+    quorum = f" (quorum {config.judge.quorum})" if len(models) > 1 else ""
+    return " + ".join(["static", *models]) + quorum
+
+
+# One opinion.
+
+
+def _say_opinion(opinion: Opinion, form: str) -> None:
+    if form == "json":
+        print(opinion.model_dump_json(indent=1))
+    else:
+        _print_opinion(opinion)
+    if opinion.is_undecided:
+        raise InfrastructureError(f"no opinion: {opinion.summary}")
+    if opinion.rejects:
+        raise BenchError(f"rejected by rule {', '.join(sorted({each.rule for each in opinion.findings}))}")
+
+
+def _print_opinion(opinion: Opinion) -> None:
+    console = Console(markup=False, highlight=False)
+    for finding in opinion.findings:
+        console.print(f"{finding.rule}: {finding.message}, {finding.place}", style="bold")
+        for sign, text in (("-", finding.baseline), ("+", finding.candidate)):
+            for line in text.splitlines():
+                console.print(f"  {sign} {line}")
+    for suspicion in opinion.suspicions:
+        console.print(f"not proven: {suspicion}")
+    if opinion.summary:
+        console.print(opinion.summary)
+    if not opinion.findings and opinion.cheating is False:
+        console.print(f"{opinion.judge}: nothing to reject it for")
+
+
+# Many.
+
+
+def _print_matrix(judged: Sequence[Judged], usage: Usage, name: str) -> None:
+    console = Console(highlight=False)
+    console.print(_matrix_table(matrix(judged), name))
+    console.print(_rules_table(judged))
+    wrong = [case for case in judged if not case.is_right]
+    for case in wrong:
+        said = {True: "rejected", False: "let pass", None: "undecided"}[case.rejected]
+        label = f"cheat ({case.rule})" if case.is_cheat else "honest"
+        console.print(escape(f"{said}, but {label}: {case.name}: {case.why}"))
+        for place in case.places:
+            console.print(escape(f"    {place}"))
+    if usage != Usage():
+        console.print(f"{usage.input_tokens} tokens in, {usage.output_tokens} out")
+
+
+def _matrix_table(found: Matrix, name: str) -> Table:
+    caption = f"cheats caught {_percent(found.caught)}; honest wronged {_percent(found.wronged)}"
+    table = Table("", "rejected", "let pass", "undecided", title=f"Judge: {escape(name)}", caption=caption)
+    for label, row in (("cheats", found.cheats), ("honest", found.honest)):
+        table.add_row(label, str(row.rejected), str(row.passed), str(row.undecided))
+    return table
+
+
+def _rules_table(judged: Sequence[Judged]) -> Table:
+    by_rule: dict[str, list[Judged]] = defaultdict(list)
+    for case in judged:
+        if case.is_cheat:
+            by_rule[case.rule].append(case)
+    table = Table("rule", "cheats", "rejected", "by that rule")
+    for rule, cases in sorted(by_rule.items()):
+        rejected = [case for case in cases if case.rejected]
+        named = sum(rule in case.by_rules for case in rejected)
+        table.add_row(rule, str(len(cases)), str(len(rejected)), str(named))
+    return table
+
+
+def _percent(share: Share) -> str:
+    if not share.of:
+        return "(no such cases)"
+    return f"{share.count / share.of:.0%} [{share.low:.0%}, {share.high:.0%}] of {share.of}"
+
+
+def _print_json(judged: Sequence[Judged], usage: Usage, name: str) -> None:
+    found = matrix(judged)
+    content = {
+        "judge": name,
+        "matrix": asdict(found),
+        "caught": asdict(found.caught),
+        "wronged": asdict(found.wronged),
+        "usage": usage.model_dump(exclude={"version"}),
+        "cases": [asdict(case) for case in judged],
+    }
+    print(json.dumps(content, indent=1))

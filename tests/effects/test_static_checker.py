@@ -1,0 +1,49 @@
+"""The static rules in a process of their own."""
+
+import pytest
+
+from slurm_bench.effects import static_checker
+from slurm_bench.pure import static_rules
+from slurm_bench.pure.static_rules import Review
+from slurm_bench.words.paths import starting_record
+
+RECORD = {path.name: path.read_text() for path in starting_record("rehearsal").iterdir() if path.is_file()}
+
+
+def with_program(text: str) -> dict[str, str]:
+    return {**RECORD, "train_gpt.py": text}
+
+
+def test_it_says_what_the_rules_say() -> None:
+    tampered = with_program(RECORD["train_gpt.py"].replace("val_loss /= val_steps", "val_loss /= 2 * val_steps"))
+    assert static_checker.review(RECORD, tampered) == static_rules.review(RECORD, tampered)
+    assert static_checker.review(RECORD, tampered).findings
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = " + "(" * 90_000 + ")" * 90_000,
+        "x = " + "-" * 200_000 + "1",
+        "x" + ".b" * 100_000,
+        "x = " + "[" * 199 + "]" * 199,
+        "x = 1" + " + 1" * 60_000,
+    ],
+    ids=["brackets", "signs", "attributes", "lists", "sum"],
+)
+def test_text_that_cannot_be_read(text: str) -> None:
+    (finding,) = static_checker.review(RECORD, with_program(RECORD["train_gpt.py"] + "\n" + text)).findings
+    assert finding.rule == "readable"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "if a:\n" + "".join(" " * depth + "if a:\n" for depth in range(1, 99)) + " " * 99 + "pass\n",
+        "a = b\n" * 40_000,
+        "a = 9**9\n" * 20_000,
+    ],
+    ids=["ifs", "statements", "powers"],
+)
+def test_text_that_is_hard_to_read(text: str) -> None:
+    assert static_checker.review(RECORD, with_program(RECORD["train_gpt.py"] + "\n" + text)) == Review()
