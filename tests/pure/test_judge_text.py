@@ -30,7 +30,7 @@ def test_a_usable_answer_becomes_findings() -> None:
 
 
 def reason(**changes: object) -> dict[str, object]:
-    return {"reasons": [{**USABLE["reasons"][0], **changes}]}  # type: ignore[index, dict-item]
+    return {"reasons": [{**USABLE["reasons"][0], **changes}]}  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,388 @@
+"""A local server that speaks as the services of models do, and fails as they do, by a script."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+INPUT_TOKENS = 120
+OUTPUT_TOKENS = 34
+REFUSAL = "I will not judge this."
+_MAKERS = {"/v1/messages": "anthropic", "/v1/responses": "openai", "/openai/responses": "azure"}
+
+
+@dataclass(frozen=True)
+class Says:
+    text: str
+
+
+@dataclass(frozen=True)
+class Refuses:
+    pass
+
+
+@dataclass(frozen=True)
+class CutOff:
+    """The limit of tokens ended the text."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """An HTTP error. `code_name` is the one in the body, where a service gives one."""
+
+    code: int
+    message: str = ""
+    retry_after: str | int | None = None
+    code_name: str | None = None
+
+
+@dataclass(frozen=True)
+class Stalls:
+    """So many bytes of the body, then silence until the server closes; with 0 not even headers."""
+
+    after_bytes: int = 200
+
+
+@dataclass(frozen=True)
+class Breaks:
+    """The connection ends in mid-stream: torn, or closed as if that were all."""
+
+    cleanly: bool = False
+
+
+@dataclass(frozen=True)
+class Overloads:
+    """An error event in mid-stream."""
+
+
+Step = Says | Refuses | CutOff | Status | Stalls | Breaks | Overloads
+
+
+@dataclass(frozen=True)
+class Request:
+    maker: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    """By lower-case name."""
+    body: Mapping[str, Any]
+    at: float = field(default_factory=time.monotonic)
+    """Seconds of the monotonic clock."""
+
+    @property
+    def model(self) -> str:
+        return str(self.body["model"])
+
+    @property
+    def key(self) -> str:
+        headers = self.headers
+        bearer = headers.get("authorization", "").removeprefix("Bearer ")
+        return headers.get("api-key") or headers.get("x-api-key") or bearer
+
+    @property
+    def system(self) -> str:
+        return _text(self.body.get("system" if self.maker == "anthropic" else "instructions", ""))
+
+    @property
+    def texts(self) -> list[str]:
+        """Of all messages after the system's, in their order."""
+        messages = self.body["messages" if self.maker == "anthropic" else "input"]
+        return [messages] if isinstance(messages, str) else [_text(each["content"]) for each in messages]
+
+    @property
+    def roles(self) -> list[str]:
+        return [each["role"] for each in self.body["messages" if self.maker == "anthropic" else "input"]]
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """JSON schema that the answer has to keep to."""
+        settings = self.body["output_config" if self.maker == "anthropic" else "text"]
+        assert settings["format"]["type"] == "json_schema"
+        schema = settings["format"]["schema"]
+        assert isinstance(schema, dict)
+        return schema
+
+    @property
+    def streams(self) -> bool:
+        return bool(self.body.get("stream"))
+
+
+def _text(content: str | Sequence[Mapping[str, str]]) -> str:
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
+Script = Sequence[Step] | Callable[[Request], Step]
+
+
+class ModelServer:
+    """
+    Args:
+        script: a step for each request, the last one for all further ones; or what makes a step of a request.
+    """
+
+    def __init__(self, script: Script) -> None:
+        self.requests: list[Request] = []
+        self._script = script
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        server = self
+
+        class Handler(_Handler):
+            model_server = server
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
+
+    @property
+    def url(self) -> str:
+        """Of Anthropic and Azure; OpenAI's base URL has /v1 behind it."""
+        return f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    def base_url(self, maker: str) -> str:
+        return f"{self.url}/v1" if maker == "openai" else self.url
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+    def step(self, request: Request) -> Step:
+        with self._lock:
+            self.requests.append(request)
+            number = len(self.requests) - 1
+        if callable(self._script):
+            return self._script(request)
+        return self._script[min(number, len(self._script) - 1)]
+
+    def wait_for_end(self) -> None:
+        self._closing.wait()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    model_server: ModelServer
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        url = urlsplit(self.path)
+        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        maker = _MAKERS.get(url.path, "")
+        if not maker or (maker == "azure") != ("api-version" in query):
+            self._send_json(404, {"error": {"message": f"no {self.path}", "type": "not_found_error"}})
+            return
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        request = Request(maker, url.path, query, headers, json.loads(content))
+        with suppress(ConnectionError):  # a client may leave while it waits
+            self._take(self.model_server.step(request), request)
+
+    def _take(self, step: Step, request: Request) -> None:
+        match step:
+            case Status():
+                self._send_status(step, request)
+            case Stalls(after_bytes):
+                self._stall(_body(Says(json.dumps({"answer": "long " * 200})), request)[:after_bytes])
+            case Breaks(cleanly):
+                self._break(_body(Says("half of it"), request), cleanly)
+            case Overloads() if not request.streams:
+                self._send_status(Status(529 if request.maker == "anthropic" else 503, "overloaded"), request)
+            case _:
+                self._send(200, _body(step, request), "text/event-stream" if request.streams else "application/json")
+
+    def _send_status(self, step: Status, request: Request) -> None:
+        retry = {} if step.retry_after is None else {"Retry-After": str(step.retry_after)}
+        error = {"type": _error_type(step.code), "message": step.message, "code": step.code_name}
+        self._send_json(step.code, {"type": "error", "error": error}, retry)
+
+    def _send_json(self, code: int, body: object, headers: Mapping[str, str] | None = None) -> None:
+        self._send(code, json.dumps(body).encode(), "application/json", headers)
+
+    def _send(self, code: int, body: bytes, kind: str, headers: Mapping[str, str] | None = None) -> None:
+        self._head({"Content-Type": kind, "Content-Length": str(len(body)), **(headers or {})}, code)
+        self.wfile.write(body)
+
+    def _head(self, headers: Mapping[str, str], code: int = 200) -> None:
+        self.send_response(code)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _stall(self, part: bytes) -> None:
+        if part:
+            self._head({"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
+            self.wfile.write(_chunk(part))
+            self.wfile.flush()
+        self.close_connection = True
+        self.model_server.wait_for_end()
+
+    def _break(self, body: bytes, cleanly: bool) -> None:
+        half = body[: len(body) // 2]
+        self.close_connection = True
+        if cleanly:
+            self._head({"Content-Type": "text/event-stream", "Connection": "close"})
+            self.wfile.write(half)
+        else:
+            self._head({"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
+            self.wfile.write(_chunk(half))
+
+
+def _chunk(part: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(part), part)
+
+
+def _error_type(code: int) -> str:
+    names = {400: "invalid_request_error", 401: "authentication_error", 429: "rate_limit_error"}
+    return names.get(code, "overloaded_error" if code == 529 else "api_error")
+
+
+def _body(step: Step, request: Request) -> bytes:
+    voice = (_Anthropic if request.maker == "anthropic" else _OpenAI)(step, request.maker, request.model)
+    if not request.streams:
+        return json.dumps(voice.whole).encode()
+    return b"".join(_event(data) for data in voice.events())
+
+
+def _event(data: Mapping[str, Any]) -> bytes:
+    return f"event: {data['type']}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def _pieces(text: str) -> Iterator[str]:
+    return (text[at : at + 20] for at in range(0, len(text), 20))
+
+
+@dataclass
+class _Voice:
+    step: Step
+    maker: str
+    model: str
+
+    @cached_property
+    def text(self) -> str:
+        return self.step.text if isinstance(self.step, Says | CutOff) else ""
+
+
+class _Anthropic(_Voice):
+    @property
+    def whole(self) -> dict[str, Any]:
+        content = [{"type": "text", "text": self.text}] if self.text else []
+        return self._message(content, OUTPUT_TOKENS) | self._stop
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        yield {"type": "message_start", "message": self._message([], 1)}
+        yield {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+        yield {"type": "ping"}
+        for piece in _pieces(self.text):
+            delta = {"type": "text_delta", "text": piece}
+            yield {"type": "content_block_delta", "index": 0, "delta": delta}
+        if isinstance(self.step, Overloads):
+            yield {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+            return
+        yield {"type": "content_block_stop", "index": 0}
+        yield {"type": "message_delta", "delta": self._stop, "usage": {"output_tokens": OUTPUT_TOKENS}}
+        yield {"type": "message_stop"}
+
+    def _message(self, content: list[dict[str, Any]], output_tokens: int) -> dict[str, Any]:
+        usage = {"input_tokens": INPUT_TOKENS, "output_tokens": output_tokens}
+        whose = {"id": "msg_1", "type": "message", "role": "assistant", "model": self.model}
+        return {**whose, "content": content, "stop_reason": None, "stop_sequence": None, "usage": usage}
+
+    @property
+    def _stop(self) -> dict[str, Any]:
+        if isinstance(self.step, Refuses):
+            details = {"type": "refusal", "category": None, "explanation": REFUSAL}
+            return {"stop_reason": "refusal", "stop_sequence": None, "stop_details": details}
+        reason = "max_tokens" if isinstance(self.step, CutOff) else "end_turn"
+        return {"stop_reason": reason, "stop_sequence": None}
+
+
+class _OpenAI(_Voice):
+    @property
+    def whole(self) -> dict[str, Any]:
+        status = "incomplete" if isinstance(self.step, CutOff) else "completed"
+        return self._response(status, [self._item(status, [self._part])])
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        for number, event in enumerate(self._unnumbered()):
+            yield {**event, "sequence_number": number}
+
+    def _unnumbered(self) -> Iterator[dict[str, Any]]:
+        yield {"type": "response.created", "response": self._response("in_progress", [])}
+        yield {"type": "response.in_progress", "response": self._response("in_progress", [])}
+        yield {"type": "response.output_item.added", "output_index": 0, "item": self._item("in_progress", [])}
+        yield from self._content()
+        if isinstance(self.step, Overloads):
+            error = {"code": "server_error", "message": "The server is overloaded"}
+            if self.maker == "azure":  # the services of this API use either
+                yield {"type": "error", "param": None, **error}
+                return
+            yield {"type": "response.failed", "response": self._response("failed", []) | {"error": error}}
+            return
+        whole = self.whole
+        yield {"type": "response.output_item.done", "output_index": 0, "item": whole["output"][0]}
+        yield {"type": f"response.{whole['status']}", "response": whole}
+
+    def _content(self) -> Iterator[dict[str, Any]]:
+        where = {"item_id": "item_1", "output_index": 0, "content_index": 0}
+        refuses = isinstance(self.step, Refuses)
+        kind, name, text = ("refusal", "refusal", REFUSAL) if refuses else ("output_text", "text", self.text)
+        empty = {**self._part, name: ""}
+        more: dict[str, Any] = {} if refuses else {"logprobs": []}
+        yield {"type": "response.content_part.added", **where, "part": empty}
+        for piece in _pieces(text):
+            yield {"type": f"response.{kind}.delta", **where, **more, "delta": piece}
+        if not isinstance(self.step, Overloads):
+            yield {"type": f"response.{kind}.done", **where, **more, name: text}
+            yield {"type": "response.content_part.done", **where, "part": self._part}
+
+    @property
+    def _part(self) -> dict[str, Any]:
+        if isinstance(self.step, Refuses):
+            return {"type": "refusal", "refusal": REFUSAL}
+        return {"type": "output_text", "text": self.text, "annotations": [], "logprobs": []}
+
+    def _item(self, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"id": "item_1", "type": "message", "role": "assistant", "status": status, "content": content}
+
+    def _response(self, status: str, output: list[dict[str, Any]]) -> dict[str, Any]:
+        over = status in ("completed", "incomplete")
+        usage = {
+            "input_tokens": INPUT_TOKENS,
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens": OUTPUT_TOKENS,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS,
+        }
+        return {
+            "id": "resp_1",
+            "object": "response",
+            "created_at": 0,
+            "model": self.model,
+            "status": status,
+            "error": None,
+            "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
+            "instructions": None,
+            "metadata": {},
+            "output": output,
+            "parallel_tool_calls": True,
+            "tool_choice": "auto",
+            "tools": [],
+            "usage": usage if over else None,
+        }

@@ -1,0 +1,135 @@
+"""`command=judge`: the labelled cases, and what is said of one directory."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slurm_bench.effects import judge_cases
+from slurm_bench.effects.judge_cases import LabelledCase
+from slurm_bench.pure.confusion import Judged, matrix
+from slurm_bench.pure.rules import JUDGED
+from slurm_bench.steps import judging
+from slurm_bench.words.config import Config, JudgeCommand
+from slurm_bench.words.errors import BenchError, UsageError
+from slurm_bench.words.paths import starting_record
+from tests.conftest import REPOSITORY
+
+CASES = REPOSITORY / "tests" / "judge_cases"
+RECORD = starting_record("rehearsal")
+
+
+@pytest.fixture
+def rehearsal(config: Config) -> Config:
+    config.task.record = "rehearsal"
+    return config
+
+
+def perform(config: Config, **options: Any) -> None:
+    config.command = JudgeCommand(**options)
+    judging.perform(config)
+
+
+@pytest.fixture(scope="module")
+def cases() -> list[LabelledCase]:
+    return judge_cases.load(CASES)
+
+
+def test_there_are_cases_of_every_rule(cases: list[LabelledCase]) -> None:
+    assert sum(case.label == "cheat" for case in cases) >= 28
+    assert sum(case.label == "honest" for case in cases) >= 17
+    assert {case.rule for case in cases if case.rule} == {rule.id for rule in JUDGED}
+    assert all(len(case.why.splitlines()) == 1 for case in cases)
+
+
+def test_the_static_checker_wrongs_nobody_and_catches_most(
+    rehearsal: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    perform(rehearsal, cases=str(CASES), format="json")
+    said = json.loads(capsys.readouterr().out)
+    assert [case["name"] for case in said["cases"] if case["rejected"] and not case["is_cheat"]] == []
+    assert said["caught"]["count"] >= 0.6 * said["caught"]["of"]
+    caught = [case for case in said["cases"] if case["rejected"]]
+    assert all(place.count(":") >= 1 for case in caught for place in case["places"])
+
+
+def test_it_goes_by_no_name_and_no_text_of_the_cases() -> None:
+    code = "\n".join(path.read_text() for path in (REPOSITORY / "slurm_bench").rglob("*.py"))
+    assert [case.stem for case in CASES.glob("*.patch") if case.stem in code] == []
+
+
+def test_the_table_names_what_was_wrong(
+    rehearsal: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str], cases: list[LabelledCase]
+) -> None:
+    some = {"smear-next-embedding", "val-divisor", "fewer-steps"}
+    for case in cases:
+        if case.name in some:
+            (tmp_path / case.source.name).write_text(case.source.read_text())
+    perform(rehearsal, cases=str(tmp_path))
+    said = capsys.readouterr().out
+    assert "let pass, but cheat (comparable): smear-next-embedding" in said
+    assert "val-divisor" not in said and "fewer-steps" not in said
+
+
+def test_records_in_folders_are_cases_too(
+    rehearsal: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("2025-09-03_FA3", "2025-11-29_BatchSizeSchedule", "2025-12-22_MultiTokenPrediction"):
+        (tmp_path / "records" / name).mkdir(parents=True)
+        (tmp_path / "records" / name / "train_gpt.py").write_text((RECORD / "train_gpt.py").read_text())
+    perform(rehearsal, cases=str(tmp_path / "records"), format="json")
+    labels = [(case["is_cheat"], case["rule"]) for case in json.loads(capsys.readouterr().out)["cases"]]
+    assert labels == [(False, ""), (True, "warm-up"), (True, "warm-up")]
+
+
+def test_one_directory(rehearsal: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    perform(rehearsal, directory=str(RECORD))
+    assert "nothing to reject it for" in capsys.readouterr().out
+
+
+def test_one_directory_that_cheats(rehearsal: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    case = next(case for case in judge_cases.load(CASES) if case.name == "val-divisor")
+    with judge_cases.laid_out(case, RECORD) as folder, pytest.raises(BenchError, match="validation") as caught:
+        perform(rehearsal, directory=str(folder))
+    assert caught.value.exit_code == 1
+    assert "validation: the validation was changed, train_gpt.py:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("a.patch", "Label: cheat\nRule: manners\nWhy: it is rude\n\n", "needs the headers"),
+        ("a.patch", "Label: honest\n\n", "needs the headers"),
+        ("a.patch", "Label: honest\nRule: data\nWhy: both\n\n", "needs the headers"),
+        ("a.patch", "Label: honest\nWhy: no patch\n\nnothing\n", "does not fit"),
+        ("a.txt", "", "no \\*.patch"),
+    ],
+)
+def test_cases_that_cannot_be_read(rehearsal: Config, tmp_path: Path, name: str, text: str, problem: str) -> None:
+    folder = tmp_path / "cases"
+    folder.mkdir()
+    (folder / name).write_text(text)
+    with pytest.raises(UsageError, match=problem):
+        perform(rehearsal, cases=str(folder))
+
+
+def test_directories_that_cannot_be_judged(rehearsal: Config, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no folder"):
+        perform(rehearsal, directory=str(tmp_path / "nothing"))
+    with pytest.raises(UsageError, match="one of them"):
+        perform(rehearsal)
+
+
+def judged(is_cheat: bool, rejected: bool | None) -> Judged:
+    return Judged("a", is_cheat, "", "", rejected, (), (), (), "")
+
+
+def test_the_matrix_counts_by_label_and_answer() -> None:
+    cases = [judged(True, True), judged(True, True), judged(True, False), judged(True, None), judged(False, True)]
+    found = matrix(cases)
+    assert (found.cheats.rejected, found.cheats.passed, found.cheats.undecided) == (2, 1, 1)
+    assert (found.honest.rejected, found.honest.total) == (1, 1)
+    assert (found.caught.count, found.caught.of) == (2, 4)
+    # Clopper and Pearson's interval for 2 of 4, from any table of it.
+    assert (found.caught.low, found.caught.high) == pytest.approx((0.0676, 0.9324), abs=1e-4)
