@@ -1,41 +1,23 @@
-"""What may not be new in a candidate: constructs by which a program could get around what is protected in it."""
+"""What a candidate has of a kind that its baseline has not, or no longer."""
 
 import ast
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from slurm_bench.pure.programs import Program, folded, root_of
-from slurm_bench.pure.protected import LOADER
+from slurm_bench.pure.programs import Program
 from slurm_bench.pure.remarks import Remark
-from slurm_bench.pure.rules import WARM_UP_STEPS
-
-_DATA_SETTINGS = {"train_files", "val_files", "val_tokens", "val_batch_size", "val_seq_len"}
-_COMPILER_SETTINGS = ("_inductor", "_dynamo")
-_CODE_FROM_TEXT = {"exec", "eval", "compile", "__import__", "importlib.import_module", "marshal.loads", "pickle.loads"}
-_FAR_REACHING = {
-    "atexit", "builtins", "ctypes", "importlib", "multiprocessing", "runpy", "signal", "socket", "subprocess",
-}  # fmt: skip
-"""Modules with which a program could reach around what the other checks look at."""
-_OWN_SWITCHES = "torch.backends."
-"""What of a library is there to be set; the compiler's settings have a check of their own."""
-_READING = {"get", "copy", "items", "keys", "values"}
-_SEEDS = {"manual_seed", "manual_seed_all", "seed", "set_rng_state", "set_rng_state_all", "set_state"}
-_SEEDED = {"torch", "np", "numpy", "random"}
-_MODES = {"training", "is_grad_enabled", "is_inference_mode_enabled", "is_inference"}
-_LOSSES = {"cross_entropy", "nll_loss", "CrossEntropyLoss"}
-_LOSS_CHANGES = {"label_smoothing", "ignore_index", "weight"}
-_LOADS = ("load", "read", "fromfile", "from_file", "genfromtxt", "memmap", "open", "unpack", "b64", "decompress")
-"""How the functions begin with which a program gets at data."""
-_DEFERRED = {"threading", "concurrent", "asyncio", "queue"}
-_LONG_TEXT = 500
-_LONG_LIST = 24
 
 Extract = Callable[[ast.AST, Program], Iterator[str]]
 
 
 @dataclass(frozen=True)
-class _Check:
+class Check:
+    """
+    Attributes:
+        extract: yields a text for each occurrence at a node, the same for what is the same to the rule.
+    """
+
     rule: str
     message: str
     extract: Extract
@@ -57,9 +39,9 @@ class _Piece:
     source: str
 
 
-def remarks(baseline: Program, candidate: Program) -> Iterator[Remark]:
+def remarks(baseline: Program, candidate: Program, checks: Iterable[Check]) -> Iterator[Remark]:
     """What a candidate has of each kind that its baseline has not."""
-    for check in _CHECKS:
+    for check in checks:
         ours, theirs = list(_pieces(check.extract, baseline)), list(_pieces(check.extract, candidate))
         added, missing = _surplus(theirs, ours, check.counted), _surplus(ours, theirs, check.counted)
         if added and not check.only_missing:
@@ -88,270 +70,3 @@ def _surplus(pieces: list[_Piece], reference: list[_Piece], counted: bool) -> li
         else:
             surplus.append(piece)
     return surplus
-
-
-# What each check extracts: a text for each occurrence, the same for occurrences that are the same to the rule.
-
-
-def _settings(node: ast.AST, _program: Program) -> Iterator[str]:
-    match node:
-        case ast.AnnAssign(target=target, value=ast.expr() as value) if _last(target) in _DATA_SETTINGS:
-            yield f"{_last(target)} = {folded(value)}"
-        case ast.Assign(targets=targets, value=value):
-            for name in {_last(target) for target in targets} & _DATA_SETTINGS:
-                yield f"{name} = {folded(value)}"
-        case ast.keyword(arg=str(name), value=value) if name in _DATA_SETTINGS:
-            yield f"{name} = {folded(value)}"
-
-
-def _loader_calls(node: ast.AST, _program: Program) -> Iterator[str]:
-    match node:
-        case ast.Call(func=ast.Name(id="distributed_data_generator"), args=[files, *_], keywords=keywords):
-            aligned = [ast.unparse(keyword.value) for keyword in keywords if keyword.arg == "align_to_bos"]
-            yield f"{_last(files)} {aligned}"
-
-
-def _validation_shards(node: ast.AST, _program: Program) -> Iterator[str]:
-    match node:
-        case ast.Attribute(attr="val_files"):
-            yield "val_files"
-        case ast.Constant(value=str(text)) if "fineweb_val" in text or text == "val_files":
-            yield "fineweb_val"
-
-
-def _loader_names(node: ast.AST, program: Program) -> Iterator[str]:
-    """Every place that gives a name of the loader a meaning; a definition that was moved is imported."""
-    match node:
-        case ast.FunctionDef(name=name) | ast.ClassDef(name=name) if name in LOADER:
-            yield f"definition of {name}"
-        case ast.Name(id=name, ctx=ast.Store()) if name in LOADER:
-            yield f"{name} = …"
-        case ast.ImportFrom(module=module, names=names):
-            for alias in names:
-                moved = module in program.modules and alias.asname in (None, alias.name)
-                if (alias.asname or alias.name) in LOADER and not moved:
-                    yield f"import of {alias.name}"
-
-
-def _compile_flags(node: ast.AST, _program: Program) -> Iterator[str]:
-    """Flags of torch.compile, as a call, a decorator or a module's method."""
-    if isinstance(node, ast.Call) and _is_compile(node.func):
-        yield from (_flag(keyword) for keyword in node.keywords)
-        yield from ("positional" for _ in node.args[1:])
-
-
-def _is_compile(function: ast.expr) -> bool:
-    return isinstance(function, ast.Attribute) and function.attr == "compile" and root_of(function) != "re"
-
-
-def _flag(keyword: ast.keyword) -> str:
-    return f"{keyword.arg or '**'}={ast.unparse(keyword.value)}"
-
-
-def _compile_aliases(node: ast.AST, _program: Program) -> Iterator[str]:
-    """torch.compile where it is neither called nor a decorator: under another name, or in a partial."""
-    match node:
-        case ast.Assign(value=ast.Attribute() as value) if ast.unparse(value) == "torch.compile":
-            yield "alias"
-        case ast.Call(args=arguments, keywords=keywords):
-            values = [*arguments, *(keyword.value for keyword in keywords)]
-            yield from ("argument" for value in values if ast.unparse(value) == "torch.compile")
-        case ast.ImportFrom(module="torch", names=names):
-            yield from ("import" for alias in names if alias.name == "compile")
-        case ast.Call(func=ast.Name(id="getattr"), args=[ast.Name(id="torch"), *_]):
-            yield "getattr"
-
-
-def _compiler_settings(node: ast.AST, _program: Program) -> Iterator[str]:
-    match node:
-        case ast.Assign(targets=targets) if any(_is_compiler(target) for target in targets):
-            yield ast.unparse(node)
-        case ast.AugAssign(target=target) | ast.AnnAssign(target=target) if _is_compiler(target):
-            yield ast.unparse(node)
-        case ast.Call(func=function) if _is_compiler(function):
-            yield ast.unparse(node)
-
-
-def _is_compiler(node: ast.expr) -> bool:
-    return any(name in ast.unparse(node) for name in _COMPILER_SETTINGS) if isinstance(node, ast.Attribute) else False
-
-
-def _code_from_text(node: ast.AST, _program: Program) -> Iterator[str]:
-    if isinstance(node, ast.Call) and ast.unparse(node.func) in _CODE_FROM_TEXT:
-        yield ast.unparse(node)
-
-
-def _far_reaching(node: ast.AST, _program: Program) -> Iterator[str]:
-    match node:
-        case ast.Import(names=names):
-            yield from (each.name for each in names if _reaches_far(each.name))
-        case ast.ImportFrom(module=str(module), names=names):
-            yield from (each.name for each in names if _reaches_far(f"{module}.{each.name}"))
-
-
-def _reaches_far(module: str) -> bool:
-    return module.partition(".")[0] in _FAR_REACHING
-
-
-def _compiler_imports(node: ast.AST, _program: Program) -> Iterator[str]:
-    match node:
-        case ast.Import(names=names):
-            yield from (each.name for each in names if _is_compiler_part(each.name))
-        case ast.ImportFrom(module=str(module), names=names):
-            yield from (each.name for each in names if _is_compiler_part(f"{module}.{each.name}"))
-
-
-def _patches(node: ast.AST, program: Program) -> Iterator[str]:
-    """What changes a library or the environment while the program runs."""
-    match node:
-        case ast.Attribute(ctx=ast.Store() | ast.Del()) | ast.Subscript(ctx=ast.Store() | ast.Del()):
-            text = ast.unparse(node)
-            has_own_check = text.startswith(_OWN_SWITCHES) or _is_compiler_part(text)
-            if (_is_foreign(node, program) and not has_own_check) or text.endswith(".perf_counter"):
-                yield text
-        case ast.Call(func=ast.Name(id="setattr" | "delattr"), args=[target, *_]) if _is_foreign(target, program):
-            yield ast.unparse(node)
-        case ast.Call(func=ast.Attribute(attr="putenv" | "unsetenv")):
-            yield ast.unparse(node)
-        case ast.Call(func=ast.Attribute(value=value, attr=method)) if ast.unparse(value) == "os.environ":
-            if method not in _READING:
-                yield ast.unparse(node)
-
-
-def _is_foreign(node: ast.AST, program: Program) -> bool:
-    return root_of(node) in program.foreign | program.aliases
-
-
-def _is_compiler_part(text: str) -> bool:
-    return any(name in text for name in _COMPILER_SETTINGS)
-
-
-def _forged_lines(node: ast.AST, _program: Program) -> Iterator[str]:
-    if isinstance(node, ast.Constant) and isinstance(node.value, str) and "val_loss:" in node.value:
-        yield "val_loss:"
-
-
-def _seeds(node: ast.AST, _program: Program) -> Iterator[str]:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _SEEDS:
-        takes = bool(node.args or node.keywords)
-        if takes and root_of(node.func.value) in _SEEDED and not _holds_call(node.func.value):
-            yield "seed"
-
-
-def _holds_call(node: ast.AST) -> bool:
-    return any(isinstance(each, ast.Call) for each in ast.walk(node))
-
-
-def _warm_up_loops(node: ast.AST, program: Program) -> Iterator[str]:
-    """Loops of as many rounds as the warm-up has."""
-    match node:
-        case ast.For(iter=ast.Call(func=ast.Name(id="range"), args=[count])):
-            value = program.constants.get(count.id) if isinstance(count, ast.Name) else count
-            if isinstance(value, ast.Constant) and value.value == WARM_UP_STEPS:
-                yield "loop"
-
-
-def _loss_changes(node: ast.AST, _program: Program) -> Iterator[str]:
-    if isinstance(node, ast.Call) and _last(node.func) in _LOSSES:
-        yield from (str(keyword.arg) for keyword in node.keywords if keyword.arg in _LOSS_CHANGES)
-
-
-# What can be honest, and is told to whoever can weigh it.
-
-
-def _modes(node: ast.AST, _program: Program) -> Iterator[str]:
-    if isinstance(node, ast.Attribute) and node.attr in _MODES and isinstance(node.ctx, ast.Load):
-        yield node.attr
-
-
-def _loads(node: ast.AST, _program: Program) -> Iterator[str]:
-    if isinstance(node, ast.Call) and _last(node.func).startswith(_LOADS):
-        yield _last(node.func)
-
-
-def _deferred(node: ast.AST, _program: Program) -> Iterator[str]:
-    match node:
-        case ast.Import(names=names):
-            yield from (each.name for each in names if each.name.partition(".")[0] in _DEFERRED)
-        case ast.ImportFrom(module=str(module)) if module.partition(".")[0] in _DEFERRED:
-            yield module
-
-
-def _reflection(node: ast.AST, _program: Program) -> Iterator[str]:
-    match node:
-        case ast.Call(func=ast.Name(id="setattr" | "delattr" | "globals" | "locals" | "vars" as name)):
-            yield name
-        case ast.Call(func=ast.Name(id="getattr"), args=[_, second, *_]) if not isinstance(second, ast.Constant):
-            yield "getattr"
-        case ast.Call(func=ast.Attribute(attr="__setattr__" | "__delattr__" as name)):
-            yield name
-        case ast.Attribute(attr="__dict__" | "__globals__" | "__code__" | "modules" as name):
-            yield name
-
-
-def _hooks(node: ast.AST, _program: Program) -> Iterator[str]:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and "hook" in node.func.attr:
-        yield node.func.attr
-
-
-def _clock_reads(node: ast.AST, _program: Program) -> Iterator[str]:
-    if isinstance(node, ast.Attribute) and root_of(node) == "time" and node.attr != "sleep":
-        yield node.attr
-
-
-def _backward_calls(node: ast.AST, _program: Program) -> Iterator[str]:
-    if isinstance(node, ast.Call) and _last(node.func) in ("backward", "training_step", "warm_up"):
-        yield _last(node.func)
-
-
-def _early_ends(node: ast.AST, _program: Program) -> Iterator[str]:
-    match node:
-        case ast.Break():
-            yield "break"
-        case ast.Call() if ast.unparse(node.func) in ("sys.exit", "exit", "quit", "os._exit"):
-            yield "exit"
-
-
-def _long_texts(node: ast.AST, _program: Program) -> Iterator[str]:
-    match node:
-        case ast.Constant(value=str() | bytes() as value) if len(value) > _LONG_TEXT:
-            yield "text"
-        case ast.List(elts=elements) | ast.Tuple(elts=elements) if len(elements) > _LONG_LIST:
-            yield "list"
-
-
-def _last(node: ast.AST) -> str:
-    """`c` of a.b.c."""
-    match node:
-        case ast.Attribute(attr=name) | ast.Name(id=name):
-            return name
-        case _:
-            return ""
-
-
-_CHECKS = (
-    _Check("data", "a file pattern or a size of the validation differs", _settings, fixed=True),
-    _Check("data", "the loader is called for other shards, or otherwise aligned", _loader_calls),
-    _Check("data", "the validation shards are read elsewhere", _validation_shards),
-    _Check("data", "a name of the loader gets another meaning", _loader_names),
-    _Check("warm-up", f"no loop of {WARM_UP_STEPS} steps is left", _warm_up_loops, fixed=True, only_missing=True),
-    _Check("compiler", "torch.compile gets a flag or mode that is not in the record", _compile_flags, counted=False),
-    _Check("compiler", "torch.compile gets another name", _compile_aliases),
-    _Check("compiler", "a part of the compiler is imported", _compiler_imports),
-    _Check("compiler", "a setting of the compiler differs", _compiler_settings, fixed=True),
-    _Check("readable", "code is made from text", _code_from_text),
-    _Check("environment", "an import reaches around the rules", _far_reaching),
-    _Check("environment", "a library or the environment is changed", _patches),
-    _Check("prints", "another line with a validation loss", _forged_lines),
-    _Check("draws", "a global generator is seeded", _seeds),
-    _Check("objective", "the cross-entropy is smoothed, weighted or leaves targets away", _loss_changes),
-    _Check("comparable", "the program asks whether it is validated", _modes, proven=False),
-    _Check("tuning", "more is loaded than the starting record loads", _loads, proven=False),
-    _Check("tuning", "a long constant", _long_texts, proven=False),
-    _Check("off-clock", "work can run beside the training loop", _deferred, proven=False),
-    _Check("environment", "names are looked up or set while the program runs", _reflection, proven=False),
-    _Check("comparable", "hooks are registered", _hooks, proven=False),
-    _Check("timing", "the time is asked in another place", _clock_reads, proven=False),
-    _Check("off-clock", "training steps are called from another place", _backward_calls, proven=False),
-    _Check("steps", "a loop or the program can end early", _early_ends, proven=False),
-)

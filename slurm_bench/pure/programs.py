@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-_ANY_NAME = "_"
+from slurm_bench.pure.normal_form import Renamer, normalised
+
 _BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")
 _WITHOUT_GRADIENTS = ("torch.no_grad()", "torch.inference_mode()")
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
-_LARGEST_FOLDED = 2**64
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class Unit:
 
     @cached_property
     def _stripped(self) -> tuple[str, tuple[str, ...]]:
-        renamer = _Renamer(self.given)
+        renamer = Renamer(self.given)
         stripped = renamer.visit(copy.deepcopy(self.node))
         return ast.unparse(stripped), tuple(renamer.names)
 
@@ -136,7 +136,7 @@ class Program:
 
     def __init__(self, files: Mapping[str, str]) -> None:
         self._lines = {name: text.split("\n") for name, text in files.items() if name.endswith(".py")}
-        self._trees = {name: _normalised(ast.parse(files[name], name)) for name in self._lines}
+        self._trees = {name: normalised(ast.parse(files[name], name)) for name in self._lines}
         self.modules = frozenset(name.removesuffix(".py").replace("/", ".") for name in self._trees)
         self.foreign = frozenset(self._foreign_names())
         """Names that stand for libraries, or for parts of them."""
@@ -201,12 +201,16 @@ def shape_with_cut_calls(unit: Unit, definitions: frozenset[str], keep: int) -> 
             name = call.func.id
             if name not in unit.given and name not in definitions:
                 call.args, call.keywords = call.args[:keep], []
-    return ast.unparse(_Renamer(unit.given).visit(node))
+    return ast.unparse(Renamer(unit.given).visit(node))
 
 
-def folded(expression: ast.expr) -> str:
-    """Its source, integer arithmetic carried out."""
-    return ast.unparse(_Normaliser().visit(copy.deepcopy(expression)))
+def last_name(node: ast.AST) -> str:
+    """`c` of a.b.c."""
+    match node:
+        case ast.Attribute(attr=name) | ast.Name(id=name):
+            return name
+        case _:
+            return ""
 
 
 def root_of(node: ast.AST) -> str:
@@ -277,89 +281,3 @@ def _head(statement: ast.stmt) -> ast.stmt:
         if hasattr(bare, block):
             setattr(bare, block, [ast.Pass()] if block == "body" else [])
     return bare
-
-
-def _normalised(tree: ast.Module) -> ast.Module:
-    normalised = _Normaliser().visit(copy.deepcopy(tree))
-    assert isinstance(normalised, ast.Module)
-    return ast.fix_missing_locations(normalised)
-
-
-class _Normaliser(ast.NodeTransformer):
-    """Away with what cannot change what a program does: annotations, docstrings, ways of writing a number."""
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
-        if node.value is None:
-            return None
-        return self._assign(node, node.target, self.visit(node.value))
-
-    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
-        old = copy.deepcopy(node.target)
-        old.ctx = ast.Load()
-        return self._assign(node, node.target, ast.BinOp(old, node.op, self.visit(node.value)))
-
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        return None if isinstance(node.value, ast.Constant) else self.generic_visit(node)
-
-    def visit_arg(self, node: ast.arg) -> ast.AST:
-        node.annotation = None
-        return node
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.returns = None
-        return self.generic_visit(node)
-
-    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
-        self.generic_visit(node)
-        match node:
-            case ast.BinOp(ast.Constant(value=int(left)), op, ast.Constant(value=int(right))):
-                value = _folded(left, op, right)
-                return node if value is None else ast.copy_location(ast.Constant(value), node)
-        return node
-
-    @staticmethod
-    def _assign(node: ast.stmt, target: ast.expr, value: ast.expr) -> ast.AST:
-        return ast.copy_location(ast.Assign([target], value), node)
-
-
-def _folded(left: int, op: ast.operator, right: int) -> int | None:
-    match op:
-        case ast.Mult() if abs(left * right) < _LARGEST_FOLDED:
-            return left * right
-        case ast.Add() if abs(left + right) < _LARGEST_FOLDED:
-            return left + right
-        case ast.Pow() if abs(left) <= 10 and 0 <= right <= 20:
-            return int(left**right)
-        case ast.LShift() if left >= 0 and 0 <= right < 64 and left << right < _LARGEST_FOLDED:
-            return left << right
-    return None
-
-
-class _Renamer(ast.NodeTransformer):
-    """Puts a placeholder for each name that is not given, and remembers what it replaced."""
-
-    def __init__(self, given: frozenset[str]) -> None:
-        self._given = given
-        self.names: list[str] = []
-
-    def _placeholder(self, name: str) -> str:
-        if name in self._given:
-            return name
-        self.names.append(name)
-        return _ANY_NAME
-
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        node.id = self._placeholder(node.id)
-        return node
-
-    def visit_arg(self, node: ast.arg) -> ast.AST:
-        node.arg = self._placeholder(node.arg)
-        return node
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.name = self._placeholder(node.name)
-        return self.generic_visit(node)
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        node.name = self._placeholder(node.name)
-        return self.generic_visit(node)

@@ -8,13 +8,14 @@ import ast
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 
-from slurm_bench.pure import novelties, protected
+from slurm_bench.pure import forbidden, novelties, protected, suspicious
 from slurm_bench.pure.programs import Program
 from slurm_bench.pure.remarks import Remark
 from slurm_bench.pure.rules import LAUNCHER
 from slurm_bench.words.opinions import Finding
 from slurm_bench.words.records import Record
 
+_CHECKS = (*forbidden.CHECKS, *suspicious.CHECKS)
 _LIBRARIES = {"numpy", "torch", "triton", "flash_attn", "flash_attn_interface"} | sys.stdlib_module_names
 
 
@@ -31,7 +32,7 @@ def review(baseline: Mapping[str, str], candidate: Mapping[str, str]) -> Review:
     if not any(remark.rule == "readable" for remark in remarks):
         try:
             ours, theirs = Program(baseline), Program(candidate)
-            remarks += [*protected.differences(ours, theirs), *novelties.remarks(ours, theirs)]
+            remarks += [*protected.differences(ours, theirs), *novelties.remarks(ours, theirs, _CHECKS)]
         except (RecursionError, MemoryError):
             remarks.append(Remark("readable", "nests too deeply to be read", True, longest(candidate)))
     first = _first_of_each(remarks)

@@ -41,6 +41,15 @@ def check_outcomes(session: SessionPaths) -> list[Verdict]:
     verdicts = [store.read(path, Verdict) for path in sorted(session.submissions.glob("*/verdict.json"))]
     seen = {Path(verdict.candidate).name: (verdict.outcome.value, verdict.rejected_by) for verdict in verdicts}
     assert seen == EXPECTED, [verdict.reason for verdict in verdicts]
+    (finding,) = verdicts[1].findings
+    assert (finding.rule, finding.file, finding.candidate) == (
+        "validation",
+        "train_gpt.py",
+        "val_loss /= 1.05 * val_steps",
+    )
+    tampered = (session.candidates / "tampered-validation" / finding.file).read_text().splitlines()
+    assert finding.line is not None and tampered[finding.line - 1].strip() == finding.candidate
+    assert f"{finding.file}:{finding.line}" in verdicts[1].reason
     answers = [json.loads((session.workspace / f"experiments/{name}.json").read_text()) for name in EXPECTED]
     assert [answer["exit_code"] for answer in answers] == [2, 1, 1, 0]
     return verdicts

@@ -1,0 +1,97 @@
+"""Forms of a syntax tree in which what does not matter is gone."""
+
+import ast
+import copy
+
+_ANY_NAME = "_"
+_LARGEST_FOLDED = 2**64
+
+
+def normalised(tree: ast.Module) -> ast.Module:
+    """A program without what cannot change what it does: annotations, docstrings, ways of writing a number."""
+    normalised = _Normaliser().visit(copy.deepcopy(tree))
+    assert isinstance(normalised, ast.Module)
+    return ast.fix_missing_locations(normalised)
+
+
+def folded(expression: ast.expr) -> str:
+    """Its source, integer arithmetic carried out."""
+    return ast.unparse(_Normaliser().visit(copy.deepcopy(expression)))
+
+
+class _Normaliser(ast.NodeTransformer):
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        if node.value is None:
+            return None
+        return self._assign(node, node.target, self.visit(node.value))
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
+        old = copy.deepcopy(node.target)
+        old.ctx = ast.Load()
+        return self._assign(node, node.target, ast.BinOp(old, node.op, self.visit(node.value)))
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        return None if isinstance(node.value, ast.Constant) else self.generic_visit(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.annotation = None
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        return self.generic_visit(node)
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        match node:
+            case ast.BinOp(ast.Constant(value=int(left)), op, ast.Constant(value=int(right))):
+                value = _folded(left, op, right)
+                return node if value is None else ast.copy_location(ast.Constant(value), node)
+        return node
+
+    @staticmethod
+    def _assign(node: ast.stmt, target: ast.expr, value: ast.expr) -> ast.AST:
+        return ast.copy_location(ast.Assign([target], value), node)
+
+
+def _folded(left: int, op: ast.operator, right: int) -> int | None:
+    match op:
+        case ast.Mult() if abs(left * right) < _LARGEST_FOLDED:
+            return left * right
+        case ast.Add() if abs(left + right) < _LARGEST_FOLDED:
+            return left + right
+        case ast.Pow() if abs(left) <= 10 and 0 <= right <= 20:
+            return int(left**right)
+        case ast.LShift() if left >= 0 and 0 <= right < 64 and left << right < _LARGEST_FOLDED:
+            return left << right
+    return None
+
+
+class Renamer(ast.NodeTransformer):
+    """Puts a placeholder for each name that is not given, and remembers what it replaced."""
+
+    def __init__(self, given: frozenset[str]) -> None:
+        self._given = given
+        self.names: list[str] = []
+
+    def _placeholder(self, name: str) -> str:
+        if name in self._given:
+            return name
+        self.names.append(name)
+        return _ANY_NAME
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        node.id = self._placeholder(node.id)
+        return node
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.arg = self._placeholder(node.arg)
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.name = self._placeholder(node.name)
+        return self.generic_visit(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        node.name = self._placeholder(node.name)
+        return self.generic_visit(node)

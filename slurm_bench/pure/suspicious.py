@@ -1,0 +1,88 @@
+"""Constructs that may be honest where they are new, and are told to whoever can weigh them."""
+
+import ast
+from collections.abc import Iterator
+
+from slurm_bench.pure.novelties import Check
+from slurm_bench.pure.programs import Program, last_name, root_of
+
+_MODES = {"training", "is_grad_enabled", "is_inference_mode_enabled", "is_inference"}
+_LOADS = ("load", "read", "fromfile", "from_file", "genfromtxt", "memmap", "open", "unpack", "b64", "decompress")
+"""How the functions begin with which a program gets at data."""
+_DEFERRED = {"threading", "concurrent", "asyncio", "queue"}
+_LONG_TEXT = 500
+_LONG_LIST = 24
+
+
+def _modes(node: ast.AST, _program: Program) -> Iterator[str]:
+    if isinstance(node, ast.Attribute) and node.attr in _MODES and isinstance(node.ctx, ast.Load):
+        yield node.attr
+
+
+def _loads(node: ast.AST, _program: Program) -> Iterator[str]:
+    if isinstance(node, ast.Call) and last_name(node.func).startswith(_LOADS):
+        yield last_name(node.func)
+
+
+def _deferred(node: ast.AST, _program: Program) -> Iterator[str]:
+    match node:
+        case ast.Import(names=names):
+            yield from (each.name for each in names if each.name.partition(".")[0] in _DEFERRED)
+        case ast.ImportFrom(module=str(module)) if module.partition(".")[0] in _DEFERRED:
+            yield module
+
+
+def _reflection(node: ast.AST, _program: Program) -> Iterator[str]:
+    match node:
+        case ast.Call(func=ast.Name(id="setattr" | "delattr" | "globals" | "locals" | "vars" as name)):
+            yield name
+        case ast.Call(func=ast.Name(id="getattr"), args=[_, second, *_]) if not isinstance(second, ast.Constant):
+            yield "getattr"
+        case ast.Call(func=ast.Attribute(attr="__setattr__" | "__delattr__" as name)):
+            yield name
+        case ast.Attribute(attr="__dict__" | "__globals__" | "__code__" | "modules" as name):
+            yield name
+
+
+def _hooks(node: ast.AST, _program: Program) -> Iterator[str]:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and "hook" in node.func.attr:
+        yield node.func.attr
+
+
+def _clock_reads(node: ast.AST, _program: Program) -> Iterator[str]:
+    if isinstance(node, ast.Attribute) and root_of(node) == "time" and node.attr != "sleep":
+        yield node.attr
+
+
+def _backward_calls(node: ast.AST, _program: Program) -> Iterator[str]:
+    if isinstance(node, ast.Call) and last_name(node.func) in ("backward", "training_step", "warm_up"):
+        yield last_name(node.func)
+
+
+def _early_ends(node: ast.AST, _program: Program) -> Iterator[str]:
+    match node:
+        case ast.Break():
+            yield "break"
+        case ast.Call() if ast.unparse(node.func) in ("sys.exit", "exit", "quit", "os._exit"):
+            yield "exit"
+
+
+def _long_texts(node: ast.AST, _program: Program) -> Iterator[str]:
+    match node:
+        case ast.Constant(value=str() | bytes() as value) if len(value) > _LONG_TEXT:
+            yield "text"
+        case ast.List(elts=elements) | ast.Tuple(elts=elements) if len(elements) > _LONG_LIST:
+            yield "list"
+
+
+CHECKS = (
+    Check("comparable", "the program asks whether it is validated", _modes, proven=False),
+    Check("tuning", "more is loaded than the starting record loads", _loads, proven=False),
+    Check("tuning", "a long constant", _long_texts, proven=False),
+    Check("off-clock", "work can run beside the training loop", _deferred, proven=False),
+    Check("environment", "names are looked up or set while the program runs", _reflection, proven=False),
+    Check("comparable", "hooks are registered", _hooks, proven=False),
+    Check("timing", "the time is asked in another place", _clock_reads, proven=False),
+    Check("off-clock", "training steps are called from another place", _backward_calls, proven=False),
+    Check("steps", "a loop or the program can end early", _early_ends, proven=False),
+)
