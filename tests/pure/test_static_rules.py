@@ -1,9 +1,16 @@
 """Each rule is broken by one edit of the rehearsal's own record, and found with its line."""
 
+import re
+
 import pytest
 
+from slurm_bench.effects import judge_cases
+from slurm_bench.pure import forbidden, suspicious
+from slurm_bench.pure.novelties import Check
+from slurm_bench.pure.rules import RULES
 from slurm_bench.pure.static_rules import Review, review
 from slurm_bench.words.paths import starting_record
+from tests.conftest import REPOSITORY
 
 RECORD = {path.name: path.read_text() for path in starting_record("rehearsal").iterdir() if path.is_file()}
 PROGRAM = RECORD["train_gpt.py"]
@@ -112,3 +119,46 @@ def test_null_bytes_do_not_break_the_judge() -> None:
 def test_another_launcher() -> None:
     (finding,) = review(RECORD, {**RECORD, "run.sh": "python3 other.py\n"}).findings
     assert finding.rule == "environment"
+
+
+@pytest.mark.parametrize("check", (*forbidden.CHECKS, *suspicious.CHECKS), ids=lambda check: check.message)
+def test_checks_decide_only_what_is_theirs(check: Check) -> None:
+    assert ("static" if check.proven else "model") in RULES[check.rule].decided_by
+
+
+def test_every_rule_that_is_decided_statically_has_a_broken_case() -> None:
+    cases = judge_cases.load(REPOSITORY / "tests" / "judge_cases")
+    static = {rule.id for rule in RULES.values() if "static" in rule.decided_by}
+    assert static <= {case.rule for case in cases}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("t0 = time.perf_counter()\n    for step", "started = time.perf_counter()\n    for step"),
+        ("val_steps = args.val_tokens // args.val_batch_size", "val_steps = args.val_tokens // (args.val_batch_size)"),
+        ("warmup_steps = 30\n", "warmup_steps = 3 * 10\n"),
+        ("val_tokens: int = 32768", "val_tokens: int = 2**15"),
+        ("    return min(1.0, ", "    t0 = 1.0\n    return min(t0, "),
+    ],
+)
+def test_what_is_written_otherwise_and_says_the_same(old: str, new: str) -> None:
+    text = PROGRAM.replace(old, new)
+    if "started" in new:
+        before, _, after = text.partition("def train(")
+        text = f"{before}def train({re.sub(r'(?<![a-z])t0', 'started', after)}"
+    assert text != PROGRAM
+    assert review(RECORD, {**RECORD, "train_gpt.py": text}).findings == ()
+
+
+@pytest.mark.parametrize(
+    "decoy",
+    [
+        "\n\ndef unused(model, args, device):\n    val_loss = 0\n    val_steps = 1\n    val_loss /= val_steps\n",
+        "\n\nclass Unused:\n    def divide(self, val_loss, val_steps):\n        val_loss /= val_steps\n",
+    ],
+)
+def test_a_copy_elsewhere_does_not_stand_for_a_statement_that_was_changed(decoy: str) -> None:
+    text = PROGRAM.replace("val_loss /= val_steps", "val_loss /= 2 * val_steps")
+    text = text.replace('\n\nif __name__ == "__main__":', f'{decoy}\n\nif __name__ == "__main__":')
+    assert review(RECORD, {**RECORD, "train_gpt.py": text}).findings
