@@ -5,6 +5,7 @@ matching, whatever their names.
 """
 
 import ast
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -181,19 +182,35 @@ def _added(group: Group, matching: Matching, candidate: Program) -> Iterator[Rem
     """Further statements that compute what only the protected ones may, or that stand among them."""
     found = [matching.found[unit] for unit in group.units if unit in matching.found]
     blocks = {(unit.where, unit.parent) for unit in found if unit.parent}
-    places = {unit.where for unit in found}
     moved_to = {unit.scope for unit in found}
+    results = _results(group, matching)
+    all_results = frozenset(name for names in results.values() for name in names)
     for unit in candidate.units:
-        among = any(where == unit.where and (unit.parent is block or unit.is_within(block)) for where, block in blocks)
-        if unit.where not in places or matching.stands_for_one(unit) or not (group.everywhere or among):
+        if matching.stands_for_one(unit):
             continue
-        ours = {theirs for theirs, name in matching.names(unit.where).items() if name in group.names}
+        if isinstance(unit.node, ast.Global | ast.Nonlocal) and unit.binds & all_results:
+            yield on(unit, group.rule, f"{group.what} is meddled with", proven=True)
+        among = any(where == unit.where and (unit.parent is block or unit.is_within(block)) for where, block in blocks)
+        if unit.where not in results or not (group.everywhere or among):
+            continue
+        ours = results[unit.where]
         if unit.binds & ours and _is_call_of(unit, moved_to):
             yield on(unit, group.rule, f"{group.what} comes out of a function", proven=False)
         elif (unit.binds | unit.touches) & ours:
             yield on(unit, group.rule, f"{group.what} is meddled with", proven=True)
         elif among and group.names and not group.everywhere:
             yield on(unit, group.rule, f"a statement was added to {group.what}", proven=False)
+
+
+def _results(group: Group, matching: Matching) -> dict[tuple[str, str], set[str]]:
+    """By function of the candidate the names that hold what the group computes."""
+    results: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for unit in group.units:
+        new = matching.found.get(unit)
+        if new:
+            pairs = zip(unit.names, new.names, strict=False)
+            results[new.where] |= {theirs for ours, theirs in pairs if ours in unit.binds & group.names}
+    return results
 
 
 def _ended_by_measurement(measured: frozenset[str], matching: Matching, candidate: Program) -> Iterator[Remark]:
