@@ -36,12 +36,15 @@ def perform(config: Config) -> None:
     record = starting_record(config.task.record)
     if not record.is_dir():
         raise UsageError(f"task.record: no folder {record}")
-    bench = _Bench(judge.of(config, opinions), opinions, record)
+    with_judge = judge.of(config, opinions)
     if config.command.directory is not None:
-        _say_opinion(bench.opinion(Path(config.command.directory)), config.command.format)
+        folder = Path(config.command.directory).absolute()
+        if not folder.is_dir():
+            raise UsageError(f"command.directory: no folder {folder}")
+        _say_opinion(_Bench(with_judge, opinions, record).opinion(folder), config.command.format)
         return
     cases = judge_cases.load(Path(str(config.command.cases)))
-    judged, usage = bench.judge_all(cases, config.command.parallel)
+    judged, usage = _Bench(with_judge, opinions, record).judge_all(cases, config.command.parallel)
     {"table": _print_matrix, "json": _print_json}[config.command.format](judged, usage, _name(config))
 
 
@@ -53,9 +56,7 @@ class _Bench:
         self._baseline = self._seal(record)
 
     def opinion(self, folder: Path) -> Opinion:
-        if not folder.is_dir():
-            raise UsageError(f"command.directory: no folder {folder}")
-        case = judge.case_of(self._opinions.seals, self._baseline, self._seal(folder.absolute()))
+        case = judge.case_of(self._opinions.seals, self._baseline, self._seal(folder))
         return self._judge.opinion(case)
 
     def judge_all(self, cases: Sequence[LabelledCase], parallel: int) -> tuple[list[Judged], Usage]:

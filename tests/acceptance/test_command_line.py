@@ -56,6 +56,14 @@ def slurm_bench(*overrides: str, **environment: str) -> "subprocess.CompletedPro
         (["retime.level=mine"], "retime.level must be session or published"),
         (["retime.stop_below=1"], "retime.stop_below must be 0 or more, and below 1"),
         (["session=calibrations"], "session must be another name"),
+        (["session=opinions"], "session must be another name"),
+        (["judge=anthropic", "judge.models.anthropic.key_variable=NO_SUCH"], "variable NO_SUCH is missing or empty"),
+        (["judge=anthropic", "judge.models.anthropic.key_file=/nowhere"], "/nowhere"),
+        (["judge=panel", "judge.quorum=3"], "judge.quorum must be 1 to 2, the number of models"),
+        (["judge=static", "judge.minutes=0"], "judge.minutes must be above 0"),
+        (["command=judge"], "command.directory or command.cases must be given"),
+        (["command=judge", "cases=/nowhere"], "command.cases: no folder /nowhere"),
+        (["command=judge", "directory=/nowhere"], "command.directory: no folder /nowhere"),
         (["cluster=dev", "cluster.slurm_conf=/nowhere/slurm.conf"], "scripts/dev_cluster up"),
     ],
 )
@@ -78,9 +86,14 @@ def test_a_cluster_without_sbatch(tmp_path: Path) -> None:
 def test_help_names_the_groups_and_imports_nothing_heavy() -> None:
     done = slurm_bench("--help")
     assert done.returncode == 0
-    for group in ("agent: scripted", "cluster: dev, local, slurm", "command: budget, report, retime, run"):
+    for group in (
+        "agent: scripted",
+        "cluster: dev, local, slurm",
+        "command: budget, judge, report, retime, run",
+        "judge: anthropic, azure, openai, panel, static",
+    ):
         assert group in done.stdout
     probe = "import sys; import slurm_bench.steps.cli; print([m for m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
-    for heavy in ("torch", "scipy", "submitit", "pydantic", "numpy", "jinja2"):
+    for heavy in ("torch", "scipy", "submitit", "pydantic", "numpy", "jinja2", "anthropic", "openai"):
         assert f"'{heavy}'" not in loaded
