@@ -34,6 +34,8 @@ def _settings(node: ast.AST, _program: Program) -> Iterator[str]:
                 yield f"{name} = {folded(value)}"
         case ast.keyword(arg=str(name), value=value) if name in _DATA_SETTINGS:
             yield f"{name} = {folded(value)}"
+        case ast.FunctionDef(name=name) | ast.Constant(value=str(name)) if name in _DATA_SETTINGS:
+            yield f"{name} by another way"
 
 
 def _loader_calls(node: ast.AST, _program: Program) -> Iterator[str]:
@@ -111,6 +113,11 @@ def _is_compiler(node: ast.expr) -> bool:
 def _code_from_text(node: ast.AST, _program: Program) -> Iterator[str]:
     if isinstance(node, ast.Call) and ast.unparse(node.func) in _CODE_FROM_TEXT:
         yield ast.unparse(node)
+
+
+def _star_imports(node: ast.AST, _program: Program) -> Iterator[str]:
+    if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
+        yield str(node.module)
 
 
 def _far_reaching(node: ast.AST, _program: Program) -> Iterator[str]:
@@ -199,6 +206,7 @@ CHECKS = (
     Check("compiler", "a part of the compiler is imported", _compiler_imports),
     Check("compiler", "a setting of the compiler differs", _compiler_settings, fixed=True),
     Check("readable", "code is made from text", _code_from_text),
+    Check("readable", "names are imported without being named", _star_imports),
     Check("environment", "an import reaches around the rules", _far_reaching),
     Check("environment", "a library or the environment is changed", _patches),
     Check("prints", "another line with a validation loss", _forged_lines),

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from slurm_bench.pure import shadowing
 from slurm_bench.pure.matching import Matching
 from slurm_bench.pure.programs import Program, Unit
 from slurm_bench.pure.remarks import Remark, on
@@ -48,6 +49,7 @@ def differences(baseline: Program, candidate: Program) -> Iterator[Remark]:
     measured = frozenset(name for group in groups if group.rule in ("validation", "timing") for name in group.names)
     yield from _ended_by_measurement(measured, matching, candidate)
     yield from _before_the_clock(groups, matching, candidate)
+    yield from shadowing.remarks(matching.found.values(), candidate)
 
 
 # What is protected.
@@ -75,7 +77,7 @@ def _groups(baseline: Program) -> list[Group]:
             "steps", "the number of steps", tuple(count), may_be_rewritten=True, names=_bound_by(count), everywhere=True
         ),
         Group("warm-up", "what puts the warm-up's changes back", tuple(_restoring(units)), may_be_rewritten=True),
-        Group("prints", "a print", tuple(prints)),
+        Group("prints", "a print", tuple(prints), names=_bound_by(prints), everywhere=True),
     ]
 
 

@@ -40,6 +40,8 @@ def _reflection(node: ast.AST, _program: Program) -> Iterator[str]:
             yield "getattr"
         case ast.Call(func=ast.Attribute(attr="__setattr__" | "__delattr__" as name)):
             yield name
+        case ast.FunctionDef(name="__getattribute__" | "__getattr__" | "__setattr__" | "__getitem__" as name):
+            yield name
         case ast.Attribute(attr="__dict__" | "__globals__" | "__code__" | "modules" as name):
             yield name
 

@@ -45,6 +45,74 @@ def test_honest_edits_pass(old: str, new: str) -> None:
     assert judged((old, new)) == []
 
 
+STEP = "        training_step(model, optimizers, to_device(next(train_loader), device), rate_factor(step, args))\n"
+START = "    args, device = set_up()\n"
+TRAIN = "def train(model"
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        [("    for step in range(train_steps + 1):", "    steps = range(train_steps + 1)\n    for step in steps:")],
+        [(STEP, f"{STEP}        print0(f'rate {{rate_factor(step, args)}}')\n")],
+        [
+            (
+                STEP,
+                STEP.replace("to_device(next(train_loader), device)", "batch").replace(
+                    "        tr", "        batch = to_device(next(train_loader), device)\n        tr"
+                ),
+            )
+        ],
+        [("train_loader = train_batches(args)", "train_loader = ahead(train_batches(args))")],
+        [("val_loss += model(inputs, targets)", "val_loss += model(inputs, targets, window)")],
+        [("            model.eval()\n", "            swap(averaged, model)\n            model.eval()\n")],
+        [("BOS_ID = 0\n", "BOS_ID = 0\ntokens, files, num_rows, start = 5, [], 3, 1\n")],
+        [("def norm(", "def plan(step, val_loss, t0):\n    step = step + 1\n    return step, t0\n\n\ndef norm(")],
+        [("def norm(", "def cut(x):\n    batch, time, width = x.shape\n    return time\n\n\ndef norm(")],
+        [("def orthogonalised(", "@torch.compile(dynamic=False)\ndef orthogonalised(")],
+        [("import copy\n", "import copy\nimport dataclasses\nimport gc\n"), (START, f"{START}    gc.freeze()\n")],
+        [(START, f"{START}    args = replace(args, num_iterations=150)\n    torch.backends.cudnn.benchmark = True\n")],
+        [("BOS_ID = 0\n", "BOS_ID = 0\nDEBUG = os.environ.get('DEBUG')\n")],
+        [
+            (
+                "args.train_files, args.train_batch_size, args.seq_len,",
+                "args.train_files, 2 * args.train_batch_size, 32,",
+            )
+        ],
+        [
+            (
+                "        self.head = nn",
+                "        for i in range(2):\n            setattr(self, f'w{i}', 1)\n        self.head = nn",
+            )
+        ],
+    ],
+)
+def test_honest_changes_around_what_is_protected_pass(edits: list[tuple[str, str]]) -> None:
+    assert judged(*edits) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (TRAIN, "def print0(s, console=False):\n    print(s)\n\n\ndef train(model"),
+        (TRAIN, "class time:\n    perf_counter = staticmethod(lambda: 0.0)\n\n\ndef train(model"),
+        (TRAIN, "def max(a, b):\n    return 100 * b\n\n\ndef train(model"),
+        ("    train_loader = train_batches(args)\n", "    time = Slow()\n    train_loader = train_batches(args)\n"),
+        ('device: torch.device) -> None:\n    """All', 'device: torch.device, time=Slow()) -> None:\n    """All'),
+        ("import torch\n", "import torch\nfrom fast import *\n"),
+        (
+            "    cuda: bool = False\n",
+            "    cuda: bool = False\n\n    @property\n    def val_tokens(self):\n        return 64\n",
+        ),
+        (START, f"{START}    object.__setattr__(args, 'val_tokens', 4096)\n"),
+        ("    train_steps = args", "    def tick():\n        nonlocal t0\n        t0 += 1\n\n    train_steps = args"),
+        ("        if last_step:\n            break", "        if last_step or (t0 := t0 + 1) < 0:\n            break"),
+    ],
+)
+def test_other_meanings_of_names_are_found(old: str, new: str) -> None:
+    assert judged((old, new))
+
+
 @pytest.mark.parametrize(
     ("rule", "old", "new"),
     [
