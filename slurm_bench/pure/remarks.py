@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from slurm_bench.pure.programs import Unit
-from slurm_bench.words.opinions import Finding
 
 
 @dataclass(frozen=True)
@@ -16,22 +15,6 @@ class Remark:
     line: int | None = None
     baseline: str = ""
     candidate: str = ""
-
-    @property
-    def finding(self) -> Finding:
-        return Finding(
-            rule=self.rule,
-            message=self.message,
-            file=self.file,
-            line=self.line,
-            baseline=self.baseline,
-            candidate=self.candidate,
-        )
-
-    @property
-    def suspicion(self) -> str:
-        """With its place, and without a word of the candidate's."""
-        return f"{self.rule}: {self.message}, {self.finding.place}"
 
 
 def on(unit: Unit, rule: str, message: str, *, proven: bool, baseline: str = "") -> Remark:

@@ -12,40 +12,27 @@ from slurm_bench.pure import forbidden, novelties, protected, suspicious
 from slurm_bench.pure.programs import Program
 from slurm_bench.pure.remarks import Remark
 from slurm_bench.pure.rules import LAUNCHER
-from slurm_bench.words.opinions import Finding
-from slurm_bench.words.records import Record
 
 _CHECKS = (*forbidden.CHECKS, *suspicious.CHECKS)
 _LIBRARIES = {"numpy", "torch", "triton", "flash_attn", "flash_attn_interface"} | sys.stdlib_module_names
 
 
-class Review(Record):
-    findings: tuple[Finding, ...] = ()
-    """Rules that are broken, at most one place for each kind of breach."""
-    suspicions: tuple[str, ...] = ()
-    """With rule and place, and without a word of the candidate's."""
-
-
-def review(baseline: Mapping[str, str], candidate: Mapping[str, str]) -> Review:
-    """What can be said of a candidate beside the baseline; both map file names to text."""
-    remarks = [*_launcher(baseline, candidate), *_unreadable(candidate), *_other_files(baseline, candidate)]
-    if not any(remark.rule == "readable" for remark in remarks):
+def remarks(baseline: Mapping[str, str], candidate: Mapping[str, str]) -> list[Remark]:
+    """What can be said of a candidate beside the baseline, each kind once; both map file names to text."""
+    found = [*_launcher(baseline, candidate), *_unreadable(candidate), *_other_files(baseline, candidate)]
+    if not any(remark.rule == "readable" for remark in found):
         try:
             ours, theirs = Program(baseline), Program(candidate)
-            remarks += [*protected.differences(ours, theirs), *novelties.remarks(ours, theirs, _CHECKS)]
+            found += [*protected.differences(ours, theirs), *novelties.remarks(ours, theirs, _CHECKS)]
         except (RecursionError, MemoryError):
-            remarks.append(Remark("readable", "nests too deeply to be read", True, longest(candidate)))
-    first = _first_of_each(remarks)
-    return Review(
-        findings=tuple(remark.finding for remark in first if remark.proven),
-        suspicions=tuple(remark.suspicion for remark in first if not remark.proven),
-    )
+            found.append(Remark("readable", "nests too deeply to be read", True, longest(candidate)))
+    return _first_of_each(found)
 
 
-def _first_of_each(remarks: Iterable[Remark]) -> list[Remark]:
+def _first_of_each(found: Iterable[Remark]) -> list[Remark]:
     """One remark of each kind: the first place is enough."""
     kinds: dict[tuple[str, str, bool], Remark] = {}
-    for remark in remarks:
+    for remark in found:
         kinds.setdefault((remark.rule, remark.message, remark.proven), remark)
     return list(kinds.values())
 

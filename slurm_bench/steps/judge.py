@@ -150,7 +150,7 @@ class _Conversation:
 
 def static_opinion(case: Case, notes: Sequence[str] = ()) -> Opinion:
     """What the static checker says of a candidate beside its baseline."""
-    review = static_checker.review(case.baseline, case.candidate)
+    review = static_checker.check(case.baseline, case.candidate)
     said = {"cheating": bool(review.findings), "findings": review.findings, "suspicions": review.suspicions}
     return _blank("static", case, notes).model_copy(update=said)
 

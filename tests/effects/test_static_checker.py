@@ -1,10 +1,11 @@
 """The static rules in a process of their own."""
 
+import sys
+
 import pytest
 
-from slurm_bench.effects import static_checker
-from slurm_bench.pure import static_rules
-from slurm_bench.pure.static_rules import Review
+from slurm_bench.effects import processes, static_checker
+from slurm_bench.pure.review import Review, review
 from slurm_bench.words.paths import starting_record
 
 RECORD = {path.name: path.read_text() for path in starting_record("rehearsal").iterdir() if path.is_file()}
@@ -16,8 +17,8 @@ def with_program(text: str) -> dict[str, str]:
 
 def test_it_says_what_the_rules_say() -> None:
     tampered = with_program(RECORD["train_gpt.py"].replace("val_loss /= val_steps", "val_loss /= 2 * val_steps"))
-    assert static_checker.review(RECORD, tampered) == static_rules.review(RECORD, tampered)
-    assert static_checker.review(RECORD, tampered).findings
+    assert static_checker.check(RECORD, tampered) == review(RECORD, tampered)
+    assert static_checker.check(RECORD, tampered).findings
 
 
 @pytest.mark.parametrize(
@@ -32,7 +33,7 @@ def test_it_says_what_the_rules_say() -> None:
     ids=["brackets", "signs", "attributes", "lists", "sum"],
 )
 def test_text_that_cannot_be_read(text: str) -> None:
-    (finding,) = static_checker.review(RECORD, with_program(RECORD["train_gpt.py"] + "\n" + text)).findings
+    (finding,) = static_checker.check(RECORD, with_program(RECORD["train_gpt.py"] + "\n" + text)).findings
     assert finding.rule == "readable"
 
 
@@ -46,4 +47,10 @@ def test_text_that_cannot_be_read(text: str) -> None:
     ids=["ifs", "statements", "powers"],
 )
 def test_text_that_is_hard_to_read(text: str) -> None:
-    assert static_checker.review(RECORD, with_program(RECORD["train_gpt.py"] + "\n" + text)) == Review()
+    assert static_checker.check(RECORD, with_program(RECORD["train_gpt.py"] + "\n" + text)) == Review()
+
+
+def test_the_child_starts_quickly() -> None:
+    probe = "import sys; import slurm_bench.effects.static_child; print(' '.join(sys.modules))"
+    loaded = processes.run([sys.executable, "-I", "-c", probe], timeout_s=30).stdout.split()
+    assert not {"pydantic", "numpy", "scipy", "psutil", "omegaconf"} & set(loaded)

@@ -7,8 +7,8 @@ import pytest
 from slurm_bench.effects import judge_cases
 from slurm_bench.pure import forbidden, suspicious
 from slurm_bench.pure.novelties import Check
+from slurm_bench.pure.review import Review, review
 from slurm_bench.pure.rules import RULES
-from slurm_bench.pure.static_rules import Review, review
 from slurm_bench.words.paths import starting_record
 from tests.conftest import REPOSITORY
 

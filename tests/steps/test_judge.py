@@ -4,11 +4,11 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
-from slurm_bench.effects import store
+from slurm_bench.effects import seals, store
 from slurm_bench.pure.rules import PROGRAM
 from slurm_bench.steps import judge
 from slurm_bench.words.config import Config, ModelConfig
@@ -209,6 +209,20 @@ def test_an_opinion_has_a_limit(start: Start, config: Config) -> None:
     verdict = submit(scene)
     assert verdict.outcome is Outcome.UNDECIDED
     assert time.monotonic() - began < 10
+
+
+def test_the_agent_is_watched_while_a_model_thinks(start: Start, config: Config) -> None:
+    config.judge.minutes = 2.5 / 60
+    scene, _ = start(in_turn(Stalls()))
+    config.judge.stall_seconds = 60
+    candidate = scene.candidate("watched", FAST)
+    root, store_of_seals = scene.paths.workspace, scene.paths.seals
+    sealed = seals.seal(root, PurePosixPath("submissions", candidate.name), store_of_seals)
+    looks: list[float] = []
+    watching = judge.of(config, CampaignPaths(scene.paths.root.parent).opinions, lambda: looks.append(time.monotonic()))
+    incumbent = store.read(scene.paths.incumbent, Seal)
+    assert watching.opinion(judge.case_of(store_of_seals, incumbent, sealed)).is_undecided
+    assert len(looks) >= 2
 
 
 def test_a_program_too_long_for_a_model(start: Start, config: Config) -> None:
