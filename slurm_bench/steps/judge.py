@@ -97,7 +97,7 @@ class Judge:
             problem = f"no answer within {self._config.minutes:g} minutes"
         except ModelError as error:
             conversation.retries += error.retries
-            problem = str(error)
+            problem = str(error).removeprefix(f"{model.name}: ")
         log.warning("%s gave no opinion: %s", model.name, problem)
         return _undecided(conversation.record(), problem)
 
