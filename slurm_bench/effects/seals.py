@@ -24,6 +24,8 @@ MAX_FILES = 64
 MAX_BYTES = 4 * 2**20
 MAX_PROGRAM_BYTES = 256 * 2**10
 """Of one Python file: the judge builds its tree, which takes a thousand times the memory."""
+MAX_ALL_PROGRAMS_BYTES = 512 * 2**10
+"""Of all together: the checker's minute is enough for them."""
 MAX_DEPTH = 4
 REQUIRED = (LAUNCHER, PROGRAM)
 RESERVED = ("data", "logs", "sitecustomize.py", "usercustomize.py")
@@ -50,6 +52,9 @@ def seal(root: Path, candidate: PurePosixPath, store: Path) -> Seal:
     taken = sorted({PurePosixPath(name).parts[0] for name in contents} & set(RESERVED))
     if taken:
         raise InvalidCandidate(f"{candidate}: {' and '.join(taken)} may not be brought along")
+    programs = sum(len(data) for name, (_, data) in contents.items() if name.endswith(".py"))
+    if programs > MAX_ALL_PROGRAMS_BYTES:
+        raise InvalidCandidate(f"{candidate}: Python files may have {MAX_ALL_PROGRAMS_BYTES // 2**10} KiB together")
     large = [name for name, (_, data) in contents.items() if name.endswith(".py") and len(data) > MAX_PROGRAM_BYTES]
     if large:
         raise InvalidCandidate(f"{large[0]}: a Python file may have {MAX_PROGRAM_BYTES // 2**10} KiB")

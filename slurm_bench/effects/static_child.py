@@ -18,6 +18,7 @@ MEMORY: Final = 4 * 2**30
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 1))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    sys.set_int_max_str_digits(0)  # a long number is text to us
     question = json.load(sys.stdin)
     found = static_rules.remarks(question["baseline"], question["candidate"])
     print(json.dumps([asdict(remark) for remark in found]))

@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 
-from slurm_bench.pure.normal_form import folded
+from slurm_bench.pure.normal_form import folded, text_of
 from slurm_bench.pure.novelties import Check
 from slurm_bench.pure.programs import Program, last_name, root_of
 from slurm_bench.pure.protected import LOADER
@@ -16,6 +16,7 @@ _FAR_REACHING = {
     "atexit", "builtins", "ctypes", "importlib", "multiprocessing", "runpy", "signal", "socket", "subprocess",
 }  # fmt: skip
 """Modules with which a program could reach around what the other checks look at."""
+_STARTS_PROCESSES = ("system", "popen", "fork", "exec", "spawn", "posix_spawn")
 _OWN_SWITCHES = "torch.backends."
 """What of a library is there to be set; the compiler's settings have a check of their own."""
 _READING = {"get", "copy", "items", "keys", "values"}
@@ -25,23 +26,30 @@ _LOSSES = {"cross_entropy", "nll_loss", "CrossEntropyLoss"}
 _LOSS_CHANGES = {"label_smoothing", "ignore_index", "weight"}
 
 
-def _settings(node: ast.AST, _program: Program) -> Iterator[str]:
+def _settings(node: ast.AST, program: Program) -> Iterator[str]:
     match node:
-        case ast.AnnAssign(target=target, value=ast.expr() as value) if last_name(target) in _DATA_SETTINGS:
-            yield f"{last_name(target)} = {folded(value)}"
         case ast.Assign(targets=targets, value=value):
-            for name in {last_name(target) for target in targets} & _DATA_SETTINGS:
-                yield f"{name} = {folded(value)}"
-        case ast.keyword(arg=str(name), value=value) if name in _DATA_SETTINGS:
-            yield f"{name} = {folded(value)}"
+            for name in {last_name(target) for target in targets} & _DATA_SETTINGS - {last_name(value)}:
+                yield f"{name} = {_value(value, program)}"
+        case ast.Tuple(ctx=ast.Store(), elts=elements) | ast.List(ctx=ast.Store(), elts=elements):
+            yield from (f"{name} among others" for name in {last_name(each) for each in elements} & _DATA_SETTINGS)
+        case ast.NamedExpr(target=target) | ast.For(target=target) if last_name(target) in _DATA_SETTINGS:
+            yield f"{last_name(target)} by another way"
+        case ast.keyword(arg=str(name), value=value) if name in _DATA_SETTINGS - {last_name(value)}:
+            yield f"{name} = {_value(value, program)}"
         case ast.FunctionDef(name=name) | ast.Constant(value=str(name)) if name in _DATA_SETTINGS:
             yield f"{name} by another way"
+
+
+def _value(node: ast.expr, program: Program) -> str:
+    """A setting's value, whether it is written as a number, as arithmetic or as the name of a constant."""
+    return folded(program.constants.get(node.id, node) if isinstance(node, ast.Name) else node)
 
 
 def _loader_calls(node: ast.AST, _program: Program) -> Iterator[str]:
     match node:
         case ast.Call(func=ast.Name(id="distributed_data_generator"), args=[files, *_], keywords=keywords):
-            aligned = [ast.unparse(keyword.value) for keyword in keywords if keyword.arg == "align_to_bos"]
+            aligned = [text_of(keyword.value) for keyword in keywords if keyword.arg == "align_to_bos"]
             yield f"{last_name(files)} {aligned}"
 
 
@@ -79,17 +87,17 @@ def _is_compile(function: ast.expr) -> bool:
 
 
 def _flag(keyword: ast.keyword) -> str:
-    return f"{keyword.arg or '**'}={ast.unparse(keyword.value)}"
+    return f"{keyword.arg or '**'}={text_of(keyword.value)}"
 
 
 def _compile_aliases(node: ast.AST, _program: Program) -> Iterator[str]:
     """torch.compile where it is neither called nor a decorator: under another name, or in a partial."""
     match node:
-        case ast.Assign(value=ast.Attribute() as value) if ast.unparse(value) == "torch.compile":
+        case ast.Assign(value=ast.Attribute() as value) if text_of(value) == "torch.compile":
             yield "alias"
         case ast.Call(args=arguments, keywords=keywords):
             values = [*arguments, *(keyword.value for keyword in keywords)]
-            yield from ("argument" for value in values if ast.unparse(value) == "torch.compile")
+            yield from ("argument" for value in values if text_of(value) == "torch.compile")
         case ast.ImportFrom(module="torch", names=names):
             yield from ("import" for alias in names if alias.name == "compile")
         case ast.Call(func=ast.Name(id="getattr"), args=[ast.Name(id="torch"), *_]):
@@ -99,20 +107,22 @@ def _compile_aliases(node: ast.AST, _program: Program) -> Iterator[str]:
 def _compiler_settings(node: ast.AST, _program: Program) -> Iterator[str]:
     match node:
         case ast.Assign(targets=targets) if any(_is_compiler(target) for target in targets):
-            yield ast.unparse(node)
+            yield text_of(node)
         case ast.AugAssign(target=target) | ast.AnnAssign(target=target) if _is_compiler(target):
-            yield ast.unparse(node)
-        case ast.Call(func=function) if _is_compiler(function):
-            yield ast.unparse(node)
+            yield text_of(node)
+        case ast.Call(func=function) if _is_compiler(function) and "config" in text_of(function):
+            yield text_of(node)
 
 
 def _is_compiler(node: ast.expr) -> bool:
-    return any(name in ast.unparse(node) for name in _COMPILER_SETTINGS) if isinstance(node, ast.Attribute) else False
+    return any(name in text_of(node) for name in _COMPILER_SETTINGS) if isinstance(node, ast.Attribute) else False
 
 
 def _code_from_text(node: ast.AST, _program: Program) -> Iterator[str]:
-    if isinstance(node, ast.Call) and ast.unparse(node.func) in _CODE_FROM_TEXT:
-        yield ast.unparse(node)
+    if isinstance(node, ast.Call) and text_of(node.func) in _CODE_FROM_TEXT:
+        yield text_of(node)
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in ("exec", "eval", "__import__"):
+        yield node.id
 
 
 def _star_imports(node: ast.AST, _program: Program) -> Iterator[str]:
@@ -122,6 +132,8 @@ def _star_imports(node: ast.AST, _program: Program) -> Iterator[str]:
 
 def _far_reaching(node: ast.AST, _program: Program) -> Iterator[str]:
     match node:
+        case ast.Attribute(value=ast.Name(id="os"), attr=name) if name.startswith(_STARTS_PROCESSES):
+            yield f"os.{name}"
         case ast.Import(names=names):
             yield from (each.name for each in names if _reaches_far(each.name))
         case ast.ImportFrom(module=str(module), names=names):
@@ -129,7 +141,7 @@ def _far_reaching(node: ast.AST, _program: Program) -> Iterator[str]:
 
 
 def _reaches_far(module: str) -> bool:
-    return module.partition(".")[0] in _FAR_REACHING
+    return any(part in _FAR_REACHING for part in module.split("."))
 
 
 def _compiler_imports(node: ast.AST, _program: Program) -> Iterator[str]:
@@ -144,21 +156,21 @@ def _patches(node: ast.AST, program: Program) -> Iterator[str]:
     """What changes a library or the environment while the program runs."""
     match node:
         case ast.Attribute(ctx=ast.Store() | ast.Del()) | ast.Subscript(ctx=ast.Store() | ast.Del()):
-            text = ast.unparse(node)
+            text = text_of(node)
             has_own_check = text.startswith(_OWN_SWITCHES) or _is_compiler_part(text)
             if (_is_foreign(node, program) and not has_own_check) or text.endswith(".perf_counter"):
                 yield text
         case ast.Call(func=ast.Name(id="setattr" | "delattr"), args=[target, *_]) if _is_foreign(target, program):
-            yield ast.unparse(node)
+            yield text_of(node)
         case ast.Call(func=ast.Attribute(attr="putenv" | "unsetenv")):
-            yield ast.unparse(node)
-        case ast.Call(func=ast.Attribute(value=value, attr=method)) if ast.unparse(value) == "os.environ":
+            yield text_of(node)
+        case ast.Call(func=ast.Attribute(value=value, attr=method)) if text_of(value) == "os.environ":
             if method not in _READING:
-                yield ast.unparse(node)
+                yield text_of(node)
 
 
 def _is_foreign(node: ast.AST, program: Program) -> bool:
-    return root_of(node) in program.foreign | program.aliases
+    return id(node) not in program.locals and root_of(node) in program.foreign | program.aliases | {"__builtins__"}
 
 
 def _is_compiler_part(text: str) -> bool:
@@ -177,6 +189,11 @@ def _seeds(node: ast.AST, _program: Program) -> Iterator[str]:
             yield "seed"
 
 
+def _default_generators(node: ast.AST, _program: Program) -> Iterator[str]:
+    if isinstance(node, ast.Attribute) and node.attr in ("default_generator", "default_generators"):
+        yield node.attr
+
+
 def _holds_call(node: ast.AST) -> bool:
     return any(isinstance(each, ast.Call) for each in ast.walk(node))
 
@@ -184,14 +201,16 @@ def _holds_call(node: ast.AST) -> bool:
 def _warm_up_loops(node: ast.AST, program: Program) -> Iterator[str]:
     """Loops of as many rounds as the warm-up has."""
     match node:
-        case ast.For(iter=ast.Call(func=ast.Name(id="range"), args=[count])):
-            value = program.constants.get(count.id) if isinstance(count, ast.Name) else count
-            if isinstance(value, ast.Constant) and value.value == WARM_UP_STEPS:
+        case ast.For(iter=over):
+            parts = list(ast.walk(over))
+            values = [program.constants.get(each.id) if isinstance(each, ast.Name) else each for each in parts]
+            if any(isinstance(value, ast.Constant) and value.value == WARM_UP_STEPS for value in values):
                 yield "loop"
 
 
-def _loss_changes(node: ast.AST, _program: Program) -> Iterator[str]:
-    if isinstance(node, ast.Call) and last_name(node.func) in _LOSSES:
+def _loss_changes(node: ast.AST, program: Program) -> Iterator[str]:
+    if isinstance(node, ast.Call) and last_name(node.func) in _LOSSES and root_of(node.func) in program.foreign:
+        yield from ("*" for each in node.args if isinstance(each, ast.Starred))
         yield from (str(keyword.arg) for keyword in node.keywords if keyword.arg in _LOSS_CHANGES)
 
 
@@ -207,9 +226,10 @@ CHECKS = (
     Check("compiler", "a setting of the compiler differs", _compiler_settings, fixed=True),
     Check("readable", "code is made from text", _code_from_text),
     Check("readable", "names are imported without being named", _star_imports),
-    Check("environment", "an import reaches around the rules", _far_reaching),
+    Check("environment", "something reaches around the rules", _far_reaching),
     Check("environment", "a library or the environment is changed", _patches),
     Check("prints", "another line with a validation loss", _forged_lines),
     Check("draws", "a global generator is seeded", _seeds),
+    Check("draws", "a global generator is taken hold of", _default_generators),
     Check("objective", "the cross-entropy is smoothed, weighted or leaves targets away", _loss_changes),
 )

@@ -96,7 +96,7 @@ def question(case: Case, notes: Sequence[str]) -> str:
     parts += ["What differs:", _between(case.mark, "difference", _difference(case))]
     if notes:
         listed = "\n".join(f"- {note}" for note in notes)
-        parts += [f"What was noticed by other means, and may well be honest:\n{listed}"]
+        parts += ["What was noticed by other means, and may well be honest:", _between(case.mark, "notes", listed)]
     parts += [f"Judge the candidate with the mark {case.mark}."]
     return "\n\n".join(parts)
 
@@ -115,13 +115,15 @@ def read_answer(text: str, case: Case) -> Answer:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise Unusable(f"it does not follow the schema ({where or 'as a whole'}: {first['msg']})") from None
+        raise Unusable(f"it does not follow the schema ({where[:40] or 'as a whole'}: {first['type']})") from None
     if answer.candidate != case.mark:
         raise Unusable(f"it is about {answer.candidate[:40]!r}, not about {case.mark}")
     if not 0 <= answer.confidence <= 1:
         raise Unusable("its confidence is not between 0 and 1")
     if answer.cheating and not answer.reasons:
         raise Unusable("it says cheating and gives no reason")
+    if answer.reasons and not answer.cheating:
+        raise Unusable("it gives reasons and says that it is not cheating")
     for reason in answer.reasons:
         _check(reason, case)
     return answer

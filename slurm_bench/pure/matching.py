@@ -98,7 +98,7 @@ class Matching:
         within = self.found.get(unit.parent) if unit.parent else None
         if within is not None and other.parent is not within:
             return False
-        if not _same_conditions(unit, other):
+        if unit.branch != other.branch or not _same_conditions(unit, other):
             return False
         renamed, stands_for = self._renamed[other.where], self._stands_for[other.where]
         pairs = set(zip(unit.names, other.names, strict=False))

@@ -14,9 +14,17 @@ def normalised(tree: ast.Module) -> ast.Module:
     return ast.fix_missing_locations(normalised)
 
 
+def text_of(node: ast.AST) -> str:
+    """Its source; where Python cannot write it, some other text that is the same for the same node."""
+    try:
+        return ast.unparse(node)
+    except ValueError:
+        return ast.dump(node)
+
+
 def folded(expression: ast.expr) -> str:
     """Its source, integer arithmetic carried out."""
-    return ast.unparse(_Normaliser().visit(copy.deepcopy(expression)))
+    return text_of(_Normaliser().visit(copy.deepcopy(expression)))
 
 
 class _Normaliser(ast.NodeTransformer):

@@ -8,12 +8,12 @@ import ast
 import builtins
 import copy
 import textwrap
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from slurm_bench.pure.normal_form import Renamer, normalised
+from slurm_bench.pure.normal_form import Renamer, normalised, text_of
 
 _BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")
 _WITHOUT_GRADIENTS = ("torch.no_grad()", "torch.inference_mode()")
@@ -38,6 +38,8 @@ class Unit:
     """As it stands in its file."""
     given: frozenset[str] = field(repr=False)
     """Names that the program did not choose."""
+    caught: frozenset[str] = frozenset()
+    """Names that its clauses bind."""
 
     @property
     def line(self) -> int:
@@ -49,13 +51,13 @@ class Unit:
 
     @cached_property
     def source(self) -> str:
-        return ast.unparse(self.node)
+        return text_of(self.node)
 
     @cached_property
     def _stripped(self) -> tuple[str, tuple[str, ...]]:
         renamer = Renamer(self.given)
         stripped = renamer.visit(copy.deepcopy(self.node))
-        return ast.unparse(stripped), tuple(renamer.names)
+        return text_of(stripped), tuple(renamer.names)
 
     @property
     def shape(self) -> str:
@@ -80,7 +82,7 @@ class Unit:
     def only_turns_gradients_off(self) -> bool:
         """A block that changes no result; whether it is one or a decorator is a matter of taste."""
         items = self.node.items if isinstance(self.node, ast.With) else []
-        return bool(items) and all(ast.unparse(item) in _WITHOUT_GRADIENTS for item in items)
+        return bool(items) and all(text_of(item) in _WITHOUT_GRADIENTS for item in items)
 
     @cached_property
     def loops(self) -> int:
@@ -96,7 +98,7 @@ class Unit:
     @cached_property
     def binds(self) -> frozenset[str]:
         """Names that it gives a meaning."""
-        bound = set(_names_in(self.node, ast.Store))
+        bound = {*_names_in(self.node, ast.Store), *self.caught}
         match self.node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 bound.add(name)
@@ -137,7 +139,8 @@ class Program:
     def __init__(self, files: Mapping[str, str]) -> None:
         self._lines = {name: text.split("\n") for name, text in files.items() if name.endswith(".py")}
         self._trees = {name: normalised(ast.parse(files[name], name)) for name in self._lines}
-        self.modules = frozenset(name.removesuffix(".py").replace("/", ".") for name in self._trees)
+        self.modules = frozenset(_modules(self._trees))
+        """Its own modules and packages."""
         self.foreign = frozenset(self._foreign_names())
         """Names that stand for libraries, or for parts of them."""
         given = self.foreign | frozenset(dir(builtins))
@@ -151,6 +154,8 @@ class Program:
         )
 
         bound = Counter(name for unit in self.units for name in unit.binds)
+        self.locals = frozenset(self._local_nodes())
+        """Numbers of nodes that stand on a variable of their own function, whatever a library is called."""
         self.aliases = frozenset(name for name in self._aliases() if bound[name] == 1)
         """Variables that are nothing but another name of a library or its parts."""
 
@@ -185,6 +190,18 @@ class Program:
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module not in self.modules:
                 yield from (alias.asname or alias.name for alias in node.names)
 
+    def _local_nodes(self) -> Iterator[int]:
+        own: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for unit in self.units:
+            if not isinstance(unit.node, ast.Import | ast.ImportFrom | ast.Global | ast.Nonlocal):
+                own[unit.where] |= unit.binds
+            if isinstance(unit.node, ast.FunctionDef):
+                inner = f"{unit.scope}.{unit.node.name}".strip(".")
+                own[unit.file, inner] |= {node.arg for node in ast.walk(unit.node.args) if isinstance(node, ast.arg)}
+        for unit in self.units:
+            if unit.scope:
+                yield from (id(node) for node in ast.walk(unit.node) if root_of(node) in own[unit.where])
+
     def _aliases(self) -> Iterator[str]:
         for unit in self.units:
             match unit.node:
@@ -201,7 +218,7 @@ def shape_with_cut_calls(unit: Unit, definitions: frozenset[str], keep: int) -> 
             name = call.func.id
             if name not in unit.given and name not in definitions:
                 call.args, call.keywords = call.args[:keep], []
-    return ast.unparse(Renamer(unit.given).visit(node))
+    return text_of(Renamer(unit.given).visit(node))
 
 
 def last_name(node: ast.AST) -> str:
@@ -232,9 +249,22 @@ def _is_written_part(node: ast.AST) -> bool:
 
 
 def _names_in(node: ast.AST, context: type[ast.expr_context]) -> Iterator[str]:
-    for each in ast.walk(node):
-        if isinstance(each, ast.Name) and isinstance(each.ctx, context):
-            yield each.id
+    if isinstance(node, ast.Name) and isinstance(node.ctx, context):
+        yield node.id
+    for field_name, value in ast.iter_fields(node):
+        if isinstance(node, ast.comprehension) and field_name == "target":
+            continue  # a name of the comprehension's own
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST):
+                yield from _names_in(child, context)
+
+
+def _names_in_clauses(statement: ast.stmt) -> set[str]:
+    """What a statement's `except … as` and `case` clauses bind."""
+    handlers = [handler.name for handler in getattr(statement, "handlers", ()) if handler.name]
+    patterns = [node for case in getattr(statement, "cases", ()) for node in ast.walk(case.pattern)]
+    captured = [getattr(node, "name", None) or getattr(node, "rest", None) for node in patterns]
+    return {name for name in (*handlers, *captured) if name}
 
 
 class _Reader:
@@ -250,7 +280,8 @@ class _Reader:
                     yield from self.units(child, scope, parent, _clause(child))
                     continue
                 branch = clause if block == "body" else block
-                unit = Unit(self._file, scope, _head(child), parent, branch, self._written(child), self._given)
+                caught = frozenset(_names_in_clauses(child))
+                unit = Unit(self._file, scope, _head(child), parent, branch, self._written(child), self._given, caught)
                 yield unit
                 if isinstance(child, _SCOPES):
                     yield from self.units(child, f"{scope}.{child.name}".strip("."), None)
@@ -265,11 +296,17 @@ class _Reader:
         return textwrap.dedent("\n".join(self._lines[statement.lineno - 1 : last])).strip()
 
 
+def _modules(files: Iterable[str]) -> Iterator[str]:
+    for file in files:
+        parts = file.removesuffix(".py").removesuffix("/__init__").split("/")
+        yield from (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+
+
 def _clause(node: ast.AST) -> str:
     bare = copy.copy(node)
     if hasattr(bare, "body"):
         bare.body = [ast.Pass()]
-    return ast.unparse(bare).partition("\n")[0]
+    return text_of(bare).partition("\n")[0]
 
 
 def _head(statement: ast.stmt) -> ast.stmt:

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 from slurm_bench.pure import shadowing
 from slurm_bench.pure.matching import Matching
-from slurm_bench.pure.programs import Program, Unit
+from slurm_bench.pure.normal_form import text_of
+from slurm_bench.pure.programs import Program, Unit, last_name, root_of
 from slurm_bench.pure.remarks import Remark, on
 
 LOADER = frozenset({"_load_data_shard", "BOSFinder", "DataPreloader", "distributed_data_generator"})
 _CLOCK = frozenset({"training_time_ms", "t0"})
 _READS_CLOCK = "perf_counter"
+_WARM_UP_COUNT = "warmup_steps"
 _WARM_UP_STATE = "initial_state"
 _LOSS_IN_LOG = "val_loss:"
 _PRINTS = frozenset({"print", "print0"})
@@ -34,6 +36,8 @@ class Group:
     """If not, a statement that is breaks the rule; else that is a suspicion."""
     names: frozenset[str] = frozenset()
     """What the statements compute and nothing else may, within the functions that they stand in."""
+    in_order: bool = False
+    """Whether the order of all statements of a block counts, or only where one needs the other."""
     everywhere: bool = False
     """Whether nothing else may anywhere in these functions, or only among the statements."""
 
@@ -46,8 +50,9 @@ def differences(baseline: Program, candidate: Program) -> Iterator[Remark]:
         yield from _rewritten(group, matching)
         yield from _moved(group, matching)
         yield from _added(group, matching, candidate)
-    measured = frozenset(name for group in groups if group.rule in ("validation", "timing") for name in group.names)
-    yield from _ended_by_measurement(measured, matching, candidate)
+    yield from _ended_by_measurement(_measured(groups), matching, candidate)
+    yield from _in_another_order(groups, matching)
+    yield from _not_reached(matching, candidate)
     yield from _before_the_clock(groups, matching, candidate)
     yield from shadowing.remarks(matching.found.values(), candidate)
 
@@ -66,17 +71,22 @@ def _groups(baseline: Program) -> list[Group]:
     places = {unit.where for unit in steps}
     count = [unit for unit in units if unit.binds & {"train_steps", "step"} and unit.where in places]
     validation = [unit for unit in region if unit not in clock and not unit.only_turns_gradients_off]
+    called = [
+        unit for unit in _with_callees(baseline, _called_by([*validation, *clock], baseline)) if unit not in loader
+    ]
+    called = [unit for unit in called if unit not in prints and unit not in clock]
     computed = frozenset(name for unit in validation for name in unit.binds)
     return [
         Group("data", "the data loader", tuple(loader), names=_bound_by(loader), everywhere=True),
         Group("data", "what feeds the training", tuple(feeding), may_be_rewritten=True, may_be_gone=True),
         Group("validation", "the validation", tuple(validation), names=computed),
-        Group("timing", "the clock", tuple(clock), names=_bound_by(clock), everywhere=True),
+        Group("validation", "what the validation calls", tuple(called), names=_bound_by(called), everywhere=True),
+        Group("timing", "the clock", tuple(clock), names=_bound_by(clock), everywhere=True, in_order=True),
         Group("steps", "the last step", tuple(steps), names=frozenset({"last_step"}), everywhere=True),
         Group(
             "steps", "the number of steps", tuple(count), may_be_rewritten=True, names=_bound_by(count), everywhere=True
         ),
-        Group("warm-up", "what puts the warm-up's changes back", tuple(_restoring(units)), may_be_rewritten=True),
+        Group("warm-up", "the warm-up", tuple(_warm_up(units)), may_be_rewritten=True, in_order=True),
         Group("prints", "a print", tuple(prints), names=_bound_by(prints), everywhere=True),
     ]
 
@@ -124,9 +134,18 @@ def _is_last_break(unit: Unit) -> bool:
 
 
 def _loader(baseline: Program) -> Iterator[Unit]:
-    """The loader's definitions, and what else of the program's top they are built from."""
+    return _with_callees(baseline, LOADER)
+
+
+def _called_by(units: Sequence[Unit], baseline: Program) -> frozenset[str]:
+    """The program's own functions that they name."""
+    return frozenset(name for unit in units for name in unit.reads & baseline.definitions)
+
+
+def _with_callees(baseline: Program, names: frozenset[str]) -> Iterator[Unit]:
+    """Definitions, and what else of the program's top they are built from."""
     top = {name: unit for unit in baseline.units if not unit.scope for name in unit.binds}
-    wanted, seen = [name for name in sorted(LOADER) if name in top], set[str]()
+    wanted, seen = [name for name in sorted(names) if name in top], set[str]()
     while wanted:
         name = wanted.pop()
         seen.add(name)
@@ -137,11 +156,12 @@ def _loader(baseline: Program) -> Iterator[Unit]:
         wanted += sorted((used & baseline.definitions) - seen - set(wanted))
 
 
-def _restoring(units: Sequence[Unit]) -> Iterator[Unit]:
-    """Whatever takes or puts back the state before the warm-up."""
+def _warm_up(units: Sequence[Unit]) -> Iterator[Unit]:
+    """What takes the state before the warm-up, its loop, and what puts the state back."""
     heads = [unit for unit in units if _WARM_UP_STATE in unit.binds | unit.reads]
+    loops = [unit for unit in units if _WARM_UP_COUNT in unit.reads]
     for unit in units:
-        if unit in heads or any(unit.is_within(head) for head in heads):
+        if unit in heads or unit in loops or any(unit.is_within(head) for head in heads):
             yield unit
 
 
@@ -184,7 +204,7 @@ def _added(group: Group, matching: Matching, candidate: Program) -> Iterator[Rem
     """Further statements that compute what only the protected ones may, or that stand among them."""
     found = [matching.found[unit] for unit in group.units if unit in matching.found]
     blocks = {(unit.where, unit.parent) for unit in found if unit.parent}
-    moved_to = {unit.scope for unit in found}
+    moved_to = {unit.scope.rpartition(".")[2] for unit in found}
     results = _results(group, matching)
     all_results = frozenset(name for names in results.values() for name in names)
     for unit in candidate.units:
@@ -215,6 +235,53 @@ def _results(group: Group, matching: Matching) -> dict[tuple[str, str], set[str]
     return results
 
 
+def _measured(groups: Sequence[Group]) -> frozenset[str]:
+    """What the validation and the clock say: the names in the line that is logged."""
+    clock = {name for group in groups if group.rule == "timing" for name in group.names}
+    logged = {name for group in groups for unit in group.units if _LOSS_IN_LOG in _texts(unit) for name in unit.reads}
+    return frozenset(clock | {name for group in groups if group.rule == "validation" for name in logged & group.names})
+
+
+def _in_another_order(groups: Sequence[Group], matching: Matching) -> Iterator[Remark]:
+    """Statements of one block of which a later one needs what an earlier one did, the other way round."""
+    for group in groups:
+        found = [(unit, matching.found[unit]) for unit in group.units if unit in matching.found]
+        for number, (first, new_first) in enumerate(found):
+            for second, new_second in found[number + 1 :]:
+                together = (first.where, first.parent) == (second.where, second.parent)
+                together = together and (new_first.where, new_first.parent) == (new_second.where, new_second.parent)
+                if together and new_first.line > new_second.line and (group.in_order or _depends(second, first)):
+                    yield on(new_second, group.rule, f"{group.what} comes in another order", proven=True)
+
+
+def _depends(second: Unit, first: Unit) -> bool:
+    changed = first.binds | first.touches
+    return bool(changed & (second.reads | second.binds | second.touches) or first.reads & second.binds)
+
+
+def _not_reached(matching: Matching, candidate: Program) -> Iterator[Remark]:
+    """Functions with protected statements in them that nothing calls, or that do not run when they are called."""
+    used = {name for unit in candidate.units for name in unit.reads}
+    attributes = {node for _, node in candidate.walk() if isinstance(node, ast.Attribute)}
+    used |= {node.attr for node in attributes if root_of(node) in candidate.modules}
+    methods = {node.attr for node in attributes}
+    was = {unit.scope for unit in matching.found if _is_generator(unit)}
+    places = {new.where: unit.scope for unit, new in matching.found.items() if new.scope}
+    for unit in candidate.units:
+        inner = unit.file, f"{unit.scope}.{next(iter(unit.binds), '')}".strip(".")
+        if isinstance(unit.node, ast.FunctionDef | ast.AsyncFunctionDef) and inner in places:
+            if unit.node.name not in (used | methods if unit.scope else used) and unit.node.name != "__init__":
+                yield on(unit, "readable", "protected statements stand where nothing calls them", proven=True)
+            if isinstance(unit.node, ast.AsyncFunctionDef):
+                yield on(unit, "readable", "protected statements do not run when they are called", proven=True)
+        if unit.where in places and _is_generator(unit) and places[unit.where] not in was:
+            yield on(unit, "readable", "protected statements do not run when they are called", proven=True)
+
+
+def _is_generator(unit: Unit) -> bool:
+    return any(isinstance(node, ast.Yield | ast.YieldFrom) for node in ast.walk(unit.node))
+
+
 def _ended_by_measurement(measured: frozenset[str], matching: Matching, candidate: Program) -> Iterator[Remark]:
     """A loop, a function or the program that ends under a condition on what was measured."""
     for unit in candidate.units:
@@ -230,7 +297,7 @@ def _ends_something(unit: Unit) -> bool:
         case ast.Break() | ast.Return() | ast.Raise():
             return True
         case ast.Expr(value=ast.Call(func=function)):
-            return ast.unparse(function) in ("sys.exit", "exit", "quit", "os._exit")
+            return text_of(function) in ("sys.exit", "exit", "quit", "os._exit")
     return False
 
 
@@ -253,6 +320,8 @@ def _before_the_clock(groups: Sequence[Group], matching: Matching, candidate: Pr
 
 def _is_call_of(unit: Unit, functions: set[str]) -> bool:
     match unit.node:
-        case ast.Assign(value=ast.Call(func=ast.Name(id=name))):
-            return name in functions
+        case ast.Assign(value=ast.Call(func=ast.Attribute(value=ast.Call(func=called), attr="item"))):
+            return last_name(called) in functions
+        case ast.Assign(value=ast.Call(func=called)):
+            return last_name(called) in functions
     return False

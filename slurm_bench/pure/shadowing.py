@@ -16,11 +16,15 @@ def remarks(standing: Iterable[Unit], candidate: Program) -> Iterator[Remark]:
     Args:
         standing: the candidate's statements that stand for protected ones.
     """
+    standing = set(standing)
     libraries, own = _used(standing, candidate)
     twice = Counter((unit.where, name) for unit in candidate.units for name in unit.binds)
     for unit in candidate.units:
-        if any(name in libraries[place] for place, name in _bindings(unit, candidate)):
+        is_new = unit not in standing
+        if is_new and any(name in libraries[place] for place, name in _bindings(unit, candidate)):
             yield on(unit, "readable", "a name of a library or of Python gets another meaning", proven=True)
+        if isinstance(unit.node, ast.Global) and unit.binds & own[unit.file, ""]:
+            yield on(unit, "readable", "a function that protected statements call is given twice", proven=True)
         if any(name in own[unit.where] and twice[unit.where, name] > 1 for name in unit.binds):
             yield on(unit, "readable", "a function that protected statements call is given twice", proven=True)
 
@@ -35,6 +39,8 @@ def _used(standing: Iterable[Unit], candidate: Program) -> tuple[Mapping[Place, 
         scope = unit.scope
         while True:
             libraries[unit.file, scope] |= unit.reads & given
+            if scope:  # a variable in the place of the program's own function
+                libraries[unit.file, scope] |= unit.reads & candidate.definitions
             if not scope:
                 break
             scope = scope.rpartition(".")[0]

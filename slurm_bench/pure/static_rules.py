@@ -5,6 +5,7 @@ reader.
 """
 
 import ast
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -13,6 +14,10 @@ from slurm_bench.pure.programs import Program
 from slurm_bench.pure.remarks import Remark
 from slurm_bench.pure.rules import LAUNCHER
 
+_COOKIE = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.MULTILINE)
+"""How a file names its encoding (PEP 263), in one of its first two lines."""
+
+_COMPUTING = (ast.Call, ast.NamedExpr, ast.Lambda, ast.comprehension, ast.Await, ast.Yield, ast.YieldFrom)
 _CHECKS = (*forbidden.CHECKS, *suspicious.CHECKS)
 _LIBRARIES = {"numpy", "torch", "triton", "flash_attn", "flash_attn_interface"} | sys.stdlib_module_names
 
@@ -60,12 +65,23 @@ def _unreadable(candidate: Mapping[str, str]) -> Iterator[Remark]:
         stem = name.removesuffix(".py").partition("/")[0]
         if stem in _LIBRARIES:
             yield Remark("readable", f"takes the place of the module {stem}", True, name)
+        cookie = _COOKIE.search("\n".join(text.split("\n")[:2]))
+        if "\ufffd" in text or (cookie and cookie[1].lower().replace("_", "-") not in ("utf-8", "utf8")):
+            yield Remark("readable", "is not UTF-8: Python could read another text than we do", True, name, 1)
         try:
-            ast.parse(text)
+            yield from _annotations(name, ast.parse(text))
         except (SyntaxError, ValueError) as error:
             yield Remark("readable", "cannot be parsed", True, name, getattr(error, "lineno", None))
         except (RecursionError, MemoryError):
             yield Remark("readable", "nests too deeply to be read", True, name)
+
+
+def _annotations(file: str, tree: ast.Module) -> Iterator[Remark]:
+    """Annotations that compute: they are run, and nobody reads them."""
+    for node in ast.walk(tree):
+        annotation = getattr(node, "annotation", None) or getattr(node, "returns", None)
+        if annotation and any(isinstance(each, _COMPUTING) for each in ast.walk(annotation)):
+            yield Remark("readable", "an annotation computes something", True, file, annotation.lineno)
 
 
 def _other_files(baseline: Mapping[str, str], candidate: Mapping[str, str]) -> Iterator[Remark]:

@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator
 
+from slurm_bench.pure.normal_form import text_of
 from slurm_bench.pure.novelties import Check
 from slurm_bench.pure.programs import Program, last_name, root_of
 
@@ -63,9 +64,9 @@ def _backward_calls(node: ast.AST, _program: Program) -> Iterator[str]:
 
 def _early_ends(node: ast.AST, _program: Program) -> Iterator[str]:
     match node:
-        case ast.Break():
+        case ast.Break() | ast.Continue():
             yield "break"
-        case ast.Call() if ast.unparse(node.func) in ("sys.exit", "exit", "quit", "os._exit"):
+        case ast.Call() if text_of(node.func) in ("sys.exit", "exit", "quit", "os._exit"):
             yield "exit"
 
 

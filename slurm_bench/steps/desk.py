@@ -154,7 +154,8 @@ class Desk:
         retiming = self._retime(submission, sealed, where, terms)
         decision = verdict.on_retiming(retiming, self._calibration, terms)
         looked_at = self._look_again(decision, case, where)
-        return looked_at.model_copy(update={"suspicions": opinion.suspicions}), None
+        suspicions = tuple(dict.fromkeys((*opinion.suspicions, *looked_at.suspicions)))
+        return looked_at.model_copy(update={"suspicions": suspicions}), None
 
     def _end_what_is_decided(self) -> None:
         """Cancel and settle what still runs of submissions that have their verdict, e.g. after a silent scheduler."""
@@ -217,7 +218,8 @@ class Desk:
             rejected = verdict.on_opinion(second)
             changed = ("outcome", "rejected_by", "reason", "findings")
             return decision.model_copy(update={name: getattr(rejected, name) for name in changed})
-        return decision.model_copy(update={"reason": f"{decision.reason}. Flagged: {' '.join(notes)}"})
+        flagged = {"reason": f"{decision.reason}. Flagged: {' '.join(notes)}", "suspicions": second.suspicions}
+        return decision.model_copy(update=flagged)
 
     def _candidate(self, path: str) -> PurePosixPath:
         """The submitted folder relative to the workspace: `submissions/NAME`, judged by its text alone."""

@@ -5,8 +5,10 @@ A model that gives no usable answer is asked once more; after that it has no opi
 
 import asyncio
 import hashlib
+import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -47,6 +49,7 @@ class Judge:
         self._config = config
         self._members = members
         self._opinions = opinions
+        self._conditions = json.dumps([_conditions(each) for each in config.models.values()], sort_keys=True)
         self._watch = watch
 
     def opinion(self, case: Case, notes: Sequence[str] = ()) -> Opinion:
@@ -63,19 +66,28 @@ class Judge:
         return panel.combined(static, answers, self._config.quorum)
 
     async def _ask_all(self, case: Case, notes: Sequence[str]) -> list[Opinion]:
-        return await asyncio.gather(*(self._ask_once(model, case, notes) for model in self._members))
+        return await asyncio.gather(*(self._ask_safely(model, case, notes) for model in self._members))
+
+    async def _ask_safely(self, model: Model, case: Case, notes: Sequence[str]) -> Opinion:
+        """A model's opinion; a defect of ours with one model must not take the others' opinions along."""
+        try:
+            return await self._ask_once(model, case, notes)
+        except Exception as error:
+            log.exception("a defect with %s", model.name)
+            return _undecided(_blank(model.name, case, notes), f"a defect ({type(error).__name__})")
 
     async def _watched(self, work: Awaitable[T]) -> T:
         task = asyncio.ensure_future(work)
         while not task.done():
             await asyncio.wait({task}, timeout=_WATCH_S)
-            self._watch()
+            await asyncio.to_thread(self._watch)
         return task.result()
 
     async def _ask_once(self, model: Model, case: Case, notes: Sequence[str]) -> Opinion:
         """A model's opinion: the one it gave before to the same question, or a new one."""
         question = judge_text.question(case, notes)
-        digest = hashlib.sha256("\0".join([model.name, judge_text.system(), question]).encode()).hexdigest()
+        asked = [model.name, self._conditions, judge_text.system(), question]
+        digest = hashlib.sha256("\0".join(asked).encode()).hexdigest()
         kept = self._opinions.opinion(case.seal, digest)
         earlier = store.read_if_there(kept, Opinion)
         if earlier is not None:
@@ -125,12 +137,13 @@ class _Conversation:
     async def _answer(self) -> Answer:
         said = [message for message in self._messages if message.text]  # a refusal may say nothing, and APIs want text
         reply = await self._model.ask(Question(judge_text.system(), said, Answer))
-        self._messages.append(Message(role="assistant", text=reply.text))
+        text = reply.text.encode("utf-8", "replace").decode()  # a lone surrogate could not be written down
+        self._messages.append(Message(role="assistant", text=text))
         self._usage += reply.usage
         self.retries += reply.retries
         if not reply.complete:
             raise Unusable(reply.problem)
-        return judge_text.read_answer(reply.text, self._case)
+        return judge_text.read_answer(text, self._case)
 
     def _opinion_of(self, answer: Answer) -> Opinion:
         return self.record().model_copy(
@@ -183,6 +196,11 @@ def check(config: Config) -> None:
                 "write the key into a file of mode 0600 and name it here"
             )
         _key(model)
+
+
+def _conditions(model: ModelConfig) -> dict[str, object]:
+    """What of a model's configuration another answer could come from."""
+    return {name: value for name, value in asdict(model).items() if not name.startswith("key_")}
 
 
 def _key(model: ModelConfig) -> keys.Key:

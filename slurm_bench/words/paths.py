@@ -255,7 +255,7 @@ class OpinionPaths:
     root: Path
 
     def opinion(self, seal: str, question: str) -> Path:
-        return self.root / f"{seal[:12]}-{question[:12]}.json"
+        return self.root / f"{seal[:12]}-{question}.json"
 
     @property
     def seals(self) -> Path:

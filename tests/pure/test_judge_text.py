@@ -63,9 +63,9 @@ def test_what_is_no_answer(text: str) -> None:
         judge_text.read_answer(text, CASE)
 
 
-def test_honest_reasons_are_no_findings_but_must_be_there_all_the_same() -> None:
-    with pytest.raises(Unusable, match="no line 9"):
-        judge_text.read_answer(answer(cheating=False, **reason(line=9)), CASE)
+def test_reasons_without_a_rejection_contradict_it() -> None:
+    with pytest.raises(Unusable, match="gives reasons"):
+        judge_text.read_answer(answer(cheating=False), CASE)
 
 
 def test_the_question_shows_everything_between_marks() -> None:

@@ -230,3 +230,83 @@ def test_a_copy_elsewhere_does_not_stand_for_a_statement_that_was_changed(decoy:
     text = PROGRAM.replace("val_loss /= val_steps", "val_loss /= 2 * val_steps")
     text = text.replace('\n\nif __name__ == "__main__":', f'{decoy}\n\nif __name__ == "__main__":')
     assert review(RECORD, {**RECORD, "train_gpt.py": text}).findings
+
+
+SNAPSHOT = "    initial_state = copy.deepcopy((model.state_dict(), [optimizer.state for optimizer in optimizers]))\n"
+SUM = "            training_time_ms += 1000 * (time.perf_counter() - t0)\n"
+REFUSAL = "            if val_steps == 0:\n                raise ValueError\n"
+SHIFT = "        match t0 + 0.005:\n            case t0:\n                pass\n"
+RESTART = "            t0 = time.perf_counter()\n\n        if last"
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        [('"""Train a small', '# -*- coding: raw_unicode_escape -*-\n"""Train a small')],
+        [("def norm(x: Tensor)", "def norm(x: setattr(time, 'perf_counter', lambda: 0.0))")],
+        [("BOS_ID = 0\n", "BOS_ID = 0\n_note: exec('1')\n")],
+        [("    warm_up(model, optimizers, train_batches(args), device)\n", "")],
+        [("    train(model, optimizers, args, device)\n", "    print0('done')\n")],
+        [("    warmup_steps = 30\n", "    yield\n    warmup_steps = 30\n")],
+        [("def warm_up(", "async def warm_up(")],
+        [(SUM, ""), (RESTART, RESTART.replace("\n\n", f"\n{SUM}\n"))],
+        [(SNAPSHOT, ""), ("    model.load_state_dict(", f"{SNAPSHOT}    model.load_state_dict(")],
+        [("                    val_loss += model", "                else:\n                    val_loss += model")],
+        [("        return batch\n", "        return batch[0], batch[0]\n")],
+        [('    if device.type == "cuda":\n        torch.cuda.sync', "    if False:\n        torch.cuda.sync")],
+        [("def set_up()", "def synchronize(device):\n    return None\n\n\ndef set_up()")],
+        [("def set_up()", "print0 = quiet\n\n\ndef set_up()")],
+        [
+            (
+                "        if last_step:\n",
+                "        match t0 + 0.005:\n            case t0:\n                pass\n        if last_step:\n",
+            )
+        ],
+        [('device: torch.device) -> None:\n    """All', 'device: torch.device, print0=quiet) -> None:\n    """All')],
+        [("def set_up()", "def f():\n    global _running_batches\n    _running_batches = 1\n\n\ndef set_up()")],
+        [("    val_batch_size: int = 4096\n", "    val_batch_size: int = 4096\n    val_tokens, _u = 4096, 0\n")],
+        [("BOS_ID = 0\n", "BOS_ID = 0\nrun = exec\n")],
+        [("BOS_ID = 0\n", "BOS_ID = 0\nos.system('x')\n")],
+        [("BOS_ID = 0\n", "BOS_ID = 0\ng = torch.default_generator\n")],
+        [("targets.flatten())", "targets.flatten(), *(None, None, -100))")],
+    ],
+)
+def test_ways_around_the_matching_are_closed(edits: list[tuple[str, str]]) -> None:
+    assert judged(*edits)
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        [
+            (
+                "    train_loader = train",
+                "    plan = [rate_factor(step, args) for step in range(9)]\n    train_loader = train",
+            )
+        ],
+        [
+            (
+                "def norm(",
+                "def far(x, n):\n    dist = torch.cdist(x, x)\n    dist[0, 0] = 0\n    return dist\n\n\ndef norm(",
+            )
+        ],
+        [("def norm(", "def size(args):\n    return count(val_tokens=args.val_tokens)\n\n\ndef norm(")],
+        [("BOS_ID = 0\n", "BOS_ID = 0\nROWS = 4096\n"), ("val_batch_size: int = 4096", "val_batch_size: int = ROWS")],
+        [
+            (
+                "            model.eval()\n",
+                "            if val_steps == 0:\n                raise ValueError\n            model.eval()\n",
+            )
+        ],
+        [("in range(warmup_steps):", "in range(0, warmup_steps):")],
+        [(START, f"{START}    torch._dynamo.mark_static(args)\n")],
+        [("BOS_ID = 0\n", "BOS_ID = 0\nX = f\"{'\u00a0'.join([])}\"\n")],
+    ],
+)
+def test_honest_changes_that_look_like_breaches_pass(edits: list[tuple[str, str]]) -> None:
+    assert judged(*edits) == []
+
+
+def test_a_package_of_its_own_is_no_library() -> None:
+    text = PROGRAM.replace("BOS_ID = 0\n", "BOS_ID = 0\nfrom kern import tuning\ntuning.BLOCK = 64\n")
+    assert review(RECORD, {**RECORD, "train_gpt.py": text, "kern/tuning.py": "BLOCK = 1\n"}).findings == ()
