@@ -234,8 +234,6 @@ def test_a_copy_elsewhere_does_not_stand_for_a_statement_that_was_changed(decoy:
 
 SNAPSHOT = "    initial_state = copy.deepcopy((model.state_dict(), [optimizer.state for optimizer in optimizers]))\n"
 SUM = "            training_time_ms += 1000 * (time.perf_counter() - t0)\n"
-REFUSAL = "            if val_steps == 0:\n                raise ValueError\n"
-SHIFT = "        match t0 + 0.005:\n            case t0:\n                pass\n"
 RESTART = "            t0 = time.perf_counter()\n\n        if last"
 
 
