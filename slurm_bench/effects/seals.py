@@ -52,12 +52,12 @@ def seal(root: Path, candidate: PurePosixPath, store: Path) -> Seal:
     taken = sorted({PurePosixPath(name).parts[0] for name in contents} & set(RESERVED))
     if taken:
         raise InvalidCandidate(f"{candidate}: {' and '.join(taken)} may not be brought along")
-    programs = sum(len(data) for name, (_, data) in contents.items() if name.endswith(".py"))
-    if programs > MAX_ALL_PROGRAMS_BYTES:
-        raise InvalidCandidate(f"{candidate}: Python files may have {MAX_ALL_PROGRAMS_BYTES // 2**10} KiB together")
     large = [name for name, (_, data) in contents.items() if name.endswith(".py") and len(data) > MAX_PROGRAM_BYTES]
     if large:
         raise InvalidCandidate(f"{large[0]}: a Python file may have {MAX_PROGRAM_BYTES // 2**10} KiB")
+    programs = sum(len(data) for name, (_, data) in contents.items() if name.endswith(".py"))
+    if programs > MAX_ALL_PROGRAMS_BYTES:
+        raise InvalidCandidate(f"{candidate}: Python files may have {MAX_ALL_PROGRAMS_BYTES // 2**10} KiB together")
     missing = [name for name in REQUIRED if name not in contents]
     if missing:
         raise InvalidCandidate(f"{candidate}: {' and '.join(missing)} missing")

@@ -95,6 +95,7 @@ def test_a_hard_link_to_a_file_of_the_host(scene: Scene, tmp_path: Path) -> None
         ("mkdir -p $F/$(seq -s / 60)", "nest deeper than 4"),
         ("truncate -s 10G $F/more.txt", "larger than 4 MiB"),
         ("yes a | head -c 1000000 > $F/more.py", "a Python file may have 256 KiB"),
+        ("for i in 1 2 3; do yes a | head -c 200000 > $F/m$i.py; done", "Python files may have 512 KiB together"),
     ],
 )
 def test_a_bomb_of_files(scene: Scene, script: str, words: str) -> None:
