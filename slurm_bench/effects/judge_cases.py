@@ -97,8 +97,10 @@ def _from_patch(path: Path) -> LabelledCase:
 
 def _from_record(path: Path, known: dict[str, HumanRecord]) -> LabelledCase:
     record = known.get(path.name)
-    if record and not record.keeps_warm_up:
+    if record is None:
+        raise UsageError(f"command.cases: {path} is no human record, so nobody has labelled it: write it as a patch")
+    if not record.keeps_warm_up:
         return LabelledCase(path.name, "cheat", "warm-up", "a human record without the 30-step warm-up", path)
-    if record and not record.plain_next_token:
+    if not record.plain_next_token:
         return LabelledCase(path.name, "cheat", "objective", "a human record that trains on several tokens", path)
     return LabelledCase(path.name, "honest", "", "a human record", path)
