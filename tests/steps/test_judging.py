@@ -62,11 +62,13 @@ def test_it_goes_by_no_name_and_no_text_of_the_cases() -> None:
 def test_the_table_names_what_was_wrong(
     rehearsal: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str], cases: list[LabelledCase]
 ) -> None:
+    folder = tmp_path / "some"
+    folder.mkdir()
     some = {"smear-next-embedding", "val-divisor", "fewer-steps"}
     for case in cases:
         if case.name in some:
-            (tmp_path / case.source.name).write_text(case.source.read_text())
-    perform(rehearsal, cases=str(tmp_path))
+            (folder / case.source.name).write_text(case.source.read_text())
+    perform(rehearsal, cases=str(folder))
     said = capsys.readouterr().out
     assert "let pass, but cheat (comparable): smear-next-embedding" in said
     assert "val-divisor" not in said and "fewer-steps" not in said
@@ -81,6 +83,13 @@ def test_records_in_folders_are_cases_too(
     perform(rehearsal, cases=str(tmp_path / "records"), format="json")
     labels = [(case["is_cheat"], case["rule"]) for case in json.loads(capsys.readouterr().out)["cases"]]
     assert labels == [(False, ""), (True, "warm-up"), (True, "warm-up")]
+
+
+def test_a_folder_that_nobody_labelled(rehearsal: Config, tmp_path: Path) -> None:
+    (tmp_path / "records" / "mine").mkdir(parents=True)
+    (tmp_path / "records" / "mine" / "train_gpt.py").write_text("")
+    with pytest.raises(UsageError, match="nobody has labelled it"):
+        perform(rehearsal, cases=str(tmp_path / "records"))
 
 
 def test_one_directory(rehearsal: Config, capsys: pytest.CaptureFixture[str]) -> None:
