@@ -83,7 +83,7 @@ def _apply(patch: Path, folder: Path) -> None:
 
 
 def _from_patch(path: Path) -> LabelledCase:
-    headers: Message = Parser().parsestr(path.read_text(), headersonly=True)
+    headers: Message = Parser().parsestr(path.read_text(errors="replace"), headersonly=True)
     label, rule, why = (str(headers.get(name, "")).strip() for name in ("Label", "Rule", "Why"))
     judged = {each.id for each in JUDGED}
     if label == "cheat" and rule in judged and why:

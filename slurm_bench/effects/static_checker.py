@@ -9,7 +9,7 @@ from typing import Final
 from slurm_bench.effects import processes
 from slurm_bench.effects.static_child import CPU_S, MEMORY
 from slurm_bench.pure import review
-from slurm_bench.pure.remarks import Remark
+from slurm_bench.pure.remarks import Remark, unreadable
 from slurm_bench.pure.review import Review
 from slurm_bench.pure.static_rules import longest
 from slurm_bench.words.errors import InfrastructureError
@@ -33,7 +33,7 @@ def check(baseline: Mapping[str, str], candidate: Mapping[str, str]) -> Review:
         raise InfrastructureError(f"the static checker: {error}") from None
     if done.exit_code in _OWN_FAULT:
         message = f"cannot be read within {CPU_S} s and {MEMORY // 2**30} GiB"
-        return review.of([Remark("readable", message, True, longest(candidate))])
+        return review.of([unreadable(longest(candidate), message)])
     if done.exit_code:
         raise InfrastructureError(f"the static checker failed: {done.stderr.rpartition(chr(10))[2]}")
     return review.of(Remark(**remark) for remark in json.loads(done.stdout))

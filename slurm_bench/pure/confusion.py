@@ -69,6 +69,27 @@ class Matrix:
         return share(self.honest.rejected, self.honest.total)
 
 
+@dataclass(frozen=True)
+class RuleRow:
+    """The cheats against one rule."""
+
+    rule: str
+    cheats: int
+    rejected: int
+    by_that_rule: int
+    """Of the rejected, those that the judge names the label's rule for."""
+
+
+def by_rule(cases: Iterable[Judged]) -> list[RuleRow]:
+    cheats = [case for case in cases if case.is_cheat]
+    rows = []
+    for rule in sorted({case.rule for case in cheats}):
+        against = [case for case in cheats if case.rule == rule]
+        rejected = [case for case in against if case.rejected]
+        rows.append(RuleRow(rule, len(against), len(rejected), sum(rule in case.by_rules for case in rejected)))
+    return rows
+
+
 def matrix(cases: Iterable[Judged]) -> Matrix:
     judged = list(cases)
     rows = [[case.rejected for case in judged if case.is_cheat is cheat] for cheat in (True, False)]

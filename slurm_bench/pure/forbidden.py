@@ -215,15 +215,15 @@ def _loss_changes(node: ast.AST, program: Program) -> Iterator[str]:
 
 
 CHECKS = (
-    Check("data", "a file pattern or a size of the validation differs", _settings, fixed=True),
+    Check("data", "a file pattern or a size of the validation differs", _settings, against="other"),
     Check("data", "the loader is called for other shards, or otherwise aligned", _loader_calls),
     Check("data", "the validation shards are read elsewhere", _validation_shards),
     Check("data", "a name of the loader gets another meaning", _loader_names),
-    Check("warm-up", f"no loop of {WARM_UP_STEPS} steps is left", _warm_up_loops, fixed=True, only_missing=True),
+    Check("warm-up", f"no loop of {WARM_UP_STEPS} steps is left", _warm_up_loops, against="less"),
     Check("compiler", "torch.compile gets a flag or mode that is not in the record", _compile_flags, counted=False),
     Check("compiler", "torch.compile gets another name", _compile_aliases),
     Check("compiler", "a part of the compiler is imported", _compiler_imports),
-    Check("compiler", "a setting of the compiler differs", _compiler_settings, fixed=True),
+    Check("compiler", "a setting of the compiler differs", _compiler_settings, against="other"),
     Check("readable", "code is made from text", _code_from_text),
     Check("readable", "names are imported without being named", _star_imports),
     Check("environment", "something reaches around the rules", _far_reaching),

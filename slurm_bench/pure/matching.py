@@ -6,16 +6,16 @@ may come between; then the candidate's statements do what the baseline's did.
 
 import difflib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from slurm_bench.pure.programs import Program, Unit, shape_with_cut_calls
+from slurm_bench.pure.programs import Form, Program, Unit, form_with_cut_calls
 
 _KEPT_ARGUMENTS = 2
 """Of a model that is called: inputs and targets. What more a candidate's model takes is its own affair."""
 _CLOSE = 0.5
 _MOST_COMPARED = 300
 
-Shape = Callable[[Unit, Program], str]
+FormOf = Callable[[Unit, Program], Form]
 Place = tuple[str, str]
 
 
@@ -24,33 +24,30 @@ class Matching:
     Attributes:
         found: by statement of the baseline, the candidate's.
         extended: those whose call of the model got other further arguments.
-        changed: statements that are gone, with the new statement of the candidate that is closest to each.
-        gone: those to which nothing is close.
+        changed: statements that were not found, with the new statement of the candidate that is closest to each.
     """
 
     def __init__(self, protected: Sequence[Unit], baseline: Program, candidate: Program) -> None:
         self._protected = tuple(dict.fromkeys(protected))
         self._baseline, self._candidate = baseline, candidate
         self.found: dict[Unit, Unit] = {}
-        self.extended: set[Unit] = set()
         self.changed: dict[Unit, Unit] = {}
-        self._standing: set[Unit] = set()
-        self._renamed: dict[Place, dict[str, str]] = defaultdict(dict)
-        self._stands_for: dict[Place, dict[str, str]] = defaultdict(dict)
+        self._accounted_for: set[Unit] = set()
+        self._new_names: dict[Place, dict[str, str]] = defaultdict(dict)
+        self._old_names: dict[Place, dict[str, str]] = defaultdict(dict)
+        # What is the same in the same place first, so that what is only alike cannot take its place.
         self._match_identical()
-        self._leave_what_stayed()
-        self._match_by(_shape)
-        self.extended = self._match_by(_cut_shape)
+        self._match_by(_form)
+        self.extended = self._match_by(_cut_form)
         self._find_changed()
-        self.gone = [unit for unit in self._protected if unit not in self.found and unit not in self.changed]
 
-    def stands_for_one(self, unit: Unit) -> bool:
-        """Whether a statement of the candidate is one of the baseline's, changed or not."""
-        return unit in self._standing
+    def is_new(self, unit: Unit) -> bool:
+        """Whether a statement of the candidate is none of the baseline's, changed or not."""
+        return unit not in self._accounted_for
 
-    def names(self, where: Place) -> dict[str, str]:
-        """Names in a function of the candidate that stand for names of the baseline."""
-        return self._stands_for[where]
+    def old_names(self, where: Place) -> dict[str, str]:
+        """Names in a function of the candidate, with what they were in the baseline."""
+        return self._old_names[where]
 
     def nearest(self, unit: Unit) -> Unit | None:
         """The candidate's statement for what came last before this one in the baseline."""
@@ -58,91 +55,93 @@ class Matching:
         return next((self.found[each] for each in reversed(before) if each in self.found), None)
 
     def _match_identical(self) -> None:
+        """What nobody touched stands for itself, whether the rules protect it or not."""
         places: dict[tuple[object, ...], list[Unit]] = defaultdict(list)
         for unit in self._candidate.units:
             places[unit.where, unit.source, unit.path].append(unit)
-        for unit in self._protected:
-            same = places[unit.where, unit.source, unit.path]
-            if same and self._fits(unit, same[0]):
-                self._take(unit, same.pop(0))
-
-    def _leave_what_stayed(self) -> None:
-        """What the rules do not protect and nobody touched stands for itself."""
-        places: dict[tuple[object, ...], list[Unit]] = defaultdict(list)
-        for unit in self._candidate.units:
-            if unit not in self._standing:
-                places[unit.where, unit.source, unit.path].append(unit)
         protected = set(self._protected)
-        for unit in self._baseline.units:
+        others = (unit for unit in self._baseline.units if unit not in protected)
+        for unit in (*self._protected, *others):
             same = places[unit.where, unit.source, unit.path]
             if unit not in protected and same:
-                self._standing.add(same.pop(0))
+                self._accounted_for.add(same.pop(0))
+            elif same and self._fits(unit, unit.form, same[0], same[0].form):
+                self._take(unit, unit.form, same[0], same.pop(0).form)
 
-    def _match_by(self, shape: Shape) -> set[Unit]:
-        """Match what is left by such a shape; return what was."""
+    def _match_by(self, form_of: FormOf) -> set[Unit]:
+        """Match what is left by such a form; return what was."""
         left = [unit for unit in self._protected if unit not in self.found]
         if not left:
             return set()
-        by_shape: dict[str, list[Unit]] = defaultdict(list)
-        for unit in self._candidate.units:
-            if unit not in self._standing:
-                by_shape[shape(unit, self._candidate)].append(unit)
+        by_shape: dict[str, list[tuple[Unit, Form]]] = defaultdict(list)
+        for other in filter(self.is_new, self._candidate.units):
+            form = form_of(other, self._candidate)
+            by_shape[form.shape].append((other, form))
         for unit in left:
-            alike = by_shape[shape(unit, self._baseline)]
-            fitting = [other for other in alike if other not in self._standing and self._fits(unit, other)]
+            form = form_of(unit, self._baseline)
+            fitting = [pair for pair in by_shape[form.shape] if self.is_new(pair[0]) and self._fits(unit, form, *pair)]
             if fitting:
-                self._take(unit, max(fitting, key=lambda other: self._agreement(unit, other)))
+                best = max(fitting, key=lambda pair: self._agreement(unit, form, *pair))
+                self._take(unit, form, *best)
         return {unit for unit in left if unit in self.found}
 
-    def _fits(self, unit: Unit, other: Unit) -> bool:
+    def _fits(self, unit: Unit, form: Form, other: Unit, other_form: Form) -> bool:
         within = self.found.get(unit.parent) if unit.parent else None
         if within is not None and other.parent is not within:
             return False
-        if unit.branch != other.branch or not _same_conditions(unit, other):
+        if form.shape != other_form.shape or unit.branch != other.branch or not _same_conditions(unit, other):
             return False
-        renamed, stands_for = self._renamed[other.where], self._stands_for[other.where]
-        pairs = set(zip(unit.names, other.names, strict=False))
-        return all(renamed.get(old, new) == new and stands_for.get(new, old) == old for old, new in pairs)
+        new_names, old_names = self._new_names[other.where], self._old_names[other.where]
+        pairs = _pairs(form, other_form)
+        return all(new_names.get(old, new) == new and old_names.get(new, old) == old for old, new in pairs)
 
-    def _agreement(self, unit: Unit, other: Unit) -> tuple[int, int, bool, int]:
+    def _agreement(self, unit: Unit, form: Form, other: Unit, other_form: Form) -> tuple[int, int, bool, int]:
         """How much speaks for this match among several."""
-        stands_for = self._stands_for[other.where]
-        pairs = list(zip(unit.names, other.names, strict=False))
-        agreeing = sum(stands_for.get(theirs) == ours for ours, theirs in pairs)
-        return agreeing, sum(ours == theirs for ours, theirs in pairs), other.where == unit.where, len(stands_for)
+        old_names = self._old_names[other.where]
+        pairs = list(_pairs(form, other_form))
+        agreeing = sum(old_names.get(new) == old for old, new in pairs)
+        return agreeing, sum(old == new for old, new in pairs), other.where == unit.where, len(old_names)
 
-    def _take(self, unit: Unit, other: Unit) -> None:
+    def _take(self, unit: Unit, form: Form, other: Unit, other_form: Form) -> None:
         self.found[unit] = other
-        self._standing.add(other)
-        for ours, theirs in zip(unit.names, other.names, strict=False):
-            self._renamed[other.where].setdefault(ours, theirs)
-            self._stands_for[other.where].setdefault(theirs, ours)
+        self._accounted_for.add(other)
+        for old, new in _pairs(form, other_form):
+            self._new_names[other.where].setdefault(old, new)
+            self._old_names[other.where].setdefault(new, old)
 
     def _find_changed(self) -> None:
-        """Set each statement that is gone beside the closest of the candidate's new ones."""
+        """Set each statement that was not found beside the closest of the candidate's new ones."""
         old = {unit.source for unit in self._baseline.units}
-        new = [unit for unit in self._candidate.units if unit not in self._standing and unit.source not in old]
+        new = [unit for unit in self._candidate.units if self.is_new(unit) and unit.source not in old]
         for unit in [each for each in self._protected if each not in self.found][:_MOST_COMPARED]:
-            left = [each for each in new if each not in self._standing]
-            by_source = {each.source: each for each in reversed(left[:_MOST_COMPARED])}
+            by_source = {each.source: each for each in reversed([*filter(self.is_new, new)][:_MOST_COMPARED])}
             closest = difflib.get_close_matches(unit.source, by_source, n=1, cutoff=_CLOSE)
             if closest:
                 self.changed[unit] = by_source[closest[0]]
-                self._standing.add(by_source[closest[0]])
+                self._accounted_for.add(by_source[closest[0]])
+
+
+def _pairs(form: Form, other: Form) -> Iterable[tuple[str, str]]:
+    return zip(form.names, other.names, strict=True)
 
 
 def _same_conditions(unit: Unit, other: Unit) -> bool:
-    """The same conditions and loops around it, or fewer in another function. The outermost may be written anew."""
-    ours, theirs = unit.path, other.path
-    lifted = len(ours) - len(theirs)
-    if unit.where == other.where and (lifted or unit.loops != other.loops):
+    """The same conditions and loops around it; in another function perhaps fewer, the outer ones around its call.
+
+    The outermost condition may be written anew: it says when the validation comes, and the last step must have one.
+    Where it is itself protected, its own match decides.
+    """
+    lifted = len(unit.path) - len(other.path)
+    if unit.where == other.where:
+        return lifted == 0 and unit.loops == other.loops and unit.path[1:] == other.path[1:]
+    if lifted < 0 or other.loops > unit.loops:
         return False
-    return lifted >= 0 and other.loops <= unit.loops and (ours[lifted:] == theirs if lifted else ours[1:] == theirs[1:])
+    return unit.path[lifted:] == other.path or (lifted == 0 and unit.path[1:] == other.path[1:])
 
 
-def _shape(unit: Unit, _program: Program) -> str:
-    return unit.shape
+def _form(unit: Unit, _program: Program) -> Form:
+    return unit.form
 
 
-def _cut_shape(unit: Unit, program: Program) -> str:
-    return shape_with_cut_calls(unit, program.definitions, _KEPT_ARGUMENTS)
+def _cut_form(unit: Unit, program: Program) -> Form:
+    return form_with_cut_calls(unit, program.definitions, _KEPT_ARGUMENTS)

@@ -4,6 +4,7 @@ import ast
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from slurm_bench.pure.programs import Program
 from slurm_bench.pure.remarks import Remark
@@ -23,10 +24,8 @@ class Check:
     extract: Extract
     proven: bool = True
     """Whether it can only be a breach."""
-    fixed: bool = False
-    """Whether what the baseline has must be there too."""
-    only_missing: bool = False
-    """Whether that is all that matters."""
+    against: Literal["more", "less", "other"] = "more"
+    """What is wrong: more than the baseline has, less, or either."""
     counted: bool = True
     """Whether another occurrence of what the baseline has is new."""
 
@@ -44,12 +43,18 @@ def remarks(baseline: Program, candidate: Program, checks: Iterable[Check]) -> I
     for check in checks:
         ours, theirs = list(_pieces(check.extract, baseline)), list(_pieces(check.extract, candidate))
         added, missing = _surplus(theirs, ours, check.counted), _surplus(ours, theirs, check.counted)
-        if added and not check.only_missing:
-            old = missing[0].source if missing else ""
-            yield Remark(check.rule, check.message, check.proven, added[0].file, added[0].line, old, added[0].source)
-        elif missing and check.fixed:
-            gone = missing[0]
-            yield Remark(check.rule, check.message, check.proven, gone.file, None, gone.source)
+        new = added[0] if added and check.against != "less" else None
+        old = missing[0] if missing else None
+        if new or (old and check.against != "more"):
+            yield Remark(
+                rule=check.rule,
+                message=check.message,
+                proven=check.proven,
+                file=new.file if new else old.file if old else "",
+                line=new.line if new else None,
+                baseline=old.source if old else "",
+                candidate=new.source if new else "",
+            )
 
 
 def _pieces(extract: Extract, program: Program) -> Iterator[_Piece]:

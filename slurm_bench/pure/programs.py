@@ -18,7 +18,19 @@ from slurm_bench.pure.normal_form import Renamer, normalised, text_of
 _BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")
 _WITHOUT_GRADIENTS = ("torch.no_grad()", "torch.inference_mode()")
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+EXITS = ("sys.exit", "exit", "quit", "os._exit")
+"""Calls that end the program."""
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
+
+
+@dataclass(frozen=True)
+class Form:
+    """A statement without the names that its program chose."""
+
+    shape: str
+    """Its source with placeholders."""
+    names: tuple[str, ...]
+    """What stood where the placeholders are, in order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,20 +66,8 @@ class Unit:
         return text_of(self.node)
 
     @cached_property
-    def _stripped(self) -> tuple[str, tuple[str, ...]]:
-        renamer = Renamer(self.given)
-        stripped = renamer.visit(copy.deepcopy(self.node))
-        return text_of(stripped), tuple(renamer.names)
-
-    @property
-    def shape(self) -> str:
-        """The source with a placeholder for each name that the program chose."""
-        return self._stripped[0]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What stands for the placeholders, in order."""
-        return self._stripped[1]
+    def form(self) -> Form:
+        return _form(self.node, self.given)
 
     @cached_property
     def path(self) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ class Unit:
             return ()
         if self.parent.only_turns_gradients_off:
             return self.parent.path
-        return (*self.parent.path, f"{self.parent.shape} {self.branch}")
+        return (*self.parent.path, f"{self.parent.form.shape} {self.branch}")
 
     @cached_property
     def only_turns_gradients_off(self) -> bool:
@@ -170,6 +170,18 @@ class Program:
                     found[name] = value
         return found
 
+    @cached_property
+    def trainers(self) -> frozenset[str]:
+        """`backward`, and the program's functions that call it, themselves or through others."""
+        called: dict[str, set[str]] = defaultdict(set)
+        for unit in self.units:
+            calls = (node.func for node in ast.walk(unit.node) if isinstance(node, ast.Call))
+            called[unit.scope.partition(".")[0]] |= {last_name(function) for function in calls}
+        found = {"backward"}
+        while more := {name for name, names in called.items() if name and names & found} - found:
+            found |= more
+        return frozenset(found)
+
     def walk(self) -> Iterator[tuple[str, ast.AST]]:
         """Every node of the normalised trees, with its file."""
         for name, tree in self._trees.items():
@@ -210,15 +222,21 @@ class Program:
                         yield name
 
 
-def shape_with_cut_calls(unit: Unit, definitions: frozenset[str], keep: int) -> str:
-    """Its shape, as if a variable that is called (a model, not a function) got its first arguments only."""
+def form_with_cut_calls(unit: Unit, definitions: frozenset[str], keep: int) -> Form:
+    """Its form, as if a variable that is called (a model, not a function) got its first arguments only."""
     node = copy.deepcopy(unit.node)
     for call in ast.walk(node):
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
             name = call.func.id
             if name not in unit.given and name not in definitions:
                 call.args, call.keywords = call.args[:keep], []
-    return text_of(Renamer(unit.given).visit(node))
+    return _form(node, unit.given)
+
+
+def _form(node: ast.stmt, given: frozenset[str]) -> Form:
+    renamer = Renamer(given)
+    stripped = renamer.visit(copy.deepcopy(node))
+    return Form(text_of(stripped), tuple(renamer.names))
 
 
 def last_name(node: ast.AST) -> str:

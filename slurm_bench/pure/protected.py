@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from slurm_bench.pure import shadowing
 from slurm_bench.pure.matching import Matching
 from slurm_bench.pure.normal_form import text_of
-from slurm_bench.pure.programs import Program, Unit, last_name, root_of
+from slurm_bench.pure.programs import EXITS, Program, Unit, last_name, root_of
 from slurm_bench.pure.remarks import Remark, on
 
 LOADER = frozenset({"_load_data_shard", "BOSFinder", "DataPreloader", "distributed_data_generator"})
@@ -31,15 +31,15 @@ class Group:
     rule: str
     what: str
     units: tuple[Unit, ...]
-    may_be_rewritten: bool = False
-    may_be_gone: bool = False
-    """If not, a statement that is breaks the rule; else that is a suspicion."""
+    breach_if_rewritten: bool = True
+    breach_if_gone: bool = True
+    """Where it is no breach that a statement was rewritten, or is gone, it is a suspicion."""
     names: frozenset[str] = frozenset()
     """What the statements compute and nothing else may, within the functions that they stand in."""
-    in_order: bool = False
-    """Whether the order of all statements of a block counts, or only where one needs the other."""
     everywhere: bool = False
-    """Whether nothing else may anywhere in these functions, or only among the statements."""
+    """Whether that holds in all of these functions, or only in the blocks that hold the statements."""
+    in_order: bool = False
+    """Whether the order within a block counts for all statements, or only where one needs another."""
 
 
 def differences(baseline: Program, candidate: Program) -> Iterator[Remark]:
@@ -62,7 +62,7 @@ def differences(baseline: Program, candidate: Program) -> Iterator[Remark]:
 
 def _groups(baseline: Program) -> list[Group]:
     units = baseline.units
-    loader = list(_loader(baseline))
+    loader = list(_with_callees(baseline, LOADER))
     region = _validation(units)
     feeding = [unit for unit in units if _feeds_training(unit) and unit not in region and unit not in loader]
     clock = _with_all_that_bind([unit for unit in units if _is_of_the_clock(unit)], units)
@@ -71,22 +71,26 @@ def _groups(baseline: Program) -> list[Group]:
     places = {unit.where for unit in steps}
     count = [unit for unit in units if unit.binds & {"train_steps", "step"} and unit.where in places]
     validation = [unit for unit in region if unit not in clock and not unit.only_turns_gradients_off]
-    called = [
-        unit for unit in _with_callees(baseline, _called_by([*validation, *clock], baseline)) if unit not in loader
-    ]
-    called = [unit for unit in called if unit not in prints and unit not in clock]
+    elsewhere = {*loader, *prints, *clock}
+    callees = _with_callees(baseline, _called_by([*validation, *clock], baseline))
+    called = [unit for unit in callees if unit not in elsewhere]
     computed = frozenset(name for unit in validation for name in unit.binds)
     return [
         Group("data", "the data loader", tuple(loader), names=_bound_by(loader), everywhere=True),
-        Group("data", "what feeds the training", tuple(feeding), may_be_rewritten=True, may_be_gone=True),
+        Group("data", "what feeds the training", tuple(feeding), breach_if_rewritten=False, breach_if_gone=False),
         Group("validation", "the validation", tuple(validation), names=computed),
         Group("validation", "what the validation calls", tuple(called), names=_bound_by(called), everywhere=True),
         Group("timing", "the clock", tuple(clock), names=_bound_by(clock), everywhere=True, in_order=True),
         Group("steps", "the last step", tuple(steps), names=frozenset({"last_step"}), everywhere=True),
         Group(
-            "steps", "the number of steps", tuple(count), may_be_rewritten=True, names=_bound_by(count), everywhere=True
+            "steps",
+            "the number of steps",
+            tuple(count),
+            breach_if_rewritten=False,
+            names=_bound_by(count),
+            everywhere=True,
         ),
-        Group("warm-up", "the warm-up", tuple(_warm_up(units)), may_be_rewritten=True, in_order=True),
+        Group("warm-up", "the warm-up", tuple(_warm_up(units)), breach_if_rewritten=False, in_order=True),
         Group("prints", "a print", tuple(prints), names=_bound_by(prints), everywhere=True),
     ]
 
@@ -131,10 +135,6 @@ def _is_last_break(unit: Unit) -> bool:
     head = unit if isinstance(unit.node, ast.If) else unit.parent
     test = head.node.test if head and isinstance(head.node, ast.If) else None
     return isinstance(test, ast.Name) and test.id == "last_step" and isinstance(unit.node, ast.If | ast.Break)
-
-
-def _loader(baseline: Program) -> Iterator[Unit]:
-    return _with_callees(baseline, LOADER)
 
 
 def _called_by(units: Sequence[Unit], baseline: Program) -> frozenset[str]:
@@ -182,12 +182,19 @@ def _rewritten(group: Group, matching: Matching) -> Iterator[Remark]:
     for unit in group.units:
         new = matching.changed.get(unit)
         if new:
-            proven = not group.may_be_rewritten
-            yield on(new, group.rule, f"{group.what} was changed", proven=proven, baseline=unit.written)
+            message = f"{group.what} was changed"
+            yield on(new, group.rule, message, proven=group.breach_if_rewritten, baseline=unit.written)
         elif unit not in matching.found:
             near = matching.nearest(unit) or unit
             message = f"a statement of {group.what} is gone"
-            yield Remark(group.rule, message, not group.may_be_gone, near.file, near.line, baseline=unit.written)
+            yield Remark(
+                rule=group.rule,
+                message=message,
+                proven=group.breach_if_gone,
+                file=near.file,
+                line=near.line,
+                baseline=unit.written,
+            )
         elif unit in matching.extended:
             message = f"{group.what} calls the model with other arguments"
             yield on(matching.found[unit], group.rule, message, proven=False, baseline=unit.written)
@@ -208,7 +215,7 @@ def _added(group: Group, matching: Matching, candidate: Program) -> Iterator[Rem
     results = _results(group, matching)
     all_results = frozenset(name for names in results.values() for name in names)
     for unit in candidate.units:
-        if matching.stands_for_one(unit):
+        if not matching.is_new(unit):
             continue
         if isinstance(unit.node, ast.Global | ast.Nonlocal) and unit.binds & all_results:
             yield on(unit, group.rule, f"{group.what} is meddled with", proven=True)
@@ -230,8 +237,8 @@ def _results(group: Group, matching: Matching) -> dict[tuple[str, str], set[str]
     for unit in group.units:
         new = matching.found.get(unit)
         if new:
-            pairs = zip(unit.names, new.names, strict=False)
-            results[new.where] |= {theirs for ours, theirs in pairs if ours in unit.binds & group.names}
+            named = matching.old_names(new.where).items()
+            results[new.where] |= {theirs for theirs, ours in named if ours in unit.binds & group.names}
     return results
 
 
@@ -285,9 +292,9 @@ def _is_generator(unit: Unit) -> bool:
 def _ended_by_measurement(measured: frozenset[str], matching: Matching, candidate: Program) -> Iterator[Remark]:
     """A loop, a function or the program that ends under a condition on what was measured."""
     for unit in candidate.units:
-        if matching.stands_for_one(unit) or not _ends_something(unit):
+        if not matching.is_new(unit) or not _ends_something(unit):
             continue
-        here = {theirs for theirs, name in matching.names(unit.where).items() if name in measured}
+        here = {theirs for theirs, name in matching.old_names(unit.where).items() if name in measured}
         if any(here & head.reads for head in unit.heads if isinstance(head.node, ast.If | ast.While)):
             yield on(unit, "steps", "the run ends by what it measures", proven=True)
 
@@ -297,7 +304,7 @@ def _ends_something(unit: Unit) -> bool:
         case ast.Break() | ast.Return() | ast.Raise():
             return True
         case ast.Expr(value=ast.Call(func=function)):
-            return text_of(function) in ("sys.exit", "exit", "quit", "os._exit")
+            return text_of(function) in EXITS
     return False
 
 
@@ -314,7 +321,7 @@ def _before_the_clock(groups: Sequence[Group], matching: Matching, candidate: Pr
         leading = {start.where, *(unit.where for unit in candidate.units if start.scope in unit.reads)}
         for unit in candidate.units:
             before = unit.where != start.where or unit.line < start.line
-            if unit.where in leading and before and not matching.stands_for_one(unit):
+            if unit.where in leading and before and matching.is_new(unit):
                 yield on(unit, "off-clock", "a statement was added before the clock starts", proven=False)
 
 

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from slurm_bench.pure import forbidden, novelties, protected, suspicious
 from slurm_bench.pure.programs import Program
-from slurm_bench.pure.remarks import Remark
+from slurm_bench.pure.remarks import Remark, unreadable
 from slurm_bench.pure.rules import LAUNCHER
 
 _COOKIE = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.MULTILINE)
 """How a file names its encoding (PEP 263), in one of its first two lines."""
 
 _COMPUTING = (ast.Call, ast.NamedExpr, ast.Lambda, ast.comprehension, ast.Await, ast.Yield, ast.YieldFrom)
+_TOO_DEEP = "nests too deeply to be read"
 _CHECKS = (*forbidden.CHECKS, *suspicious.CHECKS)
 _LIBRARIES = {"numpy", "torch", "triton", "flash_attn", "flash_attn_interface"} | sys.stdlib_module_names
 
@@ -30,7 +31,7 @@ def remarks(baseline: Mapping[str, str], candidate: Mapping[str, str]) -> list[R
             ours, theirs = Program(baseline), Program(candidate)
             found += [*protected.differences(ours, theirs), *novelties.remarks(ours, theirs, _CHECKS)]
         except (RecursionError, MemoryError):
-            found.append(Remark("readable", "nests too deeply to be read", True, longest(candidate)))
+            found.append(unreadable(longest(candidate), _TOO_DEEP))
     return _first_of_each(found)
 
 
@@ -49,7 +50,15 @@ def _launcher(baseline: Mapping[str, str], candidate: Mapping[str, str]) -> Iter
         line = lines[0] if lines else None
         new = theirs.get(line, "") if line else ""
         gone = next((text for text in ours.values() if text not in theirs.values()), "")
-        yield Remark("environment", "run.sh differs from the starting record's", True, LAUNCHER, line, gone, new)
+        yield Remark(
+            rule="environment",
+            message="run.sh differs from the starting record's",
+            proven=True,
+            file=LAUNCHER,
+            line=line,
+            baseline=gone,
+            candidate=new,
+        )
 
 
 def _commands(script: str) -> dict[int, str]:
@@ -64,16 +73,16 @@ def _unreadable(candidate: Mapping[str, str]) -> Iterator[Remark]:
             continue
         stem = name.removesuffix(".py").partition("/")[0]
         if stem in _LIBRARIES:
-            yield Remark("readable", f"takes the place of the module {stem}", True, name)
+            yield unreadable(name, f"takes the place of the module {stem}")
         cookie = _COOKIE.search("\n".join(text.split("\n")[:2]))
         if "\ufffd" in text or (cookie and cookie[1].lower().replace("_", "-") not in ("utf-8", "utf8")):
-            yield Remark("readable", "is not UTF-8: Python could read another text than we do", True, name, 1)
+            yield unreadable(name, "is not UTF-8: Python could read another text than we do", 1)
         try:
             yield from _annotations(name, ast.parse(text))
         except (SyntaxError, ValueError) as error:
-            yield Remark("readable", "cannot be parsed", True, name, getattr(error, "lineno", None))
+            yield unreadable(name, "cannot be parsed", getattr(error, "lineno", None))
         except (RecursionError, MemoryError):
-            yield Remark("readable", "nests too deeply to be read", True, name)
+            yield unreadable(name, _TOO_DEEP)
 
 
 def _annotations(file: str, tree: ast.Module) -> Iterator[Remark]:
@@ -81,13 +90,13 @@ def _annotations(file: str, tree: ast.Module) -> Iterator[Remark]:
     for node in ast.walk(tree):
         annotation = getattr(node, "annotation", None) or getattr(node, "returns", None)
         if annotation and any(isinstance(each, _COMPUTING) for each in ast.walk(annotation)):
-            yield Remark("readable", "an annotation computes something", True, file, annotation.lineno)
+            yield unreadable(file, "an annotation computes something", annotation.lineno)
 
 
 def _other_files(baseline: Mapping[str, str], candidate: Mapping[str, str]) -> Iterator[Remark]:
     for name in candidate:
         if name not in baseline and not name.endswith((".py", ".md")):
-            yield Remark("tuning", "a file comes along that is no program", False, name)
+            yield Remark(rule="tuning", message="a file comes along that is no program", proven=False, file=name)
 
 
 def longest(candidate: Mapping[str, str]) -> str:

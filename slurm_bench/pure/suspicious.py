@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from slurm_bench.pure.normal_form import text_of
 from slurm_bench.pure.novelties import Check
-from slurm_bench.pure.programs import Program, last_name, root_of
+from slurm_bench.pure.programs import EXITS, Program, last_name, root_of
 
 _MODES = {"training", "is_grad_enabled", "is_inference_mode_enabled", "is_inference"}
 _LOADS = ("load", "read", "fromfile", "from_file", "genfromtxt", "memmap", "open", "unpack", "b64", "decompress")
@@ -57,16 +57,16 @@ def _clock_reads(node: ast.AST, _program: Program) -> Iterator[str]:
         yield node.attr
 
 
-def _backward_calls(node: ast.AST, _program: Program) -> Iterator[str]:
-    if isinstance(node, ast.Call) and last_name(node.func) in ("backward", "training_step", "warm_up"):
-        yield last_name(node.func)
+def _training_calls(node: ast.AST, program: Program) -> Iterator[str]:
+    if isinstance(node, ast.Call) and last_name(node.func) in program.trainers:
+        yield "training"
 
 
 def _early_ends(node: ast.AST, _program: Program) -> Iterator[str]:
     match node:
         case ast.Break() | ast.Continue():
             yield "break"
-        case ast.Call() if text_of(node.func) in ("sys.exit", "exit", "quit", "os._exit"):
+        case ast.Call() if text_of(node.func) in EXITS:
             yield "exit"
 
 
@@ -86,6 +86,6 @@ CHECKS = (
     Check("environment", "names are looked up or set while the program runs", _reflection, proven=False),
     Check("comparable", "hooks are registered", _hooks, proven=False),
     Check("timing", "the time is asked in another place", _clock_reads, proven=False),
-    Check("off-clock", "training steps are called from another place", _backward_calls, proven=False),
+    Check("off-clock", "training steps are called from another place", _training_calls, proven=False),
     Check("steps", "a loop or the program can end early", _early_ends, proven=False),
 )

@@ -7,7 +7,6 @@ it, the others wait.
 import hashlib
 import json
 import logging
-import os
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -89,11 +88,7 @@ def perform(config: Config) -> None:
 
 def _wanted(command: RetimeCommand, incumbent: Program, runs: str) -> Program:
     if command.directory is not None:
-        folder = Path(os.path.abspath(command.directory))
-        if not folder.is_dir():
-            raise UsageError(f"command.directory: no folder {folder}")
-        if Path(runs).is_relative_to(folder):
-            raise UsageError(f"runs: {runs} lies in command.directory, and would be timed with it")
+        folder = site.candidate_folder(command.directory, runs)
         return Program(folder.name, folder)
     if command.record is not None:
         return _record(command.record)

@@ -26,7 +26,7 @@ from slurm_bench.words.records import Seal
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_ASKED = 2
+_MOST_ASKED = 2
 _WATCH_S = 1.0
 _LONGEST_WAIT_S = 60.0
 
@@ -34,7 +34,7 @@ _LONGEST_WAIT_S = 60.0
 class Judge:
     """
     Args:
-        members: the models; none for the static checker alone.
+        members: the models of the configuration, in its order; none for the static checker alone.
         opinions: where decided opinions of models are kept, so that no candidate is asked about until luck comes.
         watch: called every second while models think.
     """
@@ -49,7 +49,6 @@ class Judge:
         self._config = config
         self._members = members
         self._opinions = opinions
-        self._conditions = json.dumps([_conditions(each) for each in config.models.values()], sort_keys=True)
         self._watch = watch
 
     def opinion(self, case: Case, notes: Sequence[str] = ()) -> Opinion:
@@ -58,20 +57,20 @@ class Judge:
         Args:
             notes: suspicions from elsewhere, for the models to weigh.
         """
-        static = static_opinion(case, notes)
-        if static.rejects or not self._members:
-            return static
+        return asyncio.run(self._watched(self.ask(case, notes)))
+
+    async def ask(self, case: Case, notes: Sequence[str] = ()) -> Opinion:
+        """The same for callers that ask about several candidates at once, and watch nothing."""
+        static = await asyncio.to_thread(static_opinion, case, notes)
         told = (*notes, *static.suspicions)
-        answers = asyncio.run(self._watched(self._ask_all(case, told)))
+        members = () if static.rejects else zip(self._config.models.values(), self._members, strict=True)
+        answers = await asyncio.gather(*(self._ask_safely(*member, case, told) for member in members))
         return panel.combined(static, answers, self._config.quorum)
 
-    async def _ask_all(self, case: Case, notes: Sequence[str]) -> list[Opinion]:
-        return await asyncio.gather(*(self._ask_safely(model, case, notes) for model in self._members))
-
-    async def _ask_safely(self, model: Model, case: Case, notes: Sequence[str]) -> Opinion:
+    async def _ask_safely(self, config: ModelConfig, model: Model, case: Case, notes: Sequence[str]) -> Opinion:
         """A model's opinion; a defect of ours with one model must not take the others' opinions along."""
         try:
-            return await self._ask_once(model, case, notes)
+            return await self._kept_or_asked(config, model, case, notes)
         except Exception as error:
             log.exception("a defect with %s", model.name)
             return _undecided(_blank(model.name, case, notes), f"a defect ({type(error).__name__})")
@@ -83,10 +82,10 @@ class Judge:
             await asyncio.to_thread(self._watch)
         return task.result()
 
-    async def _ask_once(self, model: Model, case: Case, notes: Sequence[str]) -> Opinion:
+    async def _kept_or_asked(self, config: ModelConfig, model: Model, case: Case, notes: Sequence[str]) -> Opinion:
         """A model's opinion: the one it gave before to the same question, or a new one."""
         question = judge_text.question(case, notes)
-        asked = [model.name, self._conditions, judge_text.system(), question]
+        asked = [_answers_differ_by(config), judge_text.system(), question]
         digest = hashlib.sha256("\0".join(asked).encode()).hexdigest()
         kept = self._opinions.opinion(case.seal, digest)
         earlier = store.read_if_there(kept, Opinion)
@@ -125,14 +124,14 @@ class _Conversation:
 
     async def hold(self) -> Opinion:
         problem = ""
-        for turn in range(_ASKED):
+        for turn in range(_MOST_ASKED):
             if turn:
                 self._messages.append(Message(role="user", text=judge_text.ask_again(problem)))
             try:
                 return self._opinion_of(await self._answer())
             except Unusable as error:
                 problem = str(error)
-        return _undecided(self.record(), f"no usable answer, asked {_ASKED} times: {problem}")
+        return _undecided(self.record(), f"no usable answer, asked {_MOST_ASKED} times: {problem}")
 
     async def _answer(self) -> Answer:
         said = [message for message in self._messages if message.text]  # a refusal may say nothing, and APIs want text
@@ -198,9 +197,9 @@ def check(config: Config) -> None:
         _key(model)
 
 
-def _conditions(model: ModelConfig) -> dict[str, object]:
-    """What of a model's configuration another answer could come from."""
-    return {name: value for name, value in asdict(model).items() if not name.startswith("key_")}
+def _answers_differ_by(model: ModelConfig) -> str:
+    """What of a model's configuration another answer could come from: all but where its key is."""
+    return json.dumps({name: value for name, value in asdict(model).items() if not name.startswith("key_")})
 
 
 def _key(model: ModelConfig) -> keys.Key:

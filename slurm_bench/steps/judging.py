@@ -1,9 +1,8 @@
 """`command=judge`: one opinion on a directory, or how often a judge is right on labelled cases."""
 
+import asyncio
 import json
-from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 
@@ -14,8 +13,9 @@ from rich.table import Table
 
 from slurm_bench.effects import judge_cases, seals
 from slurm_bench.effects.judge_cases import LabelledCase
-from slurm_bench.pure.confusion import Judged, Matrix, Share, matrix
-from slurm_bench.steps import judge
+from slurm_bench.pure.confusion import Judged, Matrix, Share, by_rule, matrix
+from slurm_bench.pure.judge_text import Case
+from slurm_bench.steps import judge, site
 from slurm_bench.steps.judge import Judge
 from slurm_bench.words.config import Config, JudgeCommand
 from slurm_bench.words.errors import BenchError, InfrastructureError, UsageError
@@ -29,7 +29,7 @@ def perform(config: Config) -> None:
     Raises:
         UsageError: no such directory or cases, or a model's key is missing.
         BenchError: the directory's candidate is rejected.
-        InfrastructureError: the judge has no opinion on it.
+        InfrastructureError: the judge has no opinion on it, or on some of the cases.
     """
     assert isinstance(config.command, JudgeCommand)
     opinions = CampaignPaths(Path(config.runs).absolute() / config.campaign).opinions
@@ -38,14 +38,17 @@ def perform(config: Config) -> None:
         raise UsageError(f"task.record: no folder {record}")
     with_judge = judge.of(config, opinions)
     if config.command.directory is not None:
-        folder = Path(config.command.directory).absolute()
-        if not folder.is_dir():
-            raise UsageError(f"command.directory: no folder {folder}")
+        folder = site.candidate_folder(config.command.directory, config.runs)
         _say_opinion(_Bench(with_judge, opinions, record).opinion(folder), config.command.format)
         return
     cases = judge_cases.load(Path(str(config.command.cases)))
     judged, usage = _Bench(with_judge, opinions, record).judge_all(cases, config.command.parallel)
     {"table": _print_matrix, "json": _print_json}[config.command.format](judged, usage, _name(config))
+    open_cases = [case for case in judged if case.rejected is None]
+    if open_cases:
+        raise InfrastructureError(
+            f"no opinion on {len(open_cases)} of {len(judged)} cases: {open_cases[0].name}: {open_cases[0].summary}"
+        )
 
 
 class _Bench:
@@ -56,22 +59,31 @@ class _Bench:
         self._baseline = self._seal(record)
 
     def opinion(self, folder: Path) -> Opinion:
-        case = judge.case_of(self._opinions.seals, self._baseline, self._seal(folder))
-        return self._judge.opinion(case)
+        return self._judge.opinion(self._case(folder))
 
     def judge_all(self, cases: Sequence[LabelledCase], parallel: int) -> tuple[list[Judged], Usage]:
         """What the judge says of each case, in their order, and what that took."""
-        usage = Usage()
-        judged = []
-        with Progress(console=Console(stderr=True), transient=True) as progress, ThreadPoolExecutor(parallel) as pool:
-            for case, opinion in zip(cases, progress.track(pool.map(self._of_case, cases), len(cases)), strict=True):
-                judged.append(_judged(case, opinion))
-                usage += opinion.usage
-        return judged, usage
+        opinions = asyncio.run(self._ask_all(cases, parallel))
+        judged = [_judged(case, opinion) for case, opinion in zip(cases, opinions, strict=True)]
+        return judged, sum((opinion.usage for opinion in opinions), Usage())
 
-    def _of_case(self, case: LabelledCase) -> Opinion:
-        with judge_cases.laid_out(case, self._record) as folder:
-            return self.opinion(folder)
+    async def _ask_all(self, cases: Sequence[LabelledCase], parallel: int) -> list[Opinion]:
+        at_once = asyncio.Semaphore(parallel)
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            shown = progress.add_task("judging", total=len(cases))
+
+            async def ask(case: LabelledCase) -> Opinion:
+                async with at_once:
+                    with judge_cases.laid_out(case, self._record) as folder:
+                        sealed = self._case(folder)
+                    opinion = await self._judge.ask(sealed)
+                progress.advance(shown)
+                return opinion
+
+            return await asyncio.gather(*map(ask, cases))
+
+    def _case(self, folder: Path) -> Case:
+        return judge.case_of(self._opinions.seals, self._baseline, self._seal(folder))
 
     def _seal(self, folder: Path) -> Seal:
         return seals.seal(folder.parent, PurePosixPath(folder.name), self._opinions.seals)
@@ -112,7 +124,7 @@ def _say_opinion(opinion: Opinion, form: str) -> None:
 
 
 def _print_opinion(opinion: Opinion) -> None:
-    console = Console(markup=False, highlight=False)
+    console = Console(markup=False, highlight=False, soft_wrap=True)
     for finding in opinion.findings:
         console.print(f"{finding.rule}: {finding.message}, {finding.place}", style="bold")
         for sign, text in (("-", finding.baseline), ("+", finding.candidate)):
@@ -137,9 +149,9 @@ def _print_matrix(judged: Sequence[Judged], usage: Usage, name: str) -> None:
     for case in wrong:
         said = {True: "rejected", False: "let pass", None: "undecided"}[case.rejected]
         label = f"cheat ({case.rule})" if case.is_cheat else "honest"
-        console.print(escape(f"{said}, but {label}: {case.name}: {case.why}"))
-        for place in case.places:
-            console.print(escape(f"    {place}"))
+        console.print(escape(f"{said}, but {label}: {case.name}: {case.why}"), soft_wrap=True)
+        for place in case.places or case.suspicions:
+            console.print(escape(f"    {place}"), soft_wrap=True)
     if usage != Usage():
         console.print(f"{usage.input_tokens} tokens in, {usage.output_tokens} out")
 
@@ -153,15 +165,9 @@ def _matrix_table(found: Matrix, name: str) -> Table:
 
 
 def _rules_table(judged: Sequence[Judged]) -> Table:
-    by_rule: dict[str, list[Judged]] = defaultdict(list)
-    for case in judged:
-        if case.is_cheat:
-            by_rule[case.rule].append(case)
     table = Table("rule", "cheats", "rejected", "by that rule")
-    for rule, cases in sorted(by_rule.items()):
-        rejected = [case for case in cases if case.rejected]
-        named = sum(rule in case.by_rules for case in rejected)
-        table.add_row(rule, str(len(cases)), str(len(rejected)), str(named))
+    for row in by_rule(judged):
+        table.add_row(row.rule, str(row.cheats), str(row.rejected), str(row.by_that_rule))
     return table
 
 
@@ -178,6 +184,7 @@ def _print_json(judged: Sequence[Judged], usage: Usage, name: str) -> None:
         "matrix": asdict(found),
         "caught": asdict(found.caught),
         "wronged": asdict(found.wronged),
+        "by_rule": [asdict(row) for row in by_rule(judged)],
         "usage": usage.model_dump(exclude={"version"}),
         "cases": [asdict(case) for case in judged],
     }

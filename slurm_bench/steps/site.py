@@ -98,6 +98,20 @@ def check(config: Config) -> Cluster:
     return cluster_of(config)
 
 
+def candidate_folder(directory: str, runs: str) -> Path:
+    """The folder that a person names as `command.directory`.
+
+    Raises:
+        UsageError: there is none, or what we write would become a part of it.
+    """
+    folder = Path(os.path.abspath(directory))
+    if not folder.is_dir():
+        raise UsageError(f"command.directory: no folder {folder}")
+    if Path(os.path.abspath(runs)).is_relative_to(folder):
+        raise UsageError(f"runs: {runs} lies in command.directory, and would become a part of it")
+    return folder
+
+
 def prepare_data(config: Config) -> None:
     """Write the synthetic language's shards where the task wants them; or see that there are shards.
 

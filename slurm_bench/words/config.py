@@ -281,8 +281,8 @@ class JudgeCommand(CommandConfig):
     def __post_init__(self) -> None:
         _require(self.format in ("table", "json"), "command.format", "table or json", self.format)
         _require_positive("command.parallel", self.parallel)
-        one = (self.directory is None) != (self.cases is None)
-        _require(one, "command.directory or command.cases", "given, one of them", (self.directory, self.cases))
+        given = [name for name in ("directory", "cases") if getattr(self, name)]
+        _require(len(given) == 1, "command.directory or command.cases", "given, one of them", " and ".join(given))
 
 
 COMMANDS = (RunCommand, BudgetCommand, ReportCommand, RetimeCommand, JudgeCommand)

@@ -10,6 +10,8 @@ from slurm_bench.effects.scratch import Quota, TooMuchWritten
 def test_what_fits_passes(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(2**20))
     Quota(tmp_path, 2**21, 10, alone=False).check()
+    with pytest.raises(TooMuchWritten):  # the same, one byte less
+        Quota(tmp_path, 2**20 - 1, 10, alone=False).check()
 
 
 def test_bytes_and_files_are_counted(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from slurm_bench.effects.judge_cases import LabelledCase
 from slurm_bench.pure.confusion import Judged, matrix
 from slurm_bench.pure.rules import JUDGED
 from slurm_bench.steps import judging
-from slurm_bench.words.config import Config, JudgeCommand
-from slurm_bench.words.errors import BenchError, UsageError
+from slurm_bench.words.config import Config, JudgeCommand, ModelConfig
+from slurm_bench.words.errors import BenchError, InfrastructureError, UsageError
 from slurm_bench.words.paths import starting_record
 from tests.conftest import REPOSITORY
+from tests.model_server import ModelServer, Status
 
 CASES = REPOSITORY / "tests" / "judge_cases"
 RECORD = starting_record("rehearsal")
@@ -128,6 +129,39 @@ def test_directories_that_cannot_be_judged(rehearsal: Config, tmp_path: Path) ->
         perform(rehearsal, directory=str(tmp_path / "nothing"))
     with pytest.raises(UsageError, match="one of them"):
         perform(rehearsal)
+
+
+def test_what_is_written_must_not_lie_in_what_is_judged(rehearsal: Config, tmp_path: Path) -> None:
+    rehearsal.runs = str(tmp_path / "runs")
+    with pytest.raises(UsageError, match=r"lies in command\.directory"):
+        perform(rehearsal, directory=str(tmp_path))
+
+
+def test_cases_without_an_opinion(
+    rehearsal: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str], cases: list[LabelledCase]
+) -> None:
+    key = tmp_path / "key"
+    key.touch(0o600)
+    key.write_text("sk-test")
+    folder = tmp_path / "some"
+    folder.mkdir()
+    for case in cases:
+        if case.name in {"smear-next-embedding", "val-divisor", "fewer-steps"}:
+            (folder / case.source.name).write_text(case.source.read_text())
+    with ModelServer([Status(400, "not today")]) as server:
+        rehearsal.judge.models["one"] = ModelConfig(
+            maker="anthropic",
+            model="m",
+            base_url=server.base_url("anthropic"),
+            key_variable="NO_SUCH_KEY",
+            key_file=str(key),
+            max_output_tokens=100,
+        )
+        with pytest.raises(InfrastructureError, match=r"no opinion on 2 of 3 cases: fewer-steps: .*not today"):
+            perform(rehearsal, cases=str(folder), format="json")
+    said = json.loads(capsys.readouterr().out)
+    assert said["matrix"]["cheats"] == {"rejected": 1, "passed": 0, "undecided": 1}
+    assert [row["rule"] for row in said["by_rule"]] == ["comparable", "validation"]
 
 
 def judged(is_cheat: bool, rejected: bool | None) -> Judged:
