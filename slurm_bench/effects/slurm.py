@@ -2,7 +2,6 @@
 submitit's own poller warns and goes on where a budget must stop."""
 
 import os
-import re
 import shlex
 import shutil
 from collections.abc import Iterable, Mapping
@@ -13,16 +12,13 @@ from pathlib import Path
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-from slurm_bench.effects import polling, processes
+from slurm_bench.effects import polling, processes, slurm_commands
 from slurm_bench.effects.cluster import Job
-from slurm_bench.pure import sacct
+from slurm_bench.pure import sacct, slurm_settings
 from slurm_bench.words.config import ClusterConfig
 from slurm_bench.words.errors import SchedulerError, UsageError
 from slurm_bench.words.records import Attempt, JobState
 
-_TIMEOUT_S = 60
-_TIME_LIMIT_GRANULARITY_S = 60
-"""slurmctld checks time limits once a minute."""
 _CLOCK_SKEW = timedelta(minutes=2)
 
 
@@ -45,10 +41,7 @@ class SlurmCluster:
     """
 
     def __init__(self, config: ClusterConfig, shared: Path) -> None:
-        if config.slurm_conf and not Path(config.slurm_conf).exists():
-            raise UsageError(
-                f"cluster.slurm_conf: no file {config.slurm_conf}; is the cluster up? (scripts/dev_cluster up)"
-            )
+        self._environment = slurm_commands.environment(config.slurm_conf)
         missing = [name for name in ("sbatch", "squeue", "sacct", "scancel", "srun") if not shutil.which(name)]
         if missing:
             raise UsageError(
@@ -56,7 +49,6 @@ class SlurmCluster:
                 "run it on a login node, or take cluster=local"
             )
         self._config = config
-        self._environment = {"SLURM_CONF": config.slurm_conf} if config.slurm_conf else {}
         self._poll = polling.SharedPoll(shared / str(os.getuid()), config.poll_seconds, self._ask_for_all)
 
     @property
@@ -66,13 +58,7 @@ class SlurmCluster:
 
     @cached_property
     def overrun_s(self) -> int:
-        """KillWait and OverTimeLimit of this site, and the minute that Slurm's clock may be late."""
-        site = self._ask("scontrol", "show", "config")
-        kill_wait = re.search(r"^KillWait\s*=\s*(\d+) sec", site, re.MULTILINE)
-        over = re.search(r"^OverTimeLimit\s*=\s*(\d+|UNLIMITED)", site, re.MULTILINE)
-        if not kill_wait or not over or over[1] == "UNLIMITED":
-            raise SchedulerError("scontrol show config: no KillWait, or an OverTimeLimit without end")
-        return int(kill_wait[1]) + 60 * int(over[1]) + _TIME_LIMIT_GRANULARITY_S
+        return slurm_settings.overrun_s(slurm_settings.settings(self._ask("scontrol", "show", "config")))
 
     def submit(self, job: Job) -> str:
         job.folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +68,7 @@ class SlurmCluster:
             try:
                 return executor.queue(shlex.join(job.command), job.tasks)
             except (FailedJobError, FailedSubmissionError) as error:
-                raise SchedulerError(f"sbatch refused {job.name}: {_last_line(str(error))}") from None
+                raise SchedulerError(f"sbatch refused {job.name}: {slurm_commands.last_line(str(error))}") from None
 
     def _parameters(self, job: Job) -> dict[str, object]:
         config = self._config
@@ -161,17 +147,4 @@ class SlurmCluster:
         self._ask("scancel", f"--name={name}")
 
     def _ask(self, *argv: str) -> str:
-        """Output of one of Slurm's commands, in a clean environment."""
-        env = {**processes.clean_environment(os.environ), **self._environment, "SLURM_TIME_FORMAT": "%s"}
-        try:
-            done = processes.run(argv, timeout_s=_TIMEOUT_S, env=env)
-        except (processes.TimedOut, FileNotFoundError) as error:
-            raise SchedulerError(str(error)) from None
-        if done.exit_code != 0:
-            raise SchedulerError(f"{argv[0]} failed ({done.exit_code}): {_last_line(done.stderr)}")
-        return done.stdout
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "no message"
+        return slurm_commands.ask(self._environment, *argv)

@@ -1,0 +1,41 @@
+"""`scontrol show config` as Slurm 22.05 prints it."""
+
+import pytest
+
+from slurm_bench.pure import slurm_settings
+from slurm_bench.words.errors import SchedulerError
+
+PRINTED = """\
+Configuration data as of 2026-11-25T09:28:00
+AccountingStorageTRES   = cpu,mem,energy,node,billing,fs/disk,vmem,pages,gres/gpu,gres/gpu:h100
+AccountingStorageUser   = N/A
+KillWait                = 30 sec
+OverTimeLimit           = 2 min
+PriorityFlags           = 
+SlurmctldHost[0]        = login(127.0.0.1)
+
+Slurmctld(primary) at login is UP
+"""
+
+
+def test_settings_by_name() -> None:
+    site = slurm_settings.settings(PRINTED)
+    assert site["KillWait"] == "30 sec"
+    assert site["PriorityFlags"] == ""
+    assert site["AccountingStorageUser"] == "N/A"
+
+
+def test_the_worst_overrun_is_kill_wait_and_over_time_and_a_minute() -> None:
+    assert slurm_settings.overrun_s(slurm_settings.settings(PRINTED)) == 30 + 120 + 60
+
+
+@pytest.mark.parametrize("limit", ["UNLIMITED", ""])
+def test_an_overrun_without_end_is_refused(limit: str) -> None:
+    with pytest.raises(SchedulerError, match="without end"):
+        slurm_settings.overrun_s({"KillWait": "30 sec", "OverTimeLimit": limit})
+
+
+def test_a_site_that_does_not_count_gpus() -> None:
+    assert slurm_settings.tracks_gpus(slurm_settings.settings(PRINTED))
+    assert not slurm_settings.tracks_gpus({"AccountingStorageTRES": "cpu,mem,gres/gpu:h100"})
+    assert not slurm_settings.tracks_gpus({})
