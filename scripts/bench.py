@@ -29,9 +29,10 @@ from slurm_bench.pure.verdict import Terms
 from slurm_bench.steps import site, trial
 from slurm_bench.steps.cli import register
 from slurm_bench.steps.retime import Retimer, Timing
+from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.config import Config
 from slurm_bench.words.paths import SessionPaths, shipped, starting_record
-from slurm_bench.words.records import LedgerEntry, Submission
+from slurm_bench.words.records import Submission
 from slurm_bench.words.trials import Design, TrialPlan
 
 

@@ -2,12 +2,12 @@
 
 import importlib
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 
-from slurm_bench.effects.cluster import Job
-from slurm_bench.words.errors import SchedulerError
-from slurm_bench.words.records import Attempt, JobState
+from slurm_bench.effects.cluster import Job, Queued
+from slurm_bench.words.accounting import Attempt, JobState, Observation
+from slurm_bench.words.errors import JobRefused, SchedulerError
 
 
 class FakeCluster:
@@ -19,6 +19,7 @@ class FakeCluster:
         one_by_one: each look at an array's states runs one more of its tasks.
     """
 
+    accounting = "memory"
     step: tuple[str, ...] = ()
     overrun_s = 90
 
@@ -36,6 +37,10 @@ class FakeCluster:
         """No command of the scheduler answers."""
         self.refusing = False
         """sbatch refuses."""
+        self.unheard = False
+        """sbatch gives no answer, and has queued nothing."""
+        self.falling_silent = False
+        """Nothing answers once a job is queued."""
         self.failing_at_cancel = False
         """scancel fails, and from then on nothing answers."""
         self.dying_after_queueing = False
@@ -46,7 +51,9 @@ class FakeCluster:
     def submit(self, job: Job) -> str:
         self._speak()
         if self.refusing:
-            raise SchedulerError("sbatch refused: invalid account")
+            raise JobRefused("sbatch refused: invalid account")
+        if self.unheard:
+            raise SchedulerError("sbatch: unable to contact slurm controller")
         self.queued.append(job)
         kept = [task for task in range(job.tasks) if task not in self.lost]
         self._attempts[job.name] = []
@@ -55,6 +62,7 @@ class FakeCluster:
             self._run_next(job)
         if self.dying_after_queueing:
             raise KeyboardInterrupt
+        self.silent = self.falling_silent
         return str(len(self.queued))
 
     def _run_next(self, job: Job) -> None:
@@ -68,6 +76,7 @@ class FakeCluster:
             state = JobState.CANCELLED
         now = datetime.now(UTC)
         return Attempt(
+            raw_id=f"{len(self.queued)}-{task}",
             job_id=str(len(self.queued)),
             job_name=job.name,
             task=task,
@@ -86,13 +95,18 @@ class FakeCluster:
         known = [number for number, job in enumerate(self.queued, 1) if job.name == name]
         return str(known[0]) if known else None
 
-    def states(self, name: str, since: datetime, tasks: int) -> Mapping[int, JobState]:
+    def look(self, jobs: Collection[Queued]) -> Mapping[str, Observation]:
         self._speak()
+        return {job.name: self._look(job) for job in jobs}
+
+    def _look(self, known: Queued) -> Observation:
         for job in self.queued:
-            if job.name == name and self._pending[name]:
+            if job.name == known.name and self._pending[known.name]:
                 self._run_next(job)
-        pending = dict.fromkeys(self._pending.get(name, ()), JobState.PENDING)
-        return pending | {attempt.task: attempt.state for attempt in self.attempts([name], since)}
+        pending = dict.fromkeys(self._pending.get(known.name, ()), JobState.PENDING)
+        attempts = tuple(self.attempts([known.name], known.since))
+        states = pending | {attempt.task: attempt.state for attempt in attempts}
+        return Observation(states, frozenset(pending), attempts)
 
     def attempts(self, names: Iterable[str], since: datetime) -> list[Attempt]:
         self._speak()

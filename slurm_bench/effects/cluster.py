@@ -1,16 +1,16 @@
-"""What the benchmark asks of a cluster: queue an array, tell its states, account for it, end it.
+"""What the benchmark asks of a cluster: queue an array, say what became of it, account for it, end it.
 
 `slurm.SlurmCluster` and `local.LocalCluster` keep this contract (tests/contract runs the same tests on both).
 """
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from slurm_bench.words.records import Attempt, JobState
+from slurm_bench.words.accounting import Attempt, Observation
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,21 @@ def python_command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-I", "-m", module, *arguments]
 
 
+@dataclass(frozen=True)
+class Queued:
+    """A job that was, or may have been, queued."""
+
+    name: str
+    since: datetime
+    """It was queued then (UTC) or later."""
+    tasks: int
+
+
 class Cluster(Protocol):
+    @property
+    def accounting(self) -> str:
+        """Where usage is known from, for people."""
+
     @property
     def overrun_s(self) -> int:
         """Seconds that a task may hold its allocation beyond its time limit."""
@@ -58,14 +72,15 @@ class Cluster(Protocol):
         """Queue a job and return its id.
 
         Raises:
-            SchedulerError: it was not queued, as far as can be known.
+            JobRefused: it was not queued, and never will be.
+            SchedulerError: nobody knows whether it was.
         """
 
     def find(self, name: str, since: datetime) -> str | None:
         """Id of the job of this name if it was queued since then (UTC)."""
 
-    def states(self, name: str, since: datetime, tasks: int) -> Mapping[int, JobState]:
-        """Newest state of each of a job's tasks that the scheduler or its accounting knows.
+    def look(self, jobs: Collection[Queued]) -> Mapping[str, Observation]:
+        """What queue and accounting say of these jobs, by name, with as few questions as can be.
 
         Raises:
             SchedulerError: no answer. An unanswered question is never an empty answer.

@@ -10,17 +10,19 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import submitit
 
 from slurm_bench.effects import processes, store
-from slurm_bench.effects.cluster import Job, python_command
+from slurm_bench.effects.cluster import Job, Queued, python_command
+from slurm_bench.words.accounting import Attempt, JobState, Observation
 from slurm_bench.words.config import ClusterConfig
 from slurm_bench.words.errors import SchedulerError
-from slurm_bench.words.records import Attempt, JobState, Record
+from slurm_bench.words.records import Record
 
 _LANE_START_S = 30.0
 _CANCEL_GRACE_S = 5.0
@@ -37,6 +39,10 @@ class _Array(Record):
     limit_s: int
 
 
+class _Task(Record):
+    attempt: Attempt
+
+
 class _CommandExecutor(submitit.LocalExecutor):
     """submitit's controller around a plain command, with its output and its time limit."""
 
@@ -50,6 +56,7 @@ class LocalCluster:
         usage: folder for array, lane and attempt records, one folder a job.
     """
 
+    accounting = "this machine's own record (cluster=local)"
     step: tuple[str, ...] = ()
     overrun_s = 0
 
@@ -98,14 +105,20 @@ class LocalCluster:
         array = self._array(name)
         return array.name if array else None
 
-    def states(self, name: str, since: datetime, tasks: int) -> Mapping[int, JobState]:
+    def look(self, jobs: Collection[Queued]) -> Mapping[str, Observation]:
+        return {job.name: self._look(job.name) for job in jobs}
+
+    def _look(self, name: str) -> Observation:
         array = self._array(name)
         if array is None:
-            return {}
+            return Observation({}, frozenset(), ())
         # Liveness is asked first: a task that ends in between is then seen as ended, not as lost.
         alive = self._any_alive(name)
         states = dict.fromkeys(range(array.tasks), JobState.PENDING if alive else JobState.CANCELLED)
-        return states | {attempt.task: attempt.state for attempt in self._attempts(name)}
+        attempts = tuple(self._attempts(name))
+        states |= {attempt.task: attempt.state for attempt in attempts}
+        queued = frozenset(task for task, state in states.items() if not state.is_terminal)
+        return Observation(states, queued, attempts)
 
     def attempts(self, names: Iterable[str], since: datetime) -> list[Attempt]:
         return [attempt for name in sorted(set(names)) for attempt in self._attempts(name)]
@@ -116,7 +129,7 @@ class LocalCluster:
             return []
         alive = self._any_alive(name)
         records = sorted((self._usage / name).glob("task-*.json"))
-        return [_up_to_now(store.read(record, Attempt), alive, array.limit_s) for record in records]
+        return [_up_to_now(store.read(record, _Task).attempt, alive, array.limit_s) for record in records]
 
     def _any_alive(self, name: str) -> bool:
         return any(processes.is_alive(lane) for lane in self._lanes(name))
@@ -128,8 +141,8 @@ class LocalCluster:
         # Whoever accounts for a task was ended with it.
         for attempt in self._attempts(name):
             if attempt.ended is None:
-                ended = {"state": JobState.CANCELLED, "ended": datetime.now(UTC)}
-                store.write(_task_record(self._usage / name, attempt.task), attempt.model_copy(update=ended))
+                ended = replace(attempt, state=JobState.CANCELLED, ended=datetime.now(UTC))
+                store.write(_task_record(self._usage / name, attempt.task), _Task(attempt=ended))
 
 
 def _array_record(folder: Path) -> Path:
@@ -148,8 +161,9 @@ def _up_to_now(attempt: Attempt, alive: bool, limit_s: int) -> Attempt:
     if attempt.ended is not None or attempt.started is None:
         return attempt
     elapsed = round((datetime.now(UTC) - attempt.started).total_seconds())
-    state = JobState.RUNNING if alive else JobState.FAILED
-    return attempt.model_copy(update={"elapsed_s": min(elapsed, limit_s), "state": state})
+    if alive:
+        return replace(attempt, elapsed_s=min(elapsed, limit_s))
+    return replace(attempt, elapsed_s=min(elapsed, limit_s), state=JobState.FAILED, ended=datetime.now(UTC))
 
 
 def main(folder: str, lane: str) -> None:
@@ -159,6 +173,7 @@ def main(folder: str, lane: str) -> None:
     array = store.read(_array_record(usage), _Array)
     for task in _turns(array, int(lane)):
         running = Attempt(
+            raw_id=f"{os.getppid()}-{task}",
             job_id=str(os.getppid()),
             job_name=array.name,
             task=task,
@@ -172,12 +187,12 @@ def main(folder: str, lane: str) -> None:
             node=socket.gethostname(),
         )
         record = _task_record(usage, task)
-        store.write(record, running)
+        store.write(record, _Task(attempt=running))
         began = time.monotonic()
         state, exit_code = _run(array, task, usage / f"task-{task:02}.log")
         elapsed = max(1, round(time.monotonic() - began))
-        ended = {"state": state, "exit_code": exit_code, "elapsed_s": elapsed, "ended": datetime.now(UTC)}
-        store.write(record, running.model_copy(update=ended))
+        ended = replace(running, state=state, exit_code=exit_code, elapsed_s=elapsed, ended=datetime.now(UTC))
+        store.write(record, _Task(attempt=ended))
 
 
 def _run(array: _Array, task: int, output: Path) -> tuple[JobState, int]:

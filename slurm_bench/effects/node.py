@@ -33,6 +33,17 @@ def gpus(argv: Sequence[str]) -> tuple[Gpu, ...]:
     return tuple(Gpu(uuid=row[0], name=row[1], driver=row[2]) for row in rows if len(row) == 3)
 
 
+def computing_gpus() -> int:
+    """How many of the GPUs that are visible here have computed within the last second; 0 if nobody can say."""
+    query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+    try:
+        done = processes.run(query, timeout_s=_TIMEOUT_S)
+    except (processes.TimedOut, FileNotFoundError):
+        return 0
+    shares = done.stdout.split() if done.exit_code == 0 else []
+    return sum(share.isdigit() and int(share) > 0 for share in shares)
+
+
 def wait_until_quiet(seen: Iterable[Gpu], foreign_cores: float | None, patience_s: float) -> None:
     """Return once nobody else computes on these GPUs, and no more than `foreign_cores` cores.
 

@@ -2,25 +2,33 @@
 
 The desks of a user share a folder. Each leaves there the name of the job that it waits for; whoever finds the last
 answer older than the interval asks for all of them and writes the answer down, and the others read it. An answer
-may be that there is none: an error is shared too, so that a scheduler in trouble is not asked by everybody.
+may be that there is none: an error is shared too, and is asked about ever more seldom, so that a scheduler in
+trouble is not asked by everybody.
 """
 
+import random
 import time
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import Field
 
 from slurm_bench.effects import store
+from slurm_bench.effects.cluster import Queued
+from slurm_bench.words.accounting import Attempt, JobState
 from slurm_bench.words.errors import BenchError, SchedulerError
-from slurm_bench.words.records import Attempt, JobState, Record
+from slurm_bench.words.records import Record
 
 R = TypeVar("R", bound=Record)
 
 _FORGOTTEN_S = 3600.0
 """A job that nobody has asked for in this time is not asked for any more."""
+_JITTER = 0.1
+"""Of the interval, so that no two users ask in step."""
+_MOST_BACKOFF = 8
+"""Intervals between two questions to a scheduler that gives no answer, at most."""
 
 
 class _Watched(Record):
@@ -32,6 +40,9 @@ class Answer(Record):
     """What the scheduler said of the named jobs."""
 
     asked_at: datetime
+    good_until: datetime | None = None
+    failures: int = 0
+    """Questions in a row that were not answered, this one included."""
     names: frozenset[str]
     live: dict[str, dict[int, JobState]] = Field(default_factory=dict)
     """Tasks in the queue by job name."""
@@ -54,17 +65,19 @@ class SharedPoll:
         self._interval_s = interval_s
         self._ask = ask
 
-    def answer(self, name: str, since: datetime) -> Answer:
-        """The newest answer that speaks of this job, at most an interval old.
+    def answer(self, jobs: Collection[Queued]) -> Answer:
+        """The newest answer that speaks of these jobs, at most an interval old.
 
         Raises:
             SchedulerError: the scheduler did not answer.
         """
         with store.lock(self._folder / "lock"):
-            store.write(self._watched_folder / f"{name}.json", _Watched(name=name, since=since))
+            for job in jobs:
+                watched = _Watched(name=job.name, since=job.since)
+                store.write(self._watched_folder / f"{job.name}.json", watched)
             answer = self._last()
-            if answer is None or not self._serves(answer, name):
-                answer = self._put_question()
+            if answer is None or not _serves(answer, {job.name for job in jobs}):
+                answer = self._put_question(failures=answer.failures if answer else 0)
         if answer.error:
             raise SchedulerError(answer.error)
         return answer
@@ -76,19 +89,20 @@ class SharedPoll:
     def _last(self) -> Answer | None:
         return _read_or_forget(self._folder / "answer.json", Answer)
 
-    def _serves(self, answer: Answer, name: str) -> bool:
-        age = (datetime.now(UTC) - answer.asked_at).total_seconds()
-        return name in answer.names and 0 <= age < self._interval_s
-
-    def _put_question(self) -> Answer:
+    def _put_question(self, failures: int) -> Answer:
         watched = self._watched()
         names = frozenset(watched)
         try:
             answer = self._ask(names, min(watched.values()))
         except SchedulerError as error:
-            answer = Answer(asked_at=datetime.now(UTC), names=names, error=str(error))
+            answer = Answer(asked_at=datetime.now(UTC), names=names, error=str(error), failures=failures + 1)
+        answer = answer.model_copy(update={"good_until": answer.asked_at + self._interval(answer.failures)})
         store.write(self._folder / "answer.json", answer)
         return answer
+
+    def _interval(self, failures: int) -> timedelta:
+        backoff = min(2**failures, _MOST_BACKOFF)
+        return timedelta(seconds=self._interval_s * backoff * random.uniform(1 - _JITTER, 1 + _JITTER))
 
     def _watched(self) -> Mapping[str, datetime]:
         watched = {}
@@ -99,6 +113,12 @@ class SharedPoll:
             elif record:
                 watched[record.name] = record.since
         return watched
+
+
+def _serves(answer: Answer, names: set[str]) -> bool:
+    """Whether an answer is new enough, and speaks of these jobs; that there is none is said of all."""
+    fresh = answer.good_until is not None and answer.asked_at <= datetime.now(UTC) < answer.good_until
+    return fresh and (bool(answer.error) or names <= answer.names)
 
 
 def _read_or_forget(path: Path, kind: type[R]) -> R | None:

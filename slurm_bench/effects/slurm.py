@@ -2,9 +2,10 @@
 submitit's own poller warns and goes on where a budget must stop."""
 
 import os
+import re
 import shlex
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +14,15 @@ import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from slurm_bench.effects import polling, processes, slurm_commands
-from slurm_bench.effects.cluster import Job
+from slurm_bench.effects.cluster import Job, Queued
 from slurm_bench.pure import sacct, slurm_settings
+from slurm_bench.words.accounting import Attempt, JobState, Observation
 from slurm_bench.words.config import ClusterConfig
-from slurm_bench.words.errors import SchedulerError, UsageError
-from slurm_bench.words.records import Attempt, JobState
+from slurm_bench.words.errors import JobRefused, SchedulerError, UsageError
 
 _CLOCK_SKEW = timedelta(minutes=2)
+_NO_ANSWER = re.compile(r"contact|connect|timed out|zero bytes|communication|interrupted|temporar", re.IGNORECASE)
+"""In what sbatch says where slurmctld did not: the job may have been queued all the same."""
 
 
 class _CommandExecutor(submitit.SlurmExecutor):
@@ -35,12 +38,7 @@ class _CommandExecutor(submitit.SlurmExecutor):
 
 
 class SlurmCluster:
-    """
-    Args:
-        shared: folder that all desks of this cluster share.
-    """
-
-    def __init__(self, config: ClusterConfig, shared: Path) -> None:
+    def __init__(self, config: ClusterConfig) -> None:
         self._environment = slurm_commands.environment(config.slurm_conf)
         missing = [name for name in ("sbatch", "squeue", "sacct", "scancel", "srun") if not shutil.which(name)]
         if missing:
@@ -49,7 +47,11 @@ class SlurmCluster:
                 "run it on a login node, or take cluster=local"
             )
         self._config = config
-        self._poll = polling.SharedPoll(shared / str(os.getuid()), config.poll_seconds, self._ask_for_all)
+        self._poll = polling.SharedPoll(
+            Path(config.shared_poll) / str(os.getuid()), config.poll_seconds, self._ask_for_all
+        )
+
+    accounting = "sacct"
 
     @property
     def step(self) -> tuple[str, ...]:
@@ -58,7 +60,10 @@ class SlurmCluster:
 
     @cached_property
     def overrun_s(self) -> int:
-        return slurm_settings.overrun_s(slurm_settings.settings(self._ask("scontrol", "show", "config")))
+        site = slurm_settings.settings(self._ask("scontrol", "show", "config"))
+        if not slurm_settings.tracks_gpus(site):
+            raise UsageError("this site's accounting does not count GPUs: AccountingStorageTRES lacks gres/gpu")
+        return slurm_settings.overrun_s(site)
 
     def submit(self, job: Job) -> str:
         job.folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +73,9 @@ class SlurmCluster:
             try:
                 return executor.queue(shlex.join(job.command), job.tasks)
             except (FailedJobError, FailedSubmissionError) as error:
-                raise SchedulerError(f"sbatch refused {job.name}: {slurm_commands.last_line(str(error))}") from None
+                why = slurm_commands.last_line(str(error))
+                kind = SchedulerError if _NO_ANSWER.search(why) else JobRefused
+                raise kind(f"sbatch refused {job.name}: {why}") from None
 
     def _parameters(self, job: Job) -> dict[str, object]:
         config = self._config
@@ -102,13 +109,11 @@ class SlurmCluster:
         accounted = self.attempts([name], since)
         return accounted[0].job_id if accounted else None
 
-    def states(self, name: str, since: datetime, tasks: int) -> Mapping[int, JobState]:
-        answer = self._poll.answer(name, since)
-        rows = (row for row in answer.attempts if row.job_name == name and row.submitted >= since - _CLOCK_SKEW)
-        listed = answer.cancelled_rests.get(name)
-        rest = [task for task in range(tasks) if task not in listed] if listed is not None else []
-        cancelled = dict.fromkeys(rest, JobState.CANCELLED)
-        return {**cancelled, **sacct.latest_states(rows), **answer.live.get(name, {})}
+    def look(self, jobs: Collection[Queued]) -> Mapping[str, Observation]:
+        if not jobs:
+            return {}
+        answer = self._poll.answer(jobs)
+        return {job.name: _observation(job, answer) for job in jobs}
 
     def _ask_for_all(self, names: frozenset[str], since: datetime) -> polling.Answer:
         asked_at, listed = datetime.now(UTC), ",".join(sorted(names))
@@ -148,3 +153,14 @@ class SlurmCluster:
 
     def _ask(self, *argv: str) -> str:
         return slurm_commands.ask(self._environment, *argv)
+
+
+def _observation(job: Queued, answer: polling.Answer) -> Observation:
+    since = job.since - _CLOCK_SKEW
+    rows = tuple(row for row in answer.attempts if row.job_name == job.name and row.submitted >= since)
+    listed = answer.cancelled_rests.get(job.name)
+    rest = [task for task in range(job.tasks) if task not in listed] if listed is not None else []
+    cancelled = dict.fromkeys(rest, JobState.CANCELLED)
+    live = answer.live.get(job.name, {})
+    # A range's row of the accounting can be stale, and so can a task's own beside the queue's word.
+    return Observation({**cancelled, **sacct.latest_states(rows), **live}, frozenset(live), rows)

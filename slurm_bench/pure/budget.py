@@ -1,11 +1,41 @@
 """Budget arithmetic, in GPU-seconds inside and H100-hours towards people."""
 
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
+from slurm_bench.words.accounting import KINDS, Kind, LedgerEntry
 from slurm_bench.words.errors import BudgetExceeded
-from slurm_bench.words.records import LedgerEntry
 
 SECONDS_PER_HOUR = 3600
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a session may spend, in H100-hours, and what counts."""
+
+    limit: float
+    weight: float
+    """H100-hours that a GPU-hour on its cluster counts."""
+    campaign_limit: float = math.inf
+    """Of all sessions and calibrations of the campaign together."""
+    counts: frozenset[Kind] = frozenset(KINDS)
+
+
+@dataclass(frozen=True)
+class Balance:
+    """H100-hours of the kinds of jobs that count."""
+
+    limit: float
+    spent: float
+    """Charged so far, also for jobs that run."""
+    reserved: float
+    """Held beyond that, for jobs that are not settled."""
+
+    @property
+    def left(self) -> float:
+        return self.limit - self.spent - self.reserved
 
 
 def h100_hours(gpu_seconds: float, weight: float) -> float:
@@ -13,13 +43,46 @@ def h100_hours(gpu_seconds: float, weight: float) -> float:
     return gpu_seconds * weight / SECONDS_PER_HOUR
 
 
-def admit(entries: Iterable[LedgerEntry], new: LedgerEntry, limit: float, weight: float) -> None:
-    """Let `new` pass only if spent + reserved + its worst case fits the limit (H100-hours).
+def held_gpu_seconds(entry: LedgerEntry) -> int:
+    """What counts against the budget: what was charged, once settled; until then the worst that can still come.
+
+    Of a task's newest attempt that is its worst case, or its charge if that is more; a requeued attempt before it
+    counts beside it.
+    """
+    if entry.settled_at is not None:
+        return entry.charged_gpu_seconds
+    newest = {attempt.task: attempt for attempt in entry.attempts}
+    beyond = sum(max(0, attempt.gpu_seconds - entry.task_gpu_seconds) for attempt in newest.values())
+    requeued = entry.charged_gpu_seconds - sum(attempt.gpu_seconds for attempt in newest.values())
+    return entry.reserved_gpu_seconds + beyond + requeued
+
+
+def balance(entries: Iterable[LedgerEntry], limit: float, counts: Iterable[Kind]) -> Balance:
+    """What is left of a limit (H100-hours) by these entries."""
+    counted = [entry for entry in entries if entry.kind in set(counts)]
+    held = sum(h100_hours(held_gpu_seconds(entry), entry.weight) for entry in counted)
+    spent = sum(h100_hours(entry.charged_gpu_seconds, entry.weight) for entry in counted)
+    return Balance(limit, spent, held - spent)
+
+
+def left(own: Iterable[LedgerEntry], campaign: Iterable[LedgerEntry], terms: Terms) -> Balance:
+    """The tighter of the two balances, the session's and its campaign's."""
+    balances = (balance(own, terms.limit, terms.counts), balance(campaign, terms.campaign_limit, terms.counts))
+    return min(balances, key=lambda each: each.left)
+
+
+def admit(new: LedgerEntry, remaining: Balance, counts: Iterable[Kind]) -> None:
+    """Let `new` pass only if its worst case fits what is left.
 
     Raises:
         BudgetExceeded: it does not fit.
     """
-    held = h100_hours(sum(entry.held_gpu_seconds for entry in entries), weight)
-    worst_case = h100_hours(new.reserved_gpu_seconds, weight)
-    if held + worst_case > limit:
-        raise BudgetExceeded(f"{new.kind} {new.job_name}", worst_case, limit - held, limit)
+    worst_case = h100_hours(new.reserved_gpu_seconds, new.weight)
+    if new.kind in set(counts) and worst_case > remaining.left + _ROUNDING:
+        raise BudgetExceeded(f"{new.kind} {new.job_name}", worst_case, remaining.left, remaining.limit)
+
+
+def affordable_minutes(entry: LedgerEntry, left: float) -> int:
+    """The longest time limit, in whole minutes, with which a job's worst case fits what is left (H100-hours)."""
+    seconds = (left + _ROUNDING) * SECONDS_PER_HOUR / entry.weight / (entry.gpus * entry.tasks)
+    return math.floor((seconds - entry.overrun_s) / 60)

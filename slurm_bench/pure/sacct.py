@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from functools import cache
 
+from slurm_bench.words.accounting import Attempt, JobState
 from slurm_bench.words.errors import SchedulerError
-from slurm_bench.words.records import Attempt, JobState
 
 FIELDS = (
     "JobID",
@@ -28,7 +29,7 @@ _GPUS = re.compile(r"(?:^|,)gres/gpu=(\d+)")
 
 
 def attempts(text: str) -> list[Attempt]:
-    """Attempts in the output of `sacct -X -D --parsable2`, in its order.
+    """Attempts in the output of `sacct -X -D --parsable2`, oldest first, each once.
 
     Rows of an array's range (`7_[2-9]`) stand for tasks that have no row of their own yet, and can be
     stale: they are no attempts.
@@ -39,41 +40,48 @@ def attempts(text: str) -> list[Attempt]:
     header, *rows = text.splitlines() or [""]
     if tuple(header.split("|")) != FIELDS:
         raise SchedulerError(f"sacct printed other columns than asked for: {header!r}")
-    cells = (dict(_columns(row)) for row in rows)
-    return [_attempt(row) for row in cells if "[" not in row["JobID"]]
+    return merged(_attempt(row) for row in rows if "[" not in row.partition("|")[0])
 
 
-def _columns(row: str) -> Iterator[tuple[str, str]]:
+def merged(*accounts: Iterable[Attempt]) -> list[Attempt]:
+    """All attempts that any of these accounts knows, oldest first; of one attempt the last account's word."""
+    by_key = {attempt.key: attempt for account in accounts for attempt in account}
+    return sorted(by_key.values(), key=lambda attempt: attempt.submitted)
+
+
+def _attempt(row: str) -> Attempt:
     values = row.split("|")
     if len(values) != len(FIELDS):
         raise SchedulerError(f"sacct printed a row with {len(values)} columns: {row!r}")
-    return zip(FIELDS, values, strict=True)
-
-
-def _attempt(row: dict[str, str]) -> Attempt:
-    state = job_state(row["State"])
-    job, _, task = row["JobID"].partition("_")
-    code, _, signal = row["ExitCode"].partition(":")
-    return Attempt(
-        job_id=job,
-        job_name=row["JobName"],
-        task=int(task or 0),
-        state=state,
-        exit_code=int(code) or (128 + int(signal) if int(signal) else 0),
-        elapsed_s=int(row["ElapsedRaw"]),
-        # A job that runs can still have an empty AllocTRES; one that never ran was allocated nothing.
-        gpus=gpus(row["AllocTRES"] or ("" if state.is_terminal else row["ReqTRES"])),
-        submitted=datetime.fromtimestamp(int(row["Submit"]), UTC),
-        started=_time(row["Start"]),
-        ended=_time(row["End"]),
-        node=row["NodeList"],
-    )
+    job_id, raw_id, name, state_text, exit_text, elapsed, allocated, requested, submit, start, end, node = values
+    state = job_state(state_text)
+    job, _, task = job_id.partition("_")
+    code, _, signal = exit_text.partition(":")
+    try:
+        return Attempt(
+            raw_id=raw_id,
+            job_id=job,
+            job_name=name,
+            task=int(task or 0),
+            state=state,
+            exit_code=int(code) or (128 + int(signal) if int(signal) else 0),
+            elapsed_s=int(elapsed),
+            # A job that runs can still have an empty AllocTRES; one that never ran was allocated nothing.
+            gpus=gpus(allocated or ("" if state.is_terminal else requested)),
+            submitted=datetime.fromtimestamp(int(submit), UTC),
+            started=_time(start),
+            ended=_time(end),
+            node=node,
+        )
+    except ValueError as error:
+        raise SchedulerError(f"sacct printed a row that is none ({error}): {row!r}") from None
 
 
 def _time(text: str) -> datetime | None:
     return datetime.fromtimestamp(int(text), UTC) if text.isdigit() else None
 
 
+@cache
 def job_state(text: str) -> JobState:
     """State of `CANCELLED by 1000` and the like.
 
@@ -87,6 +95,7 @@ def job_state(text: str) -> JobState:
         raise SchedulerError(f"unknown Slurm job state {text!r}") from None
 
 
+@cache
 def gpus(tres: str) -> int:
     """GPUs in a TRES list such as `cpu=16,gres/gpu:h100=8,gres/gpu=8,node=1`."""
     count = _GPUS.search(tres)
@@ -129,5 +138,14 @@ def _queue_rows(squeue: str) -> Iterator[tuple[str, str, JobState, str]]:
 
 
 def latest_states(rows: Iterable[Attempt]) -> dict[int, JobState]:
-    """State of each task's newest attempt: a requeue resets Submit."""
-    return {row.task: row.state for row in sorted(rows, key=lambda row: row.submitted)}
+    """State of each task's newest attempt: a requeue resets Submit.
+
+    An attempt without an end is not over, whatever its state: a database that catches up after an outage says
+    COMPLETED first, and the end, and with it what was used, some seconds later.
+    """
+    newest = {row.task: row for row in sorted(rows, key=lambda row: row.submitted)}
+    return {task: _state(row) for task, row in newest.items()}
+
+
+def _state(row: Attempt) -> JobState:
+    return JobState.COMPLETING if row.state.is_terminal and row.ended is None else row.state

@@ -6,7 +6,7 @@ from pathlib import Path
 from slurm_bench.effects import store
 from slurm_bench.pure.sacct import latest_states
 from slurm_bench.words import paths
-from slurm_bench.words.records import Attempt, JobState
+from slurm_bench.words.accounting import Attempt, JobState
 from slurm_bench.words.trials import Arm, Block, EarlyStop, Trial, TrialOutcome, TrialPlan
 
 _OWN_ENDS = (JobState.COMPLETED, JobState.FAILED, JobState.TIMEOUT, JobState.OUT_OF_MEMORY)

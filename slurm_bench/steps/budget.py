@@ -1,47 +1,34 @@
-"""`command=budget`: GPU-seconds by session, kind of job and day, asked afresh from the scheduler's accounting."""
+"""`command=budget`: GPU-hours of a campaign by session, kind of job and day, asked afresh from the accounting."""
 
-import csv
-import json
-import sys
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
-from slurm_bench.pure.budget import h100_hours
-from slurm_bench.steps import site
-from slurm_bench.words.config import BudgetCommand, Config
+from slurm_bench.effects import store
+from slurm_bench.effects.cluster import Cluster, Queued
+from slurm_bench.pure import budget, usage
+from slurm_bench.pure.sacct import merged
+from slurm_bench.pure.usage import Account, CampaignAccount
+from slurm_bench.steps import budget_formats, site
+from slurm_bench.steps.ledger import Ledger
+from slurm_bench.words.accounting import Activity, Attempt, Kind, LedgerEntry, RestsOn
+from slurm_bench.words.config import BudgetCommand, ClusterConfig, Config
 from slurm_bench.words.errors import UsageError
-from slurm_bench.words.paths import CampaignPaths, TimingPaths
+from slurm_bench.words.paths import CampaignPaths, SessionPaths, TimingPaths
+from slurm_bench.words.trials import Trial
+
+_SITE = ("kind", "slurm_conf", "accounting", "shared_poll")
+"""What of a cluster's configuration says whom to ask, and how."""
 
 
 @dataclass(frozen=True)
-class Line:
-    """Usage of one kind of job of one session on one day (UTC, by the attempts' start)."""
+class _Book:
+    """A ledger with what is needed to read it."""
 
-    session: str
-    kind: str
-    day: str
-    attempts: int
-    gpu_seconds: int
-    h100_hours: float
-
-
-@dataclass(frozen=True)
-class SessionBudget:
-    session: str
-    lines: tuple[Line, ...]
-    gpu_seconds: int
-    """Charged: the sum of the lines."""
-    reserved_gpu_seconds: int
-    reserved_h100_hours: float
-    """Held for jobs that are not settled yet, beyond what they are charged."""
-    h100_hours: float
-    limit_h100_hours: float
+    paths: TimingPaths
+    config: Config
+    cluster: Cluster
+    ledger: Ledger
 
 
 def perform(config: Config) -> None:
@@ -52,82 +39,112 @@ def perform(config: Config) -> None:
     """
     assert isinstance(config.command, BudgetCommand)
     campaign = CampaignPaths(Path(config.runs) / config.campaign)
-    budgets = [of_folder(paths) for paths in (*campaign.sessions(), *campaign.calibrations())]
-    if not budgets:
+    found = of_campaign(campaign)
+    if not found.accounts:
         raise UsageError(f"no sessions in {campaign.root}; name another with campaign=")
-    {"table": _print_table, "csv": _print_csv, "json": _print_json}[config.command.format](budgets)
+    budget_formats.PRINT[config.command.format](found)
 
 
-def of_folder(paths: TimingPaths) -> SessionBudget:
-    """What the accounting says now of a session's jobs, or of a calibration's.
+def of_campaign(campaign: CampaignPaths) -> CampaignAccount:
+    """What the accounting says now of all jobs of a campaign.
 
     Raises:
-        SchedulerError: the accounting does not answer.
+        SchedulerError: it does not answer.
     """
-    config = site.load_config(paths)
-    cluster = site.cluster_of(config)
-    ledger = site.ledger_of(config, paths, cluster)
-    ledger.settle_finished()
-    entries = {entry.job_name: entry for entry in ledger.entries()}
-    since = min((entry.reserved_at for entry in entries.values()), default=None)
-    attempts = cluster.attempts(entries, since) if since else []
-    seconds, counts, by_job = Counter[tuple[str, str]](), Counter[tuple[str, str]](), Counter[str]()
-    for attempt in attempts:
-        key = entries[attempt.job_name].kind, f"{attempt.started or attempt.submitted:%Y-%m-%d}"
-        seconds[key] += attempt.gpu_seconds
-        counts[key] += 1
-        by_job[attempt.job_name] += attempt.gpu_seconds
-    weight = config.h100_weight
-    reserved = sum(
-        max(0, entry.reserved_gpu_seconds - by_job[name]) for name, entry in entries.items() if entry.settled_at is None
+    books = _open([*campaign.sessions(), *campaign.calibrations()])
+    limits = [book.config.budget.campaign_h100_hours for book in books]
+    limit = min((each for each in limits if each is not None), default=None)
+    return CampaignAccount(campaign.root.name, limit, _accounts(books))
+
+
+def of_session(paths: SessionPaths) -> Account:
+    """The same of one session."""
+    (account,) = _accounts(_open([paths]))
+    return account
+
+
+def _open(folders: Sequence[TimingPaths]) -> list[_Book]:
+    clusters: list[tuple[ClusterConfig, Cluster]] = []
+    books = []
+    for paths in folders:
+        config = site.load_config(paths)
+        same = [cluster for known, cluster in clusters if _is_same_site(known, config.cluster)]
+        cluster = same[0] if same else site.cluster_of(config)
+        clusters.append((config.cluster, cluster))
+        books.append(_Book(paths, config, cluster, site.ledger_of(config, paths, cluster)))
+    return books
+
+
+def _is_same_site(one: ClusterConfig, other: ClusterConfig) -> bool:
+    """Whether one question serves both."""
+    return all(getattr(one, name) == getattr(other, name) for name in _SITE)
+
+
+def _accounts(books: Sequence[_Book]) -> tuple[Account, ...]:
+    accounts: list[Account] = []
+    fresh: dict[str, list[Attempt]] = {}
+    for cluster in dict.fromkeys(book.cluster for book in books):
+        fresh |= _bring_up_to_date([book for book in books if book.cluster is cluster], cluster)
+    for book in books:
+        accounts.append(_account(book, fresh))
+    return tuple(accounts)
+
+
+def _bring_up_to_date(books: Sequence[_Book], cluster: Cluster) -> dict[str, list[Attempt]]:
+    """Settle what is over, and ask for every attempt at the jobs of these ledgers: a question each for all of them."""
+    entries = [entry for book in books for entry in book.ledger.entries()]
+    cluster.look([Queued(each.job_name, each.reserved_at, each.tasks) for each in entries if each.settled_at is None])
+    for book in books:
+        book.ledger.settle_finished()
+    fresh: dict[str, list[Attempt]] = {}
+    if entries:
+        names = [entry.job_name for entry in entries]
+        for attempt in cluster.attempts(names, min(entry.reserved_at for entry in entries)):
+            fresh.setdefault(attempt.job_name, []).append(attempt)
+    return fresh
+
+
+def _account(book: _Book, fresh: dict[str, list[Attempt]]) -> Account:
+    """A database may have forgotten what is long over, and know better what it charged too early."""
+    entries = [
+        entry.model_copy(update={"attempts": tuple(merged(entry.attempts, fresh.get(entry.job_name, ())))})
+        for entry in book.ledger.entries()
+    ]
+    terms = site.terms(book.config)
+    return Account(
+        name=book.paths.root.name,
+        accounting=book.cluster.accounting,
+        counts=tuple(sorted(terms.counts)),
+        lines=usage.lines(entries, _busy(book)),
+        reserved=usage.reserved(entries),
+        rests_on=_rests_on(book.paths) if "calibration" in terms.counts else 0.0,
+        limit=terms.limit,
     )
-    return SessionBudget(
-        session=paths.root.name,
-        lines=tuple(
-            Line(paths.root.name, kind, day, counts[kind, day], total, round(h100_hours(total, weight), 6))
-            for (kind, day), total in sorted(seconds.items())
-        ),
-        gpu_seconds=seconds.total(),
-        reserved_gpu_seconds=reserved,
-        reserved_h100_hours=round(h100_hours(reserved, weight), 6),
-        h100_hours=round(h100_hours(seconds.total(), weight), 6),
-        limit_h100_hours=config.budget.h100_hours,
-    )
 
 
-def table(budgets: Iterable[SessionBudget]) -> Table:
-    """The budgets for a terminal."""
-    grid = Table(title="GPU time by session", caption="reserved: held for jobs that are not over yet")
-    for heading in ("kind", "day", "attempts", "GPU-seconds", "H100-hours"):
-        grid.add_column(
-            heading,
-            justify="left" if heading in ("kind", "day") else "right",
-            overflow="fold",
-            no_wrap=heading == "day",
-        )
-    for budget in budgets:
-        grid.add_row(escape(budget.session), style="bold")
-        for line in budget.lines:
-            grid.add_row(line.kind, line.day, str(line.attempts), str(line.gpu_seconds), f"{line.h100_hours:.4f}")
-        attempts = sum(line.attempts for line in budget.lines)
-        used = f"{budget.h100_hours:.4f} of {budget.limit_h100_hours:g}"
-        grid.add_row("all", "", str(attempts), str(budget.gpu_seconds), used)
-        if budget.reserved_gpu_seconds:
-            reserved = f"{budget.reserved_h100_hours:.4f}"
-            grid.add_row("reserved", "", "", str(budget.reserved_gpu_seconds), reserved, style="dim")
-        grid.add_section()
-    return grid
+def _rests_on(paths: TimingPaths) -> float:
+    resting = store.read_if_there(paths.rests_on, RestsOn)
+    folders = [paths.campaign.calibration(name).ledger for name in resting.calibrations] if resting else []
+    entries = [store.read(path, LedgerEntry) for folder in folders for path in folder.glob("[!.]*.json")]
+    return sum(budget.h100_hours(budget.held_gpu_seconds(entry), entry.weight) for entry in entries)
 
 
-def _print_table(budgets: list[SessionBudget]) -> None:
-    Console().print(table(budgets))
+def _busy(book: _Book) -> dict[Kind, dict[str, float]]:
+    """GPU-seconds that training ran, by kind of job and day."""
+    timing: Kind = "retiming" if isinstance(book.paths, SessionPaths) else "calibration"
+    busy: dict[Kind, dict[str, float]] = {timing: _in_trials(book.paths, book.config.cluster.trial_gpus)}
+    if isinstance(book.paths, SessionPaths):
+        seen = store.read_if_there(book.paths.activity, Activity)
+        if seen is not None:
+            busy["session"] = seen.busy_gpu_seconds
+    return busy
 
 
-def _print_csv(budgets: list[SessionBudget]) -> None:
-    writer = csv.DictWriter(sys.stdout, list(Line.__dataclass_fields__))
-    writer.writeheader()
-    writer.writerows(asdict(line) for budget in budgets for line in budget.lines)
-
-
-def _print_json(budgets: list[SessionBudget]) -> None:
-    print(json.dumps([asdict(budget) for budget in budgets], indent=1))
+def _in_trials(paths: TimingPaths, gpus: int) -> dict[str, float]:
+    busy: dict[str, float] = {}
+    for retiming in (each for timed in paths.timed() for each in timed.retimings()):
+        for trial in (store.read(record, Trial) for record in retiming.records()):
+            if trial.started is not None:
+                for day, seconds in usage.split(trial.started, trial.wall_s).items():
+                    busy[day] = busy.get(day, 0) + gpus * seconds
+    return busy

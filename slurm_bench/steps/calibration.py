@@ -7,6 +7,7 @@ it, the others wait.
 import hashlib
 import json
 import logging
+import math
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ from slurm_bench.pure.rules import RUNS
 from slurm_bench.pure.verdict import Terms, losses, training_times
 from slurm_bench.steps import site
 from slurm_bench.steps.blocks import is_clean
+from slurm_bench.steps.ledger import Ledger
 from slurm_bench.steps.retime import Retimer, Timing
 from slurm_bench.words.config import Config, RetimeCommand
 from slurm_bench.words.errors import InfrastructureError, UsageError
@@ -38,7 +40,17 @@ from slurm_bench.words.verdicts import Decision, Outcome
 
 log = logging.getLogger(__name__)
 
-_NO_CONDITIONS = ("poll_seconds", "absent_grace_seconds", "follow", "session_gpus", "session_hours", "account")
+_NO_CONDITIONS = (
+    "poll_seconds",
+    "absent_grace_seconds",
+    "silence_minutes",
+    "shared_poll",
+    "accounting",
+    "follow",
+    "session_gpus",
+    "session_hours",
+    "account",
+)
 """What of a cluster's configuration cannot change how long a run takes."""
 
 
@@ -74,7 +86,7 @@ def perform(config: Config) -> None:
     site.prepare_data(config)
     timed, decision = [], None
     if program == incumbent:
-        timed = [_timed(program, calibrate(config, cluster, container, program).trials)]
+        timed = [_timed(program, calibrate(config, cluster, container, [program]).trials)]
     else:
         retiming, beside = _beside_incumbent(config, cluster, container, program, incumbent)
         named = Program(f"{incumbent.name} (incumbent)", incumbent.folder)
@@ -108,10 +120,10 @@ def _beside_incumbent(
 ) -> tuple[Retiming, Sequence[Trial]]:
     """A program's runs, and the incumbent's that they are compared with."""
     if Design(config.retime.design) is Design.PAIRED:
-        retiming = calibrate(config, cluster, container, program, incumbent)
+        retiming = calibrate(config, cluster, container, [program, incumbent])
         return retiming, retiming.incumbents
-    beside = calibrate(config, cluster, container, incumbent).trials
-    return calibrate(config, cluster, container, program), beside
+    beside = calibrate(config, cluster, container, [incumbent]).trials
+    return calibrate(config, cluster, container, [program]), beside
 
 
 def _terms(config: Config) -> Terms:
@@ -125,31 +137,42 @@ def _terms(config: Config) -> Terms:
 
 
 def calibrate(
-    config: Config, cluster: Cluster, container: Container, program: Program, incumbent: Program | None = None
+    config: Config,
+    cluster: Cluster,
+    container: Container,
+    programs: Sequence[Program],
+    payer: Ledger | None = None,
 ) -> Retiming:
     """Ten runs of a program under this configuration's conditions: those of the campaign, or made now.
 
     Args:
-        incumbent: what runs beside it in each block, if anything.
+        programs: it, and the incumbent if that runs beside it in each block.
+        payer: the ledger of the session that it is for, and that has to afford it.
 
     Raises:
         UsageError: the program, or the incumbent, failed a run by itself.
+        BudgetExceeded: its worst case does not fit.
         InfrastructureError: there are no ten clean runs. They are set aside: the next call times anew.
     """
-    sealed = _seal_all(config, [program, incumbent] if incumbent else [program])
+    program, sealed = programs[0], _seal_all(config, programs)
     paths = _paths(config, container, program, sealed)
     with store.lock(paths.lock):
         calibration = store.once(paths.calibration, Calibration, lambda: _new(program, sealed))
         if not paths.begun():
             site.save_config(paths, config)
-        ledger = site.ledger_of(config, paths, cluster)
+        most = math.inf
+        if payer and "calibration" in config.budget.counts:
+            payer.rest_on(paths)
+            before = site.ledger_of(config, paths, cluster).balance()
+            most = payer.balance().left + before.spent + before.reserved  # which count for the payer already
+        ledger = site.ledger_of(config, paths, cluster, most)
         ledger.settle_finished()
         retimer = Retimer(config, paths.seals, calibration.id, cluster, container, ledger)
-        name = f"calibration{len(paths.timed.failed_retimings()) + 1}"
+        name = f"calibration{len(paths.timing.failed_retimings()) + 1}"
         timing = Timing("calibration", name, calibration.arms, look=verdict.on_failure)
-        _announce(program, timing, retimer.job_name(name), paths.timed.retiming)
-        retiming = retimer.retime(timing, paths.timed.retiming)
-        _set_aside_if_unclean(program, retiming, paths.timed)
+        _announce(program, timing, retimer.job_name(name), paths.timing.retiming)
+        retiming = retimer.retime(timing, paths.timing.retiming)
+        _set_aside_if_unclean(program, retiming, paths.timing)
     return retiming
 
 

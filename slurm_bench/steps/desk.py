@@ -58,7 +58,8 @@ class Desk:
         self._incumbent = sealed
 
     def _calibrate(self, program: Program) -> Retiming:
-        return calibration.calibrate(self._config, self._retimer.cluster, self._retimer.container, program)
+        retimer = self._retimer
+        return calibration.calibrate(self._config, retimer.cluster, retimer.container, [program], payer=retimer.ledger)
 
     @property
     def _design(self) -> Design:

@@ -8,14 +8,17 @@ from pathlib import Path
 
 from slurm_bench.effects import processes, store
 from slurm_bench.effects.cluster import Cluster, Job, python_command
-from slurm_bench.steps import judge, report, session, site
-from slurm_bench.steps.ledger import Ledger
+from slurm_bench.steps import judge, report, retime, session, site
+from slurm_bench.steps.ledger import Ledger, Shrinkable
 from slurm_bench.words.config import Config
-from slurm_bench.words.errors import AgentFailed, BenchError, InfrastructureError, UsageError
+from slurm_bench.words.errors import AgentFailed, BenchError, BudgetExceeded, InfrastructureError, UsageError
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
 from slurm_bench.words.records import Session, SessionState
 
 log = logging.getLogger(__name__)
+
+_LEAST_MINUTES = 10
+"""Below this an agent is not started for what is left of a budget."""
 
 
 def perform(config: Config) -> None:
@@ -34,8 +37,8 @@ def perform(config: Config) -> None:
     opened = _open(config, paths)
     log.info("session %s in %s", config.session, paths.root)
     if opened.state is not SessionState.FINISHED:
-        if config.cluster.kind == "local":
-            session.run(paths.root)
+        if config.cluster.kind == "local" or opened.agent_exit_code is not None:
+            session.run(paths.root)  # where its agent is over a session needs its desk alone, and no GPU
         elif not _run_as_job(config, paths, cluster, follow):
             return
     campaign = CampaignPaths(paths.root.parent)
@@ -46,13 +49,34 @@ def perform(config: Config) -> None:
 
 def _run_as_job(config: Config, paths: SessionPaths, cluster: Cluster, follow: bool) -> bool:
     """Queue the session's job and, if asked to, stay with it; return whether it is over."""
-    name = _queue(config, paths, cluster)
+    try:
+        name = _queue(config, paths, cluster)
+    except BudgetExceeded as error:
+        if not _has_run(config, paths, cluster):
+            raise
+        _end_for_good(paths, str(error))
+        return True
     if follow:
         _follow(config, paths, cluster, name)
+        if store.read(paths.session, Session).agent_exit_code is not None:
+            session.run(paths.root)  # its job ended before the last verdict
     else:
         log.info("queued as %s; its log will be %s", name, paths.log)
         log.info("cluster.follow=true session=%s stays with it; scancel --name=%s ends it", config.session, name)
     return follow
+
+
+def _has_run(config: Config, paths: SessionPaths, cluster: Cluster) -> bool:
+    entries = site.ledger_of(config, paths, cluster).entries()
+    return any(entry.kind == "session" for entry in entries)
+
+
+def _end_for_good(paths: SessionPaths, why: str) -> None:
+    """End a session whose budget does not pay for its agent any longer; what it handed in is still answered."""
+    log.info("the budget is spent: %s", why)
+    left = store.read(paths.session, Session)
+    store.write(paths.session, left.model_copy(update={"agent_exit_code": 0, "agent_ended_by": "the budget is spent"}))
+    session.run(paths.root)
 
 
 def _raise_what_failed(paths: SessionPaths) -> None:
@@ -116,7 +140,17 @@ def _queue(config: Config, paths: SessionPaths, cluster: Cluster) -> str:
             exclusive=False,
             limit_minutes=math.ceil(config.cluster.session_hours * 60),
         )
-        return ledger.run_to_queue("session", job).job_name
+        entry = ledger.run_to_queue("session", job, _shrinkable(config, cluster))
+        if entry.limit_s < job.limit_s:
+            log.info("its time limit is cut to what the budget leaves: %d minutes", entry.limit_s // 60)
+        return entry.job_name
+
+
+def _shrinkable(config: Config, cluster: Cluster) -> Shrinkable:
+    """An agent that can hand nothing in any more is of no use: one submission has to be left."""
+    counts = "retiming" in config.budget.counts
+    keep = retime.worst_case_h100_hours(config, cluster.overrun_s) if counts else 0.0
+    return Shrinkable(_LEAST_MINUTES, keep)
 
 
 def _follow(config: Config, paths: SessionPaths, cluster: Cluster, name: str) -> None:

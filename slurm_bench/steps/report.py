@@ -16,9 +16,9 @@ from rich.table import Table
 from slurm_bench.effects import human_records, store
 from slurm_bench.pure import human, rules
 from slurm_bench.pure.human import HumanRecord, Progress
+from slurm_bench.pure.usage import Account
 from slurm_bench.pure.verdict import losses, training_times
 from slurm_bench.steps import budget, site
-from slurm_bench.steps.budget import SessionBudget
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import SchedulerError, UsageError
 from slurm_bench.words.opinions import Finding
@@ -63,7 +63,7 @@ class SessionSummary:
     incumbent_runs: Runs
     """The calibration's, in the classic design."""
     submissions: tuple[SubmissionSummary, ...]
-    budget: SessionBudget | None
+    budget: Account | None
     """None where the scheduler's accounting gave no answer."""
 
     @property
@@ -118,8 +118,9 @@ def show(campaign: CampaignPaths, sessions: Iterable[SessionSummary]) -> None:
                 console.print(f"{each.name}: {human.describe(share)}", markup=False, highlight=False)
         if summary.budget:
             console.print(
-                f"{summary.budget.h100_hours:.4f} of {summary.budget.limit_h100_hours:g} H100-hours used "
-                f"({summary.budget.gpu_seconds} GPU-seconds)"
+                f"{summary.budget.spent:.4f} of {summary.budget.limit:g} H100-hours spent "
+                f"({summary.budget.gpu_seconds} GPU-seconds by {summary.budget.accounting}; "
+                f"{', '.join(summary.budget.counts)} count)"
             )
     console.print(f"Report: {campaign.report}", soft_wrap=True, markup=False, highlight=False)
 
@@ -198,9 +199,9 @@ def _runs(record: Path) -> tuple[Runs, Runs]:
     return candidate, incumbent
 
 
-def _budget(paths: SessionPaths) -> SessionBudget | None:
+def _budget(paths: SessionPaths) -> Account | None:
     try:
-        return budget.of_folder(paths)
+        return budget.of_session(paths)
     except (SchedulerError, UsageError) as error:
         log.warning("no accounting for %s: %s", paths.root.name, error)
         return None

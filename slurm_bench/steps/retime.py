@@ -15,17 +15,19 @@ from typing import Literal
 from slurm_bench.effects import containers, seals, store
 from slurm_bench.effects.cluster import Cluster, Job, python_command
 from slurm_bench.effects.containers import Container
+from slurm_bench.pure.budget import h100_hours
 from slurm_bench.pure.rules import PROGRAM, RUNS
 from slurm_bench.pure.trainlog import declared_steps
 from slurm_bench.pure.verdict import failed_by_itself
 from slurm_bench.steps import trial
 from slurm_bench.steps.blocks import after_void, collect, final_record, is_void, recorded, why_void
 from slurm_bench.steps.ledger import Ledger
+from slurm_bench.words.accounting import Attempt, JobState
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import SchedulerError
 from slurm_bench.words.paths import RetimingPaths
-from slurm_bench.words.records import Attempt, JobState, Seal
-from slurm_bench.words.trials import Arm, Block, EarlyStop, Retiming, Trial, TrialPlan
+from slurm_bench.words.records import Seal
+from slurm_bench.words.trials import Arm, Block, Design, EarlyStop, Retiming, Trial, TrialPlan
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +136,7 @@ class Retimer:
 
     def was_queued(self, name: str) -> bool:
         """Whether an array of this name was ever queued, so that a look at its runs was possible."""
-        return self.ledger.knows(self.job_name(name))
+        return self.ledger.was_queued(self.job_name(name))
 
     def charged(self, name: str) -> int:
         """GPU-seconds that the arrays of this name were charged so far; 0 if there are none."""
@@ -186,8 +188,21 @@ class Retimer:
             gpus=self.config.cluster.trial_gpus,
             node_gpus=self.config.cluster.node_gpus,
             exclusive=self.config.cluster.exclusive,
-            limit_minutes=math.ceil(len(plan.arms) * (plan.timeout_s + _RUNNER_S) / 60),
+            limit_minutes=_limit_minutes(plan.timeout_s, len(plan.arms)),
         )
+
+
+def worst_case_h100_hours(config: Config, overrun_s: int) -> float:
+    """What one submission may cost under this configuration, reruns of void blocks left out."""
+    arms = 2 if Design(config.retime.design) is Design.PAIRED else 1
+    limit_s = 60 * _limit_minutes(round(config.task.trial_minutes * 60), arms)
+    gpus = config.cluster.node_gpus if config.cluster.exclusive else config.cluster.trial_gpus
+    return h100_hours(RUNS * gpus * (limit_s + overrun_s), config.h100_weight)
+
+
+def _limit_minutes(timeout_s: int, arms: int) -> int:
+    """Time limit of a task that runs so many trials in turn."""
+    return math.ceil(arms * (timeout_s + _RUNNER_S) / 60)
 
 
 class _Stopping:

@@ -15,7 +15,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 
@@ -24,6 +25,8 @@ from slurm_bench.effects.containers import Container, Mount, Program
 from slurm_bench.pure import rules
 from slurm_bench.steps import agents, judge, site
 from slurm_bench.steps.desk import Desk
+from slurm_bench.steps.ledger import Ledger
+from slurm_bench.steps.meter import Meter
 from slurm_bench.steps.retime import Retimer
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import BenchError, InfrastructureError
@@ -35,6 +38,8 @@ log = logging.getLogger("slurm_bench.steps.session")  # as a job's main module i
 _DESK_POLL_S = 0.1
 _AGENT_GRACE_S = 5.0
 _MAX_AGENT_LOG = 2**30
+_CLOSING_S = 120.0
+"""Before the end of its allocation that a session begins to end."""
 
 
 def run(folder: Path) -> Session:
@@ -55,6 +60,39 @@ def run(folder: Path) -> Session:
             return _Runner(config, paths, session).run()
 
 
+class AllocationEnds(KeyboardInterrupt):
+    """Like Ctrl-C no Exception: no verdict must be made of it."""
+
+
+_ALLOCATION_OVER = "its allocation ends"
+
+
+@dataclass(frozen=True)
+class _Allocation:
+    """The job that a session runs in."""
+
+    agent_ends_at: datetime
+    """Early enough to end it, and to answer what it handed in if that does not take long."""
+    ends_at: datetime
+    """When the desk has to be gone."""
+    ended_by: str
+    limit_minutes: int
+
+    @classmethod
+    def of(cls, ledger: Ledger, config: Config) -> "_Allocation":
+        """That of the session's last job; one that never ends where a session is no job, or its job is over."""
+        links = [entry for entry in ledger.entries() if entry.kind == "session" and entry.settled_at is None]
+        if not links:
+            never = datetime.max.replace(tzinfo=UTC)
+            return cls(never, never, "", 0)
+        limit_s = links[-1].limit_s
+        ends_at = datetime.now(UTC) + timedelta(seconds=limit_s)
+        closing = timedelta(seconds=min(_CLOSING_S, limit_s / 4))
+        cut = limit_s < 60 * math.floor(config.cluster.session_hours * 60)
+        why = "the budget is spent" if cut else _ALLOCATION_OVER
+        return cls(ends_at - closing, ends_at - closing / 4, why, limit_s // 60)
+
+
 class _Runner:
     def __init__(self, config: Config, paths: SessionPaths, session: Session) -> None:
         self._config, self._paths, self._session = config, paths, session
@@ -62,11 +100,13 @@ class _Runner:
         self._container = site.container_of(config.container)
         self._ledger = site.ledger_of(config, paths, self._cluster)
         self._agent: subprocess.Popen[bytes] | None = None
-        self._deadline = math.inf
+        self._allocation = _Allocation.of(self._ledger, config)
+        self._deadline, self._deadline_by = self._last_moment()
+        self._meter = Meter(config, paths, self._ledger, self._deadline)
         retimer = Retimer(
-            config, paths.seals, session.id, self._cluster, self._container, self._ledger, watch=self._watch_agent
+            config, paths.seals, session.id, self._cluster, self._container, self._ledger, watch=self._watch
         )
-        judged_by = judge.of(config, CampaignPaths(paths.root.parent).opinions, watch=self._watch_agent)
+        judged_by = judge.of(config, CampaignPaths(paths.root.parent).opinions, watch=self._watch)
         self._desk = Desk(config, paths, retimer, judged_by, workspace_mount(paths))
 
     def run(self) -> Session:
@@ -78,36 +118,58 @@ class _Runner:
             stage(self._config, self._paths, record)
             self._ledger.settle_finished()
             self._desk.take_incumbent(record)
-            exit_code = self._let_agent_work()
+            if self._session.agent_exit_code is None:
+                self._let_agent_work()
+            self._desk.serve()  # what it handed in before it ended
         except BenchError as error:
             self._keep(state=SessionState.INTERRUPTED, problem=str(error), problem_exit_code=error.exit_code)
             raise
         except BaseException as error:
-            problem = f"the session was ended by {type(error).__name__}"
+            problem = str(error) or f"the session was ended by {type(error).__name__}"
             self._keep(state=SessionState.INTERRUPTED, problem=problem, problem_exit_code=InfrastructureError.exit_code)
             raise
-        self._keep(state=SessionState.FINISHED, ended=datetime.now(UTC), agent_exit_code=exit_code)
+        self._keep(state=SessionState.FINISHED, ended=datetime.now(UTC))
         log.info("session %s is over", self._session.name)
         return self._session
 
-    def _let_agent_work(self) -> int:
-        self._deadline = time.monotonic() + self._config.agent.hours * 3600
+    def _last_moment(self) -> tuple[datetime, str]:
+        """When the agent is ended if it does not end by itself, and why."""
+        hours = datetime.now(UTC) + timedelta(hours=self._config.agent.hours), "its hours are over"
+        return min(hours, (self._allocation.agent_ends_at, self._allocation.ended_by))
+
+    def _let_agent_work(self) -> None:
         self._agent = agent = self._start_agent()
         try:
             while agent.poll() is None:
                 self._desk.serve()
-                self._watch_agent()
+                self._watch()
                 time.sleep(_DESK_POLL_S)
-            return 0 if time.monotonic() > self._deadline else agent.returncode
+            if self._session.agent_exit_code is None:
+                self._keep(agent_exit_code=agent.returncode)
         finally:
             processes.end_tree(agent.pid, grace_s=_AGENT_GRACE_S)
             agent.wait()
 
-    def _watch_agent(self) -> None:
-        """End the agent when its hours are over, also while the desk waits for trials."""
-        if self._agent and self._agent.poll() is None and time.monotonic() > self._deadline:
-            log.info("the session's %g hours are over: ending the agent", self._config.agent.hours)
-            processes.end_tree(self._agent.pid, grace_s=_AGENT_GRACE_S)
+    def _watch(self) -> None:
+        """End the agent when its time or its budget is over, also while the desk waits for trials.
+
+        Raises:
+            AllocationEnds: the job's time is up; whoever starts the session again goes on from here.
+        """
+        now = datetime.now(UTC)
+        spent = self._meter.read()
+        if self._agent and self._session.agent_exit_code is None and (spent or now > self._deadline):
+            self._end_agent("the budget is spent" if spent else self._deadline_by)
+        if now > self._allocation.ends_at:
+            raise AllocationEnds(f"the job of the session ends at its limit, {self._allocation.limit_minutes} minutes")
+
+    def _end_agent(self, why: str) -> None:
+        """For good, unless it is only this allocation that ends."""
+        assert self._agent is not None
+        log.info("%s: ending the agent", why)
+        processes.end_tree(self._agent.pid, grace_s=_AGENT_GRACE_S)
+        if why != _ALLOCATION_OVER:
+            self._keep(agent_exit_code=0, agent_ended_by=why)
 
     def _start_agent(self) -> "subprocess.Popen[bytes]":
         program = agent_program(self._config, self._paths, self._container)

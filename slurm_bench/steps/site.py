@@ -1,6 +1,7 @@
 """From a session's configuration to the site that it runs on."""
 
 import logging
+import math
 import os
 import shutil
 from dataclasses import replace
@@ -13,9 +14,11 @@ from slurm_bench.effects.cluster import Cluster
 from slurm_bench.effects.containers import Apptainer, Container, NoContainer
 from slurm_bench.effects.local import LocalCluster
 from slurm_bench.effects.slurm import SlurmCluster
+from slurm_bench.pure.budget import Terms
 from slurm_bench.pure.rules import PROGRAM
 from slurm_bench.rehearsal import corpus
-from slurm_bench.steps.ledger import Ledger
+from slurm_bench.steps.ledger import Ledger, Patience
+from slurm_bench.words.accounting import KINDS
 from slurm_bench.words.config import CommandConfig, Config, ContainerConfig
 from slurm_bench.words.errors import UsageError
 from slurm_bench.words.paths import TimingPaths, shipped, starting_record
@@ -47,13 +50,21 @@ def cluster_of(config: Config) -> Cluster:
         UsageError: it cannot be reached from this machine.
     """
     if config.cluster.kind == "slurm":
-        return SlurmCluster(config.cluster, Path(config.runs) / "poll")
+        return SlurmCluster(config.cluster)
     return LocalCluster(config.cluster, Path(config.runs) / "usage")
 
 
-def ledger_of(config: Config, paths: TimingPaths, cluster: Cluster) -> Ledger:
-    grace_s = config.cluster.absent_grace_seconds
-    return Ledger(paths.ledger, cluster, config.budget.h100_hours, config.h100_weight, grace_s)
+def ledger_of(config: Config, paths: TimingPaths, cluster: Cluster, most: float = math.inf) -> Ledger:
+    """The ledger of a session, or of a calibration that may spend `most` H100-hours."""
+    patience = Patience(config.cluster.absent_grace_seconds, 60 * config.cluster.silence_minutes)
+    return Ledger(paths, cluster, terms(config, most), patience)
+
+
+def terms(config: Config, most: float = math.inf) -> Terms:
+    budget = config.budget
+    campaign = budget.campaign_h100_hours or math.inf
+    counts = frozenset(kind for kind in KINDS if kind in budget.counts)
+    return Terms(min(most, budget.h100_hours), config.h100_weight, campaign, counts)
 
 
 def container_of(config: ContainerConfig) -> Container:
@@ -76,6 +87,7 @@ def make_absolute(config: Config) -> None:
     """Jobs run in other folders than this one."""
     config.runs = os.path.abspath(config.runs)
     config.task.data = os.path.abspath(config.task.data)
+    config.cluster.shared_poll = os.path.abspath(config.cluster.shared_poll)
     if config.container.image:
         here = Path(config.container.image)
         found = here if here.exists() else shipped(config.container.image)

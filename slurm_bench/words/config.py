@@ -10,6 +10,7 @@ from pathlib import Path
 
 from omegaconf import MISSING
 
+from slurm_bench.words.accounting import KINDS
 from slurm_bench.words.errors import UsageError
 from slurm_bench.words.paths import CALIBRATIONS, OPINIONS
 
@@ -92,6 +93,12 @@ class ClusterConfig:
     poll_seconds: float = MISSING
     absent_grace_seconds: float = MISSING
     """How long a task may be unknown to squeue and sacct before it counts as cancelled."""
+    accounting: str = MISSING
+    """Where usage is known from: sacct, or own (squeue and the tasks themselves) for sites without slurmdbd."""
+    silence_minutes: float = MISSING
+    """How long a scheduler that gives no answer is waited for, before what waits on it is undecided."""
+    shared_poll: str = MISSING
+    """Folder that all desks of one user share on this cluster, so that they ask the scheduler as often as one."""
     scratch: str = MISSING
     """Node-local folder for trials."""
     slurm_conf: str | None = None
@@ -104,12 +111,15 @@ class ClusterConfig:
 
     def __post_init__(self) -> None:
         _require(self.kind in ("local", "slurm"), "cluster.kind", "local or slurm", self.kind)
+        accounting = {"local": ("own",), "slurm": ("sacct", "own")}[self.kind]
+        _require(self.accounting in accounting, "cluster.accounting", " or ".join(accounting), self.accounting)
         most = f"1 to cluster.node_gpus ({self.node_gpus})"
         _require(0 < self.trial_gpus <= self.node_gpus, "cluster.trial_gpus", most, self.trial_gpus)
         _require(self.session_gpus >= 0, "cluster.session_gpus", "0 or more", self.session_gpus)
         _require_positive("cluster.session_hours", self.session_hours)
         _require_positive("cluster.parallel", self.parallel)
         _require_positive("cluster.poll_seconds", self.poll_seconds)
+        _require_positive("cluster.silence_minutes", self.silence_minutes)
         ours = sorted(_OUR_SBATCH & {name.replace("-", "_") for name in self.sbatch})
         _require(not ours, "cluster.sbatch", "without what trials depend on", ours)
         foreign = self.foreign_cores
@@ -209,11 +219,23 @@ class RetimeConfig:
 @dataclass
 class BudgetConfig:
     h100_hours: float = MISSING
+    """Of a session."""
+    campaign_h100_hours: float | None = None
+    """H100-hours of all sessions and calibrations of the campaign together; null is no such limit."""
     weights: dict[str, float] = field(default_factory=dict)
     """H100-hours that one GPU-hour of each type counts."""
+    counts: list[str] = MISSING
+    """Kinds of jobs that count against the budget; the others are accounted for beside it."""
+    notice_at: float = MISSING
+    """Share of the budget, or of the session's time, that is used when the agent is told."""
 
     def __post_init__(self) -> None:
         _require_positive("budget.h100_hours", self.h100_hours)
+        if self.campaign_h100_hours is not None:
+            _require_positive("budget.campaign_h100_hours", self.campaign_h100_hours)
+        unknown = sorted(set(self.counts) - set(KINDS))
+        _require(not unknown, "budget.counts", f"of {', '.join(KINDS)}", unknown)
+        _require(0 < self.notice_at <= 1, "budget.notice_at", "above 0 and at most 1", self.notice_at)
         for gpu_type, weight in self.weights.items():
             _require_positive(f"budget.weights.{gpu_type}", weight)
 

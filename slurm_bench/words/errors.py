@@ -5,6 +5,7 @@
     │   └── InvalidCandidate   2   a candidate that cannot be sealed
     ├── InfrastructureError    3   the site failed, nobody is to blame: ask again
     │   └── SchedulerError     3   sbatch, squeue, sacct
+    │       └── JobRefused     3   sbatch said no
     ├── BudgetExceeded         4   the next job's worst case does not fit
     └── AgentFailed            5   the agent's program ended with an error
 
@@ -29,6 +30,10 @@ class InfrastructureError(BenchError):
 
 
 class SchedulerError(InfrastructureError):
+    pass
+
+
+class JobRefused(SchedulerError):
     pass
 
 

@@ -68,6 +68,11 @@ class RetimingPaths:
     def trial(self, index: int) -> Path:
         return trial_record(self.trials, index)
 
+    def records(self) -> list[Path]:
+        """Of all trials, of reruns too."""
+        ours = [*self.trials.glob("[!.]*.json"), *self.incumbents.glob("[!.]*.json")]
+        return ours + self.rerun.records() if self.rerun.root.exists() else ours
+
 
 def trial_record(trials: Path, index: int) -> Path:
     return trials / f"{index:02}.json"
@@ -120,6 +125,10 @@ class SubmissionPaths:
         """Retimings set aside because they could not be used."""
         return sorted(self.root.glob("retiming-failed*"))
 
+    def retimings(self) -> list[RetimingPaths]:
+        """All of them, those set aside too."""
+        return [self.retiming, *(RetimingPaths(aside) for aside in self.failed_retimings())]
+
     def next_failed_retiming(self) -> Path:
         return self.root / f"retiming-failed{len(self.failed_retimings()) + 1}"
 
@@ -146,14 +155,31 @@ class TimingPaths:
     def ledger(self) -> Path:
         return self.root / "ledger"
 
+    @property
+    def campaign(self) -> "CampaignPaths":
+        return CampaignPaths(self.root.parent)
+
+    def timed(self) -> "list[SubmissionPaths]":
+        """What was timed here, each with its retimings."""
+        return [SubmissionPaths(self.root)]
+
+    @property
+    def rests_on(self) -> Path:
+        """The calibrations whose runs verdicts here rest on, if there are any."""
+        return self.root / "rests_on.json"
+
 
 @dataclass(frozen=True)
 class CalibrationPaths(TimingPaths):
     """A program that is timed outside any session."""
 
     @property
+    def campaign(self) -> "CampaignPaths":
+        return CampaignPaths(self.root.parents[1])
+
+    @property
     def seals(self) -> Path:
-        return CampaignPaths(self.root.parents[1]).calibration_seals
+        return self.campaign.calibration_seals
 
     @property
     def calibration(self) -> Path:
@@ -165,7 +191,7 @@ class CalibrationPaths(TimingPaths):
         return self.root / "calibration.lock"
 
     @property
-    def timed(self) -> SubmissionPaths:
+    def timing(self) -> SubmissionPaths:
         return SubmissionPaths(self.root)
 
 
@@ -244,6 +270,19 @@ class SessionPaths(TimingPaths):
     def submission(self, number: str) -> SubmissionPaths:
         return SubmissionPaths(self.submissions / number)
 
+    def timed(self) -> list[SubmissionPaths]:
+        return [SubmissionPaths(record.parent) for record in sorted(self.submissions.glob("*/submission.json"))]
+
+    @property
+    def activity(self) -> Path:
+        """How much the GPUs of the session's own allocations computed."""
+        return self.root / "activity.json"
+
+    @property
+    def budget_in_inbox(self) -> Path:
+        """What is left, for the agent."""
+        return self.inbox / "budget.json"
+
     def verdict_in_inbox(self, request_id: str) -> Path:
         return self.inbox / f"{request_id}.json"
 
@@ -279,6 +318,15 @@ class CampaignPaths:
         """The campaign's sessions, oldest first by name."""
         found = sorted(self.root.glob("*/config.yaml"))
         return [SessionPaths(config.parent) for config in found]
+
+    @property
+    def ledger_lock(self) -> Path:
+        """Held by whoever reserves, charges or releases: one at a time in the whole campaign."""
+        return self.root / "ledger.lock"
+
+    def ledgers(self) -> list[Path]:
+        """The folders of all ledgers: of sessions and of calibrations."""
+        return sorted(self.root.glob("*/ledger")) + sorted(self.root.glob(f"{CALIBRATIONS}/*/ledger"))
 
     @property
     def opinions(self) -> OpinionPaths:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from slurm_bench.effects import store
+from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
-from slurm_bench.words.records import LedgerEntry, Session, SessionState
+from slurm_bench.words.records import Session, SessionState
 from slurm_bench.words.verdicts import Verdict
 from tests.conftest import DEV_CLUSTER, REPOSITORY
 
@@ -94,7 +95,7 @@ def test_killed_in_calibration_and_interrupted_in_a_retiming(paths: SessionPaths
     process = start(paths, "retime=classic")
     campaign = CampaignPaths(paths.root.parent)
     wait(
-        lambda: any(len(list(each.timed.retiming.trials.glob("*.json"))) >= 2 for each in campaign.calibrations()),
+        lambda: any(len(list(each.timing.retiming.trials.glob("*.json"))) >= 2 for each in campaign.calibrations()),
         process,
     )
     os.kill(process.pid, signal.SIGKILL)

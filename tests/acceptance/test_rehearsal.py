@@ -91,12 +91,15 @@ def test_on_a_bare_machine(tmp_path: Path) -> None:
         assert name in done.stdout and outcome in done.stdout
     assert interval in done.stdout
     assert str(campaign.report) in done.stdout
-    (total,) = json.loads(budget(tmp_path, "json"))
+    (total,) = json.loads(budget(tmp_path, "json"))["accounts"]
     assert total["gpu_seconds"] == sum(verdict.gpu_seconds for verdict in verdicts) > 0
     assert total["reserved_gpu_seconds"] == 0
     rows = list(csv.DictReader(io.StringIO(budget(tmp_path, "csv"))))
-    assert {row["kind"] for row in rows} == {"retiming"}
-    assert sum(int(row["gpu_seconds"]) for row in rows) == total["gpu_seconds"]
+    spent = [row for row in rows if row["figure"] == "spent"]
+    assert {row["kind"] for row in spent} == {"retiming"}
+    assert sum(int(row["gpu_seconds"]) for row in spent) == total["gpu_seconds"]
+    (left,) = [row for row in rows if row["figure"] == "left"]
+    assert float(left["h100_hours"]) == pytest.approx(512 - total["gpu_seconds"] / 3600)
 
 
 @pytest.mark.slurm
@@ -149,7 +152,7 @@ def check_stop(session: SessionPaths) -> None:
 def check_budget_against_sacct(runs: Path, session: SessionPaths) -> None:
     """The figure of command=budget beside a sum over sacct that shares no code with it."""
     identity = store.read(session.session, Session).id
-    (total,) = json.loads(budget(runs, "json"))
+    (total,) = json.loads(budget(runs, "json"))["accounts"]
     sacct = subprocess.run(
         [
             "sacct",

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from slurm_bench.effects.cluster import Cluster, Job
+from slurm_bench.effects.cluster import Cluster, Job, Queued
 from slurm_bench.effects.local import LocalCluster
 from slurm_bench.effects.slurm import SlurmCluster
+from slurm_bench.words.accounting import JobState
 from slurm_bench.words.config import ClusterConfig
 from slurm_bench.words.errors import SchedulerError, UsageError
-from slurm_bench.words.records import JobState
 from tests.conftest import DEV_CLUSTER, REPOSITORY
 from tests.fake_cluster import FakeCluster
 
@@ -32,8 +32,8 @@ def cluster_config(name: str, **changes: object) -> ClusterConfig:
 
 
 def slurm(shared: Path, **changes: object) -> SlurmCluster:
-    changes = {"slurm_conf": str(DEV_CLUSTER / "slurm.conf"), **changes}
-    return SlurmCluster(cluster_config("slurm+dev", **changes), shared)
+    changes = {"slurm_conf": str(DEV_CLUSTER / "slurm.conf"), "shared_poll": str(shared), **changes}
+    return SlurmCluster(cluster_config("slurm+dev", **changes))
 
 
 @pytest.fixture(params=["memory", *REAL])
@@ -71,9 +71,13 @@ def wait(condition: Callable[[], bool]) -> None:
         time.sleep(0.2)
 
 
+def states_of(cluster: Cluster, name: str, since: datetime, count: int) -> Mapping[int, JobState]:
+    return cluster.look([Queued(name, since, count)])[name].states
+
+
 def until_over(cluster: Cluster, name: str, count: int, since: datetime) -> Mapping[int, JobState]:
     def states() -> Mapping[int, JobState]:
-        return cluster.states(name, since, count)
+        return states_of(cluster, name, since, count)
 
     wait(lambda: len(states()) == count and all(state.is_terminal for state in states().values()))
     return states()
@@ -114,7 +118,7 @@ def test_a_job_of_one_task_is_task_0(cluster: Cluster, name: str, tmp_path: Path
 def test_an_unknown_name_is_absent_not_an_error(cluster: Cluster, name: str) -> None:
     since = datetime.now(UTC) - timedelta(hours=1)
     assert cluster.find(name, since) is None
-    assert cluster.states(name, since, 4) == {}
+    assert states_of(cluster, name, since, 4) == {}
     assert cluster.attempts([name], since) == []
     assert cluster.attempts([], since) == []
     cluster.cancel(name)
@@ -179,7 +183,7 @@ def test_no_answer_is_never_an_empty_answer(name: str, tmp_path: Path, monkeypat
     with pytest.raises(SchedulerError, match="sacct failed"):
         cluster.attempts([name], since)
     with pytest.raises(SchedulerError, match="squeue failed"):
-        cluster.states(name, since, 4)
+        states_of(cluster, name, since, 4)
     with pytest.raises(SchedulerError):
         cluster.find(name, since)
 
@@ -194,4 +198,4 @@ def test_the_overrun_is_this_sites(tmp_path: Path) -> None:
 def test_no_slurm_here_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(UsageError, match="needs sbatch, squeue, sacct, scancel, srun on the PATH"):
-        SlurmCluster(cluster_config("slurm"), Path("nowhere"))
+        SlurmCluster(cluster_config("slurm", shared_poll="nowhere"))

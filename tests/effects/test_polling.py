@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from slurm_bench.effects import store
+from slurm_bench.effects.cluster import Queued
 from slurm_bench.effects.polling import Answer, SharedPoll, _Watched
+from slurm_bench.words.accounting import JobState
 from slurm_bench.words.errors import SchedulerError
-from slurm_bench.words.records import JobState
 
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -34,7 +35,7 @@ def test_a_hundred_desks_ask_as_often_as_one(tmp_path: Path) -> None:
     for number in range(100):
         store.write(tmp_path / "watched" / f"job{number}.json", _Watched(name=f"job{number}", since=SINCE))
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda pair: pair[1].answer(f"job{pair[0]}", SINCE), enumerate(desks)))
+        answers = list(pool.map(lambda pair: pair[1].answer([Queued(f"job{pair[0]}", SINCE, 1)]), enumerate(desks)))
     assert all(answer.live[f"job{number}"] == {0: JobState.RUNNING} for number, answer in enumerate(answers))
     assert len(scheduler.questions) == 1
 
@@ -42,17 +43,17 @@ def test_a_hundred_desks_ask_as_often_as_one(tmp_path: Path) -> None:
 def test_an_answer_that_does_not_speak_of_a_job_says_nothing_of_it(tmp_path: Path) -> None:
     scheduler = Scheduler()
     poll = SharedPoll(tmp_path, 60, scheduler.ask)
-    poll.answer("early", SINCE)
-    assert "late" in poll.answer("late", SINCE + timedelta(days=1)).names
+    poll.answer([Queued("early", SINCE, 1)])
+    assert "late" in poll.answer([Queued("late", SINCE + timedelta(days=1), 1)]).names
     assert scheduler.questions == [(frozenset({"early"}), SINCE), (frozenset({"early", "late"}), SINCE)]
 
 
 def test_an_old_answer_is_asked_for_again(tmp_path: Path) -> None:
     scheduler = Scheduler()
     poll = SharedPoll(tmp_path, 0.05, scheduler.ask)
-    poll.answer("job", SINCE)
+    poll.answer([Queued("job", SINCE, 1)])
     time.sleep(0.1)
-    poll.answer("job", SINCE)
+    poll.answer([Queued("job", SINCE, 1)])
     assert len(scheduler.questions) == 2
 
 
@@ -61,7 +62,7 @@ def test_no_answer_is_shared_as_no_answer(tmp_path: Path) -> None:
     scheduler.silent = True
     for _ in range(2):
         with pytest.raises(SchedulerError, match="squeue failed"):
-            SharedPoll(tmp_path, 60, scheduler.ask).answer("job", SINCE)
+            SharedPoll(tmp_path, 60, scheduler.ask).answer([Queued("job", SINCE, 1)])
     assert len(scheduler.questions) == 1
 
 
@@ -71,7 +72,7 @@ def test_what_nobody_can_read_stops_nobody(tmp_path: Path) -> None:
     (tmp_path / "watched").mkdir()
     (tmp_path / "watched" / "empty.json").touch()
     (tmp_path / "answer.json").write_text("{")
-    assert poll.answer("job", SINCE).names == {"job"}
+    assert poll.answer([Queued("job", SINCE, 1)]).names == {"job"}
     assert not (tmp_path / "watched" / "empty.json").exists()
 
 
@@ -79,6 +80,7 @@ def test_an_answer_from_a_clock_that_is_ahead_is_not_newest_for_ever(tmp_path: P
     scheduler = Scheduler()
     poll = SharedPoll(tmp_path, 60, scheduler.ask)
     ahead = datetime.now(UTC) + timedelta(minutes=10)
-    store.write(tmp_path / "answer.json", Answer(asked_at=ahead, names=frozenset({"job"})))
-    poll.answer("job", SINCE)
+    answer = Answer(asked_at=ahead, good_until=ahead + timedelta(hours=1), names=frozenset({"job"}))
+    store.write(tmp_path / "answer.json", answer)
+    poll.answer([Queued("job", SINCE, 1)])
     assert len(scheduler.questions) == 1

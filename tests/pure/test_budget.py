@@ -1,53 +1,92 @@
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from slurm_bench.pure import budget
+from slurm_bench.pure.budget import Terms, held_gpu_seconds
+from slurm_bench.words.accounting import Attempt, JobState, Kind, LedgerEntry
 from slurm_bench.words.errors import BudgetExceeded
-from slurm_bench.words.records import Attempt, JobState, LedgerEntry
 
-NOW = datetime.now(UTC)
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
+EVERYTHING: tuple[Kind, ...] = ("session", "retiming", "calibration")
 
 
-def entry(tasks: int = 10, gpus: int = 8, worst_case_s: int = 450) -> LedgerEntry:
-    return LedgerEntry(
-        job_name="x", kind="retiming", tasks=tasks, gpus=gpus, worst_case_s=worst_case_s, reserved_at=NOW
+def entry(**changes: object) -> LedgerEntry:
+    """Ten tasks of eight GPUs, each held for at most 450 s: 10 H100-hours."""
+    made = LedgerEntry(
+        job_name="x", kind="retiming", tasks=10, gpus=8, limit_s=360, overrun_s=90, weight=1.0, reserved_at=NOW
     )
+    return made.model_copy(update=changes)
 
 
-def attempt(elapsed_s: int) -> Attempt:
+def attempt(elapsed_s: int, task: int = 0) -> Attempt:
     return Attempt(
+        raw_id=str(task),
         job_id="1",
         job_name="x",
-        task=0,
+        task=task,
         state=JobState.COMPLETED,
         exit_code=0,
         elapsed_s=elapsed_s,
         gpus=8,
         submitted=NOW,
         started=NOW,
-        ended=NOW,
+        ended=NOW + timedelta(seconds=elapsed_s),
         node="gpu1",
     )
 
 
 def test_an_open_entry_holds_its_worst_case() -> None:
-    assert entry().held_gpu_seconds == 36000
-    assert entry().model_copy(update={"attempts": (attempt(9000),)}).held_gpu_seconds == 72000
+    assert held_gpu_seconds(entry()) == 36000
+    assert held_gpu_seconds(entry(attempts=(attempt(450), attempt(3, task=1)))) == 36000
+
+
+def test_what_a_task_uses_beyond_its_worst_case_is_held_too() -> None:
+    assert held_gpu_seconds(entry(attempts=(attempt(460),))) == 36000 + 10 * 8
+
+
+def test_a_requeued_attempt_is_held_beside_the_worst_case_of_the_next() -> None:
+    first = replace(attempt(100), state=JobState.REQUEUED)
+    second = replace(attempt(5), submitted=NOW + timedelta(minutes=5), state=JobState.RUNNING, ended=None)
+    assert held_gpu_seconds(entry(attempts=(first, second))) == 36000 + 800
 
 
 def test_a_settled_entry_holds_its_charge() -> None:
-    settled = entry().model_copy(update={"attempts": (attempt(10), attempt(20)), "settled_at": NOW})
-    assert settled.held_gpu_seconds == 240
+    assert held_gpu_seconds(entry(attempts=(attempt(10), attempt(20, task=1)), settled_at=NOW)) == 240
 
 
-def test_admission_counts_what_is_reserved() -> None:
-    budget.admit([entry()], entry(), limit=20, weight=1.0)
-    with pytest.raises(BudgetExceeded, match=r"10\.000 H100-hours, but 9\.999") as refused:
-        budget.admit([entry()], entry(), limit=19.999, weight=1.0)
+def test_what_is_left_counts_what_is_reserved_and_what_is_spent() -> None:
+    balance = budget.balance([entry(attempts=(attempt(450),))], 20, EVERYTHING)
+    assert (balance.spent, balance.reserved, balance.left) == (1, 9, 10)
+
+
+def test_admission_says_how_much_was_needed_and_left() -> None:
+    budget.admit(entry(), budget.balance([entry()], 20, EVERYTHING), EVERYTHING)
+    with pytest.raises(BudgetExceeded, match=r"10\.000 H100-hours, but 9\.999 of 19\.999") as refused:
+        budget.admit(entry(), budget.balance([entry()], 19.999, EVERYTHING), EVERYTHING)
     assert refused.value.exit_code == 4
+
+
+def test_a_kind_that_does_not_count_neither_fills_the_budget_nor_is_bound_by_it() -> None:
+    counts: tuple[Kind, ...] = ("session",)
+    assert budget.balance([entry()], 5, counts).left == 5
+    budget.admit(entry(), budget.balance([entry()], 5, counts), counts)
+
+
+def test_the_tighter_of_session_and_campaign_binds() -> None:
+    terms = Terms(20, 1.0, campaign_limit=25)
+    assert budget.left([entry()], [entry()], terms).limit == 20
+    tight = budget.left([entry()], [entry(), entry()], terms)
+    assert (tight.limit, tight.left) == (25, 5)
 
 
 def test_a_slower_gpu_counts_less() -> None:
     assert budget.h100_hours(3600, 0.5) == 0.5
-    budget.admit([entry()], entry(), limit=10, weight=0.5)
+    assert budget.balance([entry(weight=0.5)], 10, EVERYTHING).left == 5
+
+
+@pytest.mark.parametrize(("left", "minutes"), [(10, 6), (9.99, 5), (2.0, 0), (1.0, -1)])
+def test_a_limit_that_fits_what_is_left(left: float, minutes: int) -> None:
+    """Ten tasks of eight GPUs: each minute of their limit costs 80 GPU-minutes, and the overrun of 90 s another 120."""
+    assert budget.affordable_minutes(entry(), left) == minutes

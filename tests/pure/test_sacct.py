@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from slurm_bench.pure import sacct
+from slurm_bench.words.accounting import JobState
 from slurm_bench.words.errors import SchedulerError
-from slurm_bench.words.records import JobState
 
 CAPTURED = (Path(__file__).parents[1] / "data" / "sacct_X_D.txt").read_text()
 

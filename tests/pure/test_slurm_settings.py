@@ -11,7 +11,7 @@ AccountingStorageTRES   = cpu,mem,energy,node,billing,fs/disk,vmem,pages,gres/gp
 AccountingStorageUser   = N/A
 KillWait                = 30 sec
 OverTimeLimit           = 2 min
-PriorityFlags           = 
+PriorityFlags           =
 SlurmctldHost[0]        = login(127.0.0.1)
 
 Slurmctld(primary) at login is UP

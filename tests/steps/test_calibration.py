@@ -80,11 +80,11 @@ def test_what_a_calibration_cost_is_in_the_budget(config: Config, capsys: pytest
     perform(config, capsys)
     campaign = CampaignPaths(Path(config.runs) / config.campaign)
     (paths,) = campaign.calibrations()
-    (line,) = budget.of_folder(paths).lines
+    (line,) = budget.of_campaign(paths.campaign).accounts[0].lines
     assert (line.kind, line.attempts) == ("calibration", 10)
     config.command = BudgetCommand(format="csv")
     budget.perform(config)
-    assert f"{paths.root.name},calibration," in capsys.readouterr().out
+    assert f"{paths.root.name},spent,calibration," in capsys.readouterr().out
 
 
 def test_runs_that_fail_are_no_distribution(config: Config, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,13 +13,15 @@ import pytest
 
 from slurm_bench.effects import store
 from slurm_bench.effects.containers import Mount, NoContainer
+from slurm_bench.pure.budget import held_gpu_seconds
 from slurm_bench.steps import judge, report, site
 from slurm_bench.steps.desk import Desk
 from slurm_bench.steps.retime import Retimer
+from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import InfrastructureError, UsageError
 from slurm_bench.words.paths import CalibrationPaths, CampaignPaths, SessionPaths, shipped
-from slurm_bench.words.records import LedgerEntry, Session, SessionState
+from slurm_bench.words.records import Session, SessionState
 from slurm_bench.words.trials import Design, Retiming
 from slurm_bench.words.verdicts import Outcome, Verdict
 from tests.fake_cluster import FakeCluster
@@ -33,6 +35,7 @@ class Scene:
     def __init__(self, config: Config, cluster: FakeCluster) -> None:
         config.cluster.poll_seconds = 0.01
         config.cluster.absent_grace_seconds = 0.1
+        config.cluster.silence_minutes = 0.005
         self.config, self.cluster = config, cluster
         self.record = Path(config.task.record)
         self.paths = SessionPaths(config.session_dir)
@@ -205,8 +208,16 @@ def test_a_silent_scheduler_is_never_zero_usage(scene: Scene) -> None:
     verdict = scene.submit(candidate)
     assert verdict.outcome is Outcome.UNDECIDED
     assert "connection refused" in verdict.reason
+    assert not scene.cluster.queued and not scene.ledger(), "without an answer nothing is queued"
+
+
+def test_a_scheduler_that_falls_silent_releases_nothing(scene: Scene) -> None:
+    scene.cluster.falling_silent = True
+    verdict = scene.submit(scene.candidate("fast", FAST))
+    assert verdict.outcome is Outcome.UNDECIDED
+    assert "no answer for" in verdict.reason
     held = scene.ledger()["0001"]
-    assert held.held_gpu_seconds == held.reserved_gpu_seconds > 0
+    assert held.settled_at is None and held_gpu_seconds(held) == held.reserved_gpu_seconds > 0
 
 
 def test_a_refused_sbatch_gives_its_reservation_back(scene: Scene) -> None:
@@ -356,14 +367,16 @@ def test_a_decision_stands_though_the_scheduler_falls_silent(config: Config) -> 
     cluster.failing_at_cancel = cluster.silent = False
     assert scene.submit(bad, "a2").repeats == "0001", "no second draw"
     assert scene.submit(scene.candidate("fast", FAST), "a3").outcome is Outcome.ACCEPTED
+    time.sleep(2 * scene.config.cluster.absent_grace_seconds)
+    site.ledger_of(scene.config, scene.paths, cluster).settle_finished()
     left = scene.ledger()["0001"]
-    assert left.settled_at and left.held_gpu_seconds == 3
+    assert left.settled_at and held_gpu_seconds(left) == 3
 
 
 def test_a_reservation_whose_sbatch_nobody_saw_is_given_back(scene: Scene) -> None:
-    scene.cluster.silent = True
+    scene.cluster.unheard = True
     scene.submit(scene.candidate("one", FAST))
-    scene.cluster.silent = False
+    scene.cluster.unheard = False
     assert not scene.cluster.queued and list(scene.ledger()) == ["0001"]
     time.sleep(scene.config.cluster.absent_grace_seconds)
     scene.submit(scene.candidate("two", FAST, ("num_iterations = 10", "num_iterations = 11")), "a2")
@@ -396,7 +409,7 @@ def test_what_cannot_pass_any_more_is_stopped(
     assert verdict.loss is None and verdict.speed is None, "no p-value from fewer than ten runs"
     assert verdict.gpu_seconds == runs
     entry = scene.ledger()["0001"]
-    assert entry.settled_at and entry.held_gpu_seconds == runs, "the reservation of the rest is released"
+    assert entry.settled_at and held_gpu_seconds(entry) == runs, "the reservation of the rest is released"
     retiming = store.read(scene.paths.submission("0001").retiming.collected, Retiming)
     assert [trial.outcome.value for trial in retiming.trials[runs:]] == ["stopped"] * (10 - runs)
 

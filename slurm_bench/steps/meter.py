@@ -1,0 +1,88 @@
+"""What a session uses of its budget and its time while it runs: said to its agent, and watched for its desk."""
+
+import logging
+from datetime import datetime, timedelta
+
+from slurm_bench.effects import node, store
+from slurm_bench.effects.clock import Clock, SystemClock
+from slurm_bench.pure.budget import Balance
+from slurm_bench.pure.usage import split
+from slurm_bench.steps.ledger import Ledger
+from slurm_bench.words.accounting import Activity, BudgetNote
+from slurm_bench.words.config import Config
+from slurm_bench.words.errors import SchedulerError
+from slurm_bench.words.paths import SessionPaths
+
+log = logging.getLogger(__name__)
+
+_LEAST_INTERVAL_S = 1.0
+
+
+class Meter:
+    """
+    Args:
+        ends_at: when the session's agent is ended at the latest.
+    """
+
+    def __init__(
+        self, config: Config, paths: SessionPaths, ledger: Ledger, ends_at: datetime, *, clock: Clock | None = None
+    ) -> None:
+        self._config, self._paths, self._ledger = config, paths, ledger
+        self._clock = clock or SystemClock()
+        self._began_at, self._ends_at = self._clock.now(), ends_at
+        self._interval = timedelta(seconds=max(_LEAST_INTERVAL_S, config.cluster.poll_seconds))
+        self._read_at: datetime | None = None
+        self._notice = self._earlier_notice()
+
+    def _earlier_notice(self) -> str:
+        note = store.read_if_there(self._paths.budget_in_inbox, BudgetNote)
+        return note.notice if note else ""
+
+    def read(self) -> bool:
+        """Bring the agent's note up to date, if that is due; return whether the budget is spent."""
+        now = self._clock.now()
+        if self._read_at is not None and now - self._read_at < self._interval:
+            return False
+        self._keep_activity(now)
+        self._read_at = now
+        try:
+            self._ledger.settle_finished()
+        except SchedulerError as error:
+            log.debug("the budget is not known: %s", error)
+            return False
+        balance = self._ledger.balance()
+        self._tell(balance, now)
+        return balance.spent >= balance.limit
+
+    def _tell(self, balance: Balance, now: datetime) -> None:
+        time_used = (now - self._began_at) / (self._ends_at - self._began_at)
+        share = max(balance.spent / balance.limit, time_used)
+        if share >= self._config.budget.notice_at and not self._notice:
+            self._notice = (
+                f"{100 * share:.0f} % of this session's budget or time is used: {balance.left:.3f} of "
+                f"{balance.limit:g} H100-hours are left, and it ends at {self._ends_at:%Y-%m-%d %H:%M:%S} UTC at the "
+                "latest. Hand in what you have."
+            )
+            log.info("the agent is told: %s", self._notice)
+        note = BudgetNote(
+            limit=balance.limit,
+            spent=balance.spent,
+            reserved=balance.reserved,
+            left=balance.left,
+            ends_at=self._ends_at,
+            notice=self._notice,
+        )
+        if note != store.read_if_there(self._paths.budget_in_inbox, BudgetNote):
+            store.write(self._paths.budget_in_inbox, note)
+
+    def _keep_activity(self, now: datetime) -> None:
+        """Add up the GPUs that compute at each reading: what is not seen to compute is idle."""
+        gpus = self._config.cluster.session_gpus
+        if not gpus or not self._config.container.gpu_devices or self._read_at is None:
+            return
+        computing = min(gpus, node.computing_gpus())
+        known = store.read_if_there(self._paths.activity, Activity) or Activity(busy_gpu_seconds={})
+        busy = dict(known.busy_gpu_seconds)
+        for day, seconds in split(self._read_at, (now - self._read_at).total_seconds()).items():
+            busy[day] = busy.get(day, 0) + computing * seconds
+        store.write(self._paths.activity, Activity(busy_gpu_seconds=busy))
