@@ -20,6 +20,7 @@ READING_ORDER = [
     "launch",
     "report",
     "budget",
+    "guard",
     "judging",
     "session",
     "agents",

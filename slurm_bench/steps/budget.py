@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from slurm_bench.pure.budget import h100_hours
-from slurm_bench.steps import site
+from slurm_bench.steps import guard, site
 from slurm_bench.words.config import BudgetCommand, Config
 from slurm_bench.words.errors import UsageError
 from slurm_bench.words.paths import CampaignPaths, TimingPaths
@@ -51,6 +51,9 @@ def perform(config: Config) -> None:
         SchedulerError: the accounting does not answer; nothing is guessed.
     """
     assert isinstance(config.command, BudgetCommand)
+    if config.command.guard:
+        guard.perform(config)
+        return
     campaign = CampaignPaths(Path(config.runs) / config.campaign)
     budgets = [of_folder(paths) for paths in (*campaign.sessions(), *campaign.calibrations())]
     if not budgets:
