@@ -30,6 +30,13 @@ def find(named: Mapping[str, str], name: str) -> guard.Qos | None:
     return guard.qos(_accounting(named, "qos", name, f"format={guard.QOS_FIELDS}"))
 
 
+def before(named: Mapping[str, str], partition: str | None) -> frozenset[str]:
+    """QOS of the partition's own with a limit on GPU-minutes."""
+    names = guard.partitions_qos(slurm_commands.ask(named, "scontrol", "--oneliner", "show", "partition"), partition)
+    found = {name: find(named, name) for name in names}
+    return frozenset(name for name, each in found.items() if each and each.gpu_minutes is not None)
+
+
 def association(
     named: Mapping[str, str], cluster: str, account: str | None, partition: str | None
 ) -> guard.Association | None:

@@ -58,6 +58,8 @@ class Found:
     used_gpu_minutes: int | None
     """Of the QOS's limit; None where Slurm does not tell."""
     association: Association | None
+    before: frozenset[str] = frozenset()
+    """QOS of our partitions with a limit of their own on GPU-minutes: Slurm looks at that one only."""
 
 
 class Point(NamedTuple):
@@ -70,7 +72,8 @@ class Point(NamedTuple):
 
 def gpu_minutes(h100_hours: float, weight: float) -> int:
     """GPU-minutes, rounded up, of H100-hours on a GPU type that counts `weight` H100s."""
-    return math.ceil(h100_hours / weight * 60)
+    # 0.6 hours are 36 minutes, whatever floating point makes of them.
+    return math.ceil(round(h100_hours / weight * 60, 6))
 
 
 def commands(guard: Guard) -> list[str]:
@@ -96,7 +99,7 @@ def _of_site(site: Mapping[str, str]) -> Iterator[Point]:
     yield Point(
         set(_ENFORCED) <= set(enforced.split(",")),
         f"AccountingStorageEnforce is {enforced}",
-        f"slurm.conf needs {','.join(_ENFORCED)}: without safe jobs are killed in mid-run, without the rest not limited",
+        f"slurm.conf needs {','.join(_ENFORCED)}: three limit, and without safe jobs are killed in mid-run",
     )
     priority = site.get("PriorityType", "unknown")
     yield Point(
@@ -142,6 +145,12 @@ def _of_qos(guard: Guard, found: Found) -> Iterator[Point]:
         qos.gpu_minutes is not None and qos.gpu_minutes <= guard.gpu_minutes,
         f"its limit is {_said(qos.gpu_minutes)}{_spent(found.used_gpu_minutes)}, the campaign's {guard.gpu_minutes}",
         _change(guard, _limit(guard)),
+    )
+    before = "" if "OverPartQOS" in qos.flags else ",".join(sorted(found.before))
+    yield Point(
+        not before,
+        f"its limit comes {f'after that of the partition (QOS {before})' if before else 'before any of the partition'}",
+        f"{_change(guard, 'Flags+=OverPartQOS')}: else Slurm looks at the other limit only",
     )
 
 
@@ -201,6 +210,18 @@ def qos(text: str) -> Qos | None:
         return Qos(frozenset(flags.split(",")) - {""}, float(factor), int(limit[1]) if limit else None)
     except ValueError:
         raise SchedulerError(f"sacctmgr printed other columns than asked for: {text.strip()!r}") from None
+
+
+def partitions_qos(text: str, partition: str | None) -> set[str]:
+    """Names of the QOS that partitions have of their own, in `scontrol --oneliner show partition`.
+
+    Args:
+        partition: one, or several with commas; None is the default.
+    """
+    rows = [dict(word.partition("=")[::2] for word in line.split()) for line in text.splitlines()]
+    ours = (partition or "").split(",")
+    found = {row["QoS"] for row in rows if row["PartitionName"] in ours or (not partition and row["Default"] == "YES")}
+    return found - {"N/A"}
 
 
 def association(text: str, account: str | None, partition: str | None) -> Association | None:

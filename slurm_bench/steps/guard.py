@@ -1,7 +1,5 @@
 """`command=budget guard=…`: the budget's second fence, a limit inside Slurm. An administrator makes it, we look."""
 
-from collections.abc import Mapping
-
 from rich.console import Console
 
 from slurm_bench.effects import qos, slurm_commands
@@ -29,7 +27,9 @@ def perform(config: Config) -> None:
     if config.command.guard == "show":
         _show(wanted)
     else:
-        _check(config, wanted, _found(named, wanted, site, association))
+        used = qos.used_gpu_minutes(named, wanted.qos)
+        before = qos.before(named, config.cluster.partition)
+        _check(config, wanted, Found(site, qos.find(named, wanted.qos), used, association, before))
 
 
 def _wanted(config: Config, cluster: str, association: guard.Association | None) -> Guard:
@@ -48,12 +48,6 @@ def _wanted(config: Config, cluster: str, association: guard.Association | None)
 def _campaign_h100_hours(config: Config) -> float:
     assert isinstance(config.command, BudgetCommand)
     return config.budget.campaign_h100_hours or config.command.sessions * config.budget.h100_hours
-
-
-def _found(
-    named: Mapping[str, str], wanted: Guard, site: Mapping[str, str], association: guard.Association | None
-) -> Found:
-    return Found(site, qos.find(named, wanted.qos), qos.used_gpu_minutes(named, wanted.qos), association)
 
 
 def _show(wanted: Guard) -> None:
