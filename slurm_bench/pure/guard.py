@@ -117,7 +117,7 @@ def _of_site(site: Mapping[str, str]) -> Iterator[Point]:
     yield Point(
         reset == "NONE",
         f"PriorityUsageResetPeriod is {reset}",
-        "slurm.conf needs NONE: a reset forgets the usage of every QOS, NoDecay or not",
+        "slurm.conf needs NONE: a reset forgets a QOS's usage, with NoDecay too (seen in 22.05)",
     )
 
 
@@ -130,27 +130,28 @@ def _of_qos(guard: Guard, found: Found) -> Iterator[Point]:
     )
     if qos is None:
         return
+    limit = f"{_said(qos.gpu_minutes)}{_spent(found.used_gpu_minutes)}"
     half_life = found.site.get("PriorityDecayHalfLife", "unknown")
     yield Point(
         "NoDecay" in qos.flags,
-        f"its flags are {','.join(sorted(qos.flags)) or 'none'}",
+        f"the QOS's flags are {','.join(sorted(qos.flags)) or 'none'}",
         f"{_change(guard, 'Flags+=NoDecay')}: else usage fades by PriorityDecayHalfLife (now {half_life})",
     )
     yield Point(
         qos.usage_factor >= 1,
-        f"its UsageFactor is {qos.usage_factor:g}",
-        f"{_change(guard, 'UsageFactor=1')}: usage counts so much, and at 0 not at all",
+        f"the QOS's UsageFactor is {qos.usage_factor:g}",
+        f"{_change(guard, 'UsageFactor=1')}: else a GPU-minute counts as that many",
     )
     yield Point(
         qos.gpu_minutes is not None and qos.gpu_minutes <= guard.gpu_minutes,
-        f"its limit is {_said(qos.gpu_minutes)}{_spent(found.used_gpu_minutes)}, the campaign's {guard.gpu_minutes}",
+        f"the QOS's limit is {limit}, the campaign's {guard.gpu_minutes}",
         _change(guard, _limit(guard)),
     )
     before = "" if "OverPartQOS" in qos.flags else ",".join(sorted(found.before))
     yield Point(
         not before,
-        f"its limit comes {f'after that of the partition (QOS {before})' if before else 'before any of the partition'}",
-        f"{_change(guard, 'Flags+=OverPartQOS')}: else Slurm looks at the other limit only",
+        f"the partition's own QOS sets {f'another limit ({before})' if before else 'no other limit'}",
+        f"{_change(guard, 'Flags+=OverPartQOS')}: else Slurm looks at that limit only",
     )
 
 
@@ -235,10 +236,9 @@ def association(text: str, account: str | None, partition: str | None) -> Associ
         SchedulerError: it printed something else.
     """
     try:
-        rows = [(default, *rest) for default, *rest in (line.split("|") for line in text.splitlines())]
         ours = [
             (where, Association(name, frozenset(names.split(","))))
-            for default, name, where, names in rows
+            for default, name, where, names in (line.split("|") for line in text.splitlines())
             if name == (account or default).lower() and where in ("", (partition or "").lower())
         ]
     except ValueError:

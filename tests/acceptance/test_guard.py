@@ -73,7 +73,7 @@ def test_the_printed_commands_put_it_in_force(fence: Fence) -> None:
     done = fence.check()
     assert done.returncode == 0, done.stderr
     assert {line.split()[0] for line in done.stdout.splitlines()} == {"holds"}
-    assert f"its limit is {GPU_MINUTES} GPU-minutes (0 used), the campaign's {GPU_MINUTES}" in done.stdout
+    assert f"the QOS's limit is {GPU_MINUTES} GPU-minutes (0 used), the campaign's {GPU_MINUTES}" in done.stdout
 
 
 def test_a_job_that_would_pass_it_waits_and_one_that_fits_runs(fence: Fence, tmp_path: Path) -> None:
@@ -97,10 +97,10 @@ def _queued(name: str) -> str:
 @pytest.mark.parametrize(
     ("damage", "failing"),
     [
-        ("modify qos where name={qos} set Flags-=NoDecay", "its flags are none: sacctmgr"),
-        ("modify qos where name={qos} set UsageFactor=0.5", "its UsageFactor is 0.5: sacctmgr"),
-        ("modify qos where name={qos} set GrpTRESMins=gres/gpu=7", "its limit is 7 GPU-minutes"),
-        ("modify qos where name={qos} set GrpTRESMins=gres/gpu=-1", "its limit is missing"),
+        ("modify qos where name={qos} set Flags-=NoDecay", "the QOS's flags are none: sacctmgr"),
+        ("modify qos where name={qos} set UsageFactor=0.5", "the QOS's UsageFactor is 0.5: sacctmgr"),
+        ("modify qos where name={qos} set GrpTRESMins=gres/gpu=7", "the QOS's limit is 7 GPU-minutes"),
+        ("modify qos where name={qos} set GrpTRESMins=gres/gpu=-1", "the QOS's limit is missing"),
         ("modify user where name=root cluster=dev account=lab set qos-={qos}", "may not use it: sacctmgr"),
     ],
 )
@@ -127,7 +127,7 @@ def test_the_partitions_own_limit_would_go_before_it(fence: Fence) -> None:
             f"sacctmgr -i add qos {other} set GrpTRESMins=gres/gpu=1000 && scontrol update partition=gpu qos={other}"
         )
         assert done.returncode == 0, done.stderr
-        check_mends(fence, f"comes after that of the partition (QOS {other}): sacctmgr")
+        check_mends(fence, f"another limit ({other}): sacctmgr")
     finally:
         shell(f"scontrol update partition=gpu qos=; sacctmgr -i delete qos {other}")
 

@@ -38,7 +38,7 @@ def with_qos(**changes: object) -> Found:
 def test_all_holds() -> None:
     assert failing(FOUND) == []
     said = [point.text for point in guard.points(WANTED, FOUND, "slurm_bench-paper")]
-    assert "its limit is 30720 GPU-minutes (12 used), the campaign's 30720" in said
+    assert "the QOS's limit is 30720 GPU-minutes (12 used), the campaign's 30720" in said
     assert failing(with_qos(gpu_minutes=100)) == [], "a lower limit is a limit"
     assert failing(with_qos(flags=frozenset({"NoDecay", "DenyOnLimit"}))) == []
     over = replace(QOS, flags=frozenset({"NoDecay", "OverPartQOS"}))
@@ -55,13 +55,13 @@ def test_all_holds() -> None:
         (with_site(AccountingStorageTRES="cpu,gres/gpu:h100"), "lacks gres/gpu", "AccountingStorageTRES=gres/gpu"),
         (with_site(PriorityUsageResetPeriod="YEARLY"), "is YEARLY", "needs NONE"),
         (replace(FOUND, qos=None), "QOS slurm_bench-paper does not exist", "guard=show"),
-        (with_qos(flags=frozenset()), "its flags are none", f"{MODIFY} Flags+=NoDecay: else usage fades by Prio"),
-        (with_qos(usage_factor=0.0), "its UsageFactor is 0", f"{MODIFY} UsageFactor=1"),
-        (with_qos(gpu_minutes=None), "its limit is missing", f"{MODIFY} GrpTRESMins=gres/gpu=30720"),
+        (with_qos(flags=frozenset()), "the QOS's flags are none", f"{MODIFY} Flags+=NoDecay: else usage fades by Prio"),
+        (with_qos(usage_factor=0.0), "the QOS's UsageFactor is 0", f"{MODIFY} UsageFactor=1"),
+        (with_qos(gpu_minutes=None), "the QOS's limit is missing", f"{MODIFY} GrpTRESMins=gres/gpu=30720"),
         (with_qos(gpu_minutes=30721), "is 30721 GPU-minutes (12 used)", f"{MODIFY} GrpTRESMins=gres/gpu=30720"),
         (
             replace(FOUND, before=frozenset({"partq"})),
-            "after that of the partition (QOS partq)",
+            "another limit (partq)",
             f"{MODIFY} Flags+=OverPartQOS",
         ),
         (
