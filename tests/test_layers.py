@@ -21,6 +21,7 @@ READING_ORDER = [
     "report",
     "budget",
     "budget_formats",
+    "guard",
     "judging",
     "session",
     "meter",

@@ -9,7 +9,7 @@ from slurm_bench.effects.cluster import Cluster, Queued
 from slurm_bench.pure import budget, usage
 from slurm_bench.pure.sacct import merged
 from slurm_bench.pure.usage import Account, CampaignAccount
-from slurm_bench.steps import budget_formats, site
+from slurm_bench.steps import budget_formats, guard, site
 from slurm_bench.steps.ledger import Ledger
 from slurm_bench.words.accounting import Activity, Attempt, Kind, LedgerEntry, RestsOn
 from slurm_bench.words.config import BudgetCommand, ClusterConfig, Config
@@ -38,6 +38,9 @@ def perform(config: Config) -> None:
         SchedulerError: the accounting does not answer; nothing is guessed.
     """
     assert isinstance(config.command, BudgetCommand)
+    if config.command.guard:
+        guard.perform(config)
+        return
     campaign = CampaignPaths(Path(config.runs) / config.campaign)
     found = of_campaign(campaign)
     if not found.accounts:

@@ -258,9 +258,15 @@ class BudgetCommand(CommandConfig):
 
     name: str = "budget"
     format: str = "table"
+    guard: str | None = None
+    """A limit of the campaign in Slurm itself instead: `show` how to make it, or `check` that it is in force."""
+    sessions: int = 1
+    """Of the campaign, which that limit is for."""
 
     def __post_init__(self) -> None:
         _require(self.format in ("table", "csv", "json"), "command.format", "table, csv or json", self.format)
+        _require(self.guard in (None, "show", "check"), "command.guard", "show, check or null", self.guard)
+        _require_positive("command.sessions", self.sessions)
 
 
 @dataclass

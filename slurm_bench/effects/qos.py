@@ -1,0 +1,59 @@
+"""What Slurm says of a QOS and of who may use it. Questions only: nothing here changes a cluster."""
+
+import os
+import pwd
+from collections.abc import Mapping
+
+from slurm_bench.effects import slurm_commands
+from slurm_bench.pure import guard, slurm_settings
+from slurm_bench.words.errors import SchedulerError
+
+
+def me() -> str:
+    """The user whose jobs these are: not by LOGNAME, which need not be true."""
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
+def site(named: Mapping[str, str]) -> dict[str, str]:
+    """The site's settings, slurmctld's own word.
+
+    Args:
+        named: the cluster's `slurm_commands.environment`, here and below.
+
+    Raises:
+        SchedulerError: no answer, here and below.
+    """
+    return slurm_settings.settings(slurm_commands.ask(named, "scontrol", "show", "config"))
+
+
+def find(named: Mapping[str, str], name: str) -> guard.Qos | None:
+    return guard.qos(_accounting(named, "qos", name, f"format={guard.QOS_FIELDS}"))
+
+
+def before(named: Mapping[str, str], partition: str | None) -> frozenset[str]:
+    """QOS of the partition's own with a limit on GPU-minutes."""
+    names = guard.partitions_qos(slurm_commands.ask(named, "scontrol", "--oneliner", "show", "partition"), partition)
+    found = {name: find(named, name) for name in names}
+    return frozenset(name for name, each in found.items() if each and each.gpu_minutes is not None)
+
+
+def association(
+    named: Mapping[str, str], cluster: str, account: str | None, partition: str | None
+) -> guard.Association | None:
+    """The one that our jobs run by; None if there is none."""
+    rows = _accounting(named, "user", me(), f"cluster={cluster}", "withassoc", f"format={guard.USER_FIELDS}")
+    return guard.association(rows, account, partition)
+
+
+def used_gpu_minutes(named: Mapping[str, str], name: str) -> int | None:
+    """What is used of its limit; None where the site does not tell users."""
+    try:
+        return guard.used_gpu_minutes(
+            slurm_commands.ask(named, "scontrol", "show", "assoc_mgr", "flags=qos", f"qos={name}")
+        )
+    except SchedulerError:
+        return None
+
+
+def _accounting(named: Mapping[str, str], *question: str) -> str:
+    return slurm_commands.ask(named, "sacctmgr", "--noheader", "--parsable2", "show", *question)
