@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from slurm_bench.effects.cluster import Cluster, Job, Queued
 from slurm_bench.effects.local import LocalCluster
@@ -24,9 +24,11 @@ REAL = ["local", pytest.param("slurm", marks=pytest.mark.slurm)]
 
 
 def cluster_config(name: str, **changes: object) -> ClusterConfig:
+    apart = ("defaults", "shared_poll")  # which names the folder of all campaigns
     sections = [OmegaConf.load(REPOSITORY / "conf/cluster" / f"{file}.yaml") for file in name.split("+")]
-    fields = [{key: value for key, value in section.items() if key != "defaults"} for section in sections]
-    merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ClusterConfig), *fields, changes))
+    fields = [{key: each[key] for key in each if key not in apart} for each in sections if isinstance(each, DictConfig)]
+    defaults = {"shared_poll": "nowhere"}
+    merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ClusterConfig), *fields, defaults, changes))
     assert isinstance(merged, ClusterConfig)
     return merged
 
@@ -198,4 +200,4 @@ def test_the_overrun_is_this_sites(tmp_path: Path) -> None:
 def test_no_slurm_here_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(UsageError, match="needs sbatch, squeue, sacct, scancel, srun on the PATH"):
-        SlurmCluster(cluster_config("slurm", shared_poll="nowhere"))
+        SlurmCluster(cluster_config("slurm"))
