@@ -118,10 +118,13 @@ def books(tmp_path: Path) -> Iterator[Books]:
             slurm("scancel", f"--name={entry.job_name}")
 
 
-def requeue(job_id: str) -> None:
-    """As an administrator does it: our jobs cannot be requeued by anybody else. It waits two minutes else."""
+def let_requeue(job_id: str) -> None:
+    """As an administrator may: we forbid it to our jobs."""
     slurm("scontrol", "update", f"jobid={job_id}", "requeue=1")
-    slurm("scontrol", "requeue", job_id)
+
+
+def start_now(job_id: str) -> None:
+    """A requeued job waits two minutes else."""
     slurm("scontrol", "update", f"jobid={job_id}", "StartTime=now")
 
 
@@ -134,7 +137,7 @@ def test_every_way_that_jobs_end(books: Books) -> None:
     lost = books.queue("lost", "sleep", count=1)
     moved = books.queue("moved", "sleep the first time", count=1)
     wait(lambda: books.begun("lost") and books.begun("moved"))
-    slurm("scontrol", "update", f"jobid={moved}", "requeue=1")
+    let_requeue(moved)
     dev_cluster("down", "gpu4")
 
     books.config.cluster.sbatch = others
@@ -144,11 +147,14 @@ def test_every_way_that_jobs_end(books: Books) -> None:
     books.queue("failed", "fail at odd")
     books.queue("outlasting", "outlast for 300", count=1, limit_minutes=1)
     wait(lambda: books.begun("again") and books.begun("cancelled", 3))
-    requeue(again)
+    let_requeue(again)
+    slurm("scontrol", "requeue", again)
+    start_now(again)
     slurm("scancel", f"{cancelled}_1", f"{cancelled}_5")  # one that runs, and one that waits and leaves no row
 
     wait(lambda: state(lost) == "NODE_FAIL")
     dev_cluster("up")
+    start_now(moved)
     books.settle()
     books.check_against_sacct()
 
