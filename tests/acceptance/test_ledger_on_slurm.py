@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from slurm_bench.effects import store
 from slurm_bench.effects.cluster import Job
 from slurm_bench.pure.budget import held_gpu_seconds
 from slurm_bench.steps import site
@@ -18,7 +19,10 @@ from slurm_bench.steps.ledger import Ledger
 from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.errors import BudgetExceeded, SchedulerError
 from slurm_bench.words.paths import SessionPaths
+from slurm_bench.words.records import Session, SessionState
 from tests.acceptance import sacct
+from tests.acceptance.test_interruptions import start, trials
+from tests.acceptance.test_rehearsal import check_outcomes, slurm_bench
 from tests.conftest import REPOSITORY, make_config, make_quick_record
 from tests.contract.test_cluster import job
 
@@ -259,3 +263,44 @@ def test_two_sessions_race_for_the_last_gpu_hour(books: Books) -> None:
 def _settled(ledger: Ledger) -> bool:
     ledger.settle_finished()
     return all(entry.settled_at for entry in ledger.entries())
+
+
+def test_slurmdbd_is_gone_for_a_minute_in_a_session(tmp_path: Path) -> None:
+    """Trials run on, nobody is charged nothing, and the session ends as if nothing had been."""
+    paths = SessionPaths(tmp_path / "runs/rehearsal/one")
+    running = start(paths, "cluster=dev")
+    try:
+        wait(lambda: len(trials(paths, "0003")) >= 1)
+        dev_cluster("down", "slurmdbd")
+        time.sleep(60)
+    finally:
+        dev_cluster("up")
+    assert running.wait(timeout=LONGEST_S) == 0, (tmp_path / "front.log").read_text()
+    check_outcomes(paths)
+    identity = store.read(paths.session, Session).id
+    entries = [store.read(path, LedgerEntry) for path in paths.ledger.glob("*.json")]
+    assert all(entry.settled_at for entry in entries)
+    assert sum(entry.charged_gpu_seconds for entry in entries) == sacct.gpu_seconds(identity)
+
+
+def test_a_session_whose_next_job_the_budget_cannot_pay_is_over(tmp_path: Path) -> None:
+    """What it handed in is answered by its desk alone, without another job."""
+    done = slurm_bench(tmp_path / "runs", "session=one", "agent.hours=0.0001")
+    assert done.returncode == 0, done.stderr
+    paths = SessionPaths(tmp_path / "runs/rehearsal/one")
+    books = Books(tmp_path)
+    config = site.load_config(paths)
+    config.cluster, config.budget.h100_hours = books.config.cluster, 20.2
+    site.save_config(paths, config)
+    left = store.read(paths.session, Session)
+    changed = {"state": SessionState.INTERRUPTED, "agent_exit_code": None, "agent_ended_by": ""}
+    store.write(paths.session, left.model_copy(update=changed))
+    ledger = books.another_desk(paths)
+    ledger.run_to_queue("session", books.job("first", "sleep for 1", count=1))
+    wait(lambda: _settled(ledger))
+
+    done = slurm_bench(tmp_path / "runs", "session=one", "cluster=dev")
+    assert done.returncode == 0, done.stderr
+    ended = store.read(paths.session, Session)
+    assert (ended.state, ended.agent_ended_by) == (SessionState.FINISHED, "the budget is spent")
+    assert len(ledger.entries()) == 1, "no other job was queued"
