@@ -5,7 +5,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,8 @@ from slurm_bench.words.config import ClusterConfig
 from slurm_bench.words.errors import JobRefused, SchedulerError, UsageError
 
 _CLOCK_SKEW = timedelta(minutes=2)
+_MOST_NAMES = 1000
+"""In one question: Linux takes no argument that is longer than 128 KiB."""
 _NO_ANSWER = re.compile(r"contact|connect|timed out|zero bytes|communication|interrupted|temporar", re.IGNORECASE)
 """In what sbatch says where slurmctld did not: the job may have been queued all the same."""
 
@@ -131,22 +133,22 @@ class SlurmCluster:
 
     def attempts(self, names: Iterable[str], since: datetime) -> list[Attempt]:
         wanted = sorted(set(names))
-        if not wanted:
-            return []
         begin = (since - _CLOCK_SKEW).astimezone()
-        rows = sacct.attempts(
-            self._ask(
-                "sacct",
-                "--allocations",
-                "--duplicates",
-                "--parsable2",
-                f"--format={','.join(sacct.FIELDS)}",
-                f"--name={','.join(wanted)}",
-                f"--starttime={begin:%Y-%m-%dT%H:%M:%S}",
-                "--endtime=now",
-            )
-        )
+        parts = [wanted[first : first + _MOST_NAMES] for first in range(0, len(wanted), _MOST_NAMES)]
+        rows = sacct.merged(*(sacct.attempts(self._ask_sacct(part, begin)) for part in parts))
         return [row for row in rows if row.submitted >= begin]
+
+    def _ask_sacct(self, names: Sequence[str], begin: datetime) -> str:
+        return self._ask(
+            "sacct",
+            "--allocations",
+            "--duplicates",
+            "--parsable2",
+            f"--format={','.join(sacct.FIELDS)}",
+            f"--name={','.join(names)}",
+            f"--starttime={begin:%Y-%m-%dT%H:%M:%S}",
+            "--endtime=now",
+        )
 
     def cancel(self, name: str) -> None:
         self._ask("scancel", f"--name={name}")

@@ -1,6 +1,7 @@
 """What goes wrong on a real Slurm, on purpose; each time the ledger ends equal to sacct, to the GPU-second."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -258,6 +259,36 @@ def test_two_sessions_race_for_the_last_gpu_hour(books: Books) -> None:
     (winner,) = [ledgers[number] for number in range(4) if won[number]]
     wait(lambda: _settled(winner))
     assert len(sacct.rows(f"{books.identity}-racer")) == 2
+
+
+def test_many_desks_ask_as_often_as_one(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve sessions that wait for their arrays, one squeue and one sacct an interval; nothing by job number."""
+    asked = count_calls(books.folder / "bin", monkeypatch, "squeue", "sacct")
+    books.config.cluster.poll_seconds = 1
+    ledgers = [books.another_desk(books.session(f"s{number}")) for number in range(12)]
+    for number, ledger in enumerate(ledgers):
+        ledger.run_to_queue("retiming", books.job(f"desk{number}", "sleep for 1", count=1))
+    asked.unlink()
+    began = time.monotonic()
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda each: each.wait_until_over(each.entries()[0].job_name, 1, lambda states: None), ledgers))
+    took = time.monotonic() - began
+    calls = asked.read_text().splitlines()
+    for program in ("squeue", "sacct"):
+        count = sum(call.startswith(f"{program} ") for call in calls)
+        assert 2 <= count <= took / 0.9 + 2, f"{count} in {took:.0f} s"
+    assert not any("--job" in call or " -j" in call for call in calls)
+
+
+def count_calls(folder: Path, monkeypatch: pytest.MonkeyPatch, *programs: str) -> Path:
+    """A file that gets a line for each call of these programs."""
+    folder.mkdir()
+    for program in programs:
+        real = shutil.which(program)
+        (folder / program).write_text(f'#!/bin/sh\necho "{program} $*" >> {folder}/calls\nexec {real} "$@"\n')
+        (folder / program).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return folder / "calls"
 
 
 def _settled(ledger: Ledger) -> bool:
