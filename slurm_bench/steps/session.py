@@ -100,6 +100,8 @@ class _Runner:
         self._container = site.container_of(config.container)
         self._ledger = site.ledger_of(config, paths, self._cluster)
         self._agent: subprocess.Popen[bytes] | None = None
+        self._may_go_on = False
+        """Whether the agent was ended only because its allocation is."""
         self._allocation = _Allocation.of(self._ledger, config)
         self._deadline, self._deadline_by = self._last_moment()
         self._meter = Meter(config, paths, self._ledger, self._deadline)
@@ -144,6 +146,8 @@ class _Runner:
                 self._desk.serve()
                 self._watch()
                 time.sleep(_DESK_POLL_S)
+            if self._may_go_on:
+                raise self._allocation_ends()
             if self._session.agent_exit_code is None:
                 self._keep(agent_exit_code=agent.returncode)
         finally:
@@ -154,21 +158,26 @@ class _Runner:
         """End the agent when its time or its budget is over, also while the desk waits for trials.
 
         Raises:
-            AllocationEnds: the job's time is up; whoever starts the session again goes on from here.
+            AllocationEnds: the job's time is up.
         """
         now = datetime.now(UTC)
         spent = self._meter.read()
-        if self._agent and self._session.agent_exit_code is None and (spent or now > self._deadline):
+        if self._agent and self._agent.poll() is None and (spent or now > self._deadline):
             self._end_agent("the budget is spent" if spent else self._deadline_by)
         if now > self._allocation.ends_at:
-            raise AllocationEnds(f"the job of the session ends at its limit, {self._allocation.limit_minutes} minutes")
+            raise self._allocation_ends()
+
+    def _allocation_ends(self) -> AllocationEnds:
+        limit = self._allocation.limit_minutes
+        return AllocationEnds(f"the session's job ends at its limit of {limit} minutes; the same command goes on")
 
     def _end_agent(self, why: str) -> None:
         """For good, unless it is only this allocation that ends."""
         assert self._agent is not None
         log.info("%s: ending the agent", why)
         processes.end_tree(self._agent.pid, grace_s=_AGENT_GRACE_S)
-        if why != _ALLOCATION_OVER:
+        self._may_go_on = why == _ALLOCATION_OVER
+        if not self._may_go_on:
             self._keep(agent_exit_code=0, agent_ended_by=why)
 
     def _start_agent(self) -> "subprocess.Popen[bytes]":

@@ -52,7 +52,7 @@ def test_the_last_submission_does_not_fit(tmp_path: Path) -> None:
     assert not sacct.rows(f"{identity}-0004"), "nothing of it was queued"
 
 
-def in_a_job_that_the_budget_cut(config: Config, paths: SessionPaths, limit_s: int) -> None:
+def in_a_job(config: Config, paths: SessionPaths, limit_s: int) -> None:
     """A session as its own job finds it: begun, and with a reservation of so many seconds for the job."""
     site.save_config(paths, config)
     now = datetime.now(UTC)
@@ -76,7 +76,7 @@ def test_a_session_ends_with_its_budget_and_its_last_submission_is_answered(
     config.session, config.agent.hours, config.budget.notice_at = "one", 1.0, 0.3
     config.cluster.absent_grace_seconds, config.retime.stop_below = 300, 0
     paths = SessionPaths(tmp_path / "rehearsal/one")
-    in_a_job_that_the_budget_cut(config, paths, limit_s=16)
+    in_a_job(config, paths, limit_s=16)
     caplog.set_level(logging.INFO)
     began = time.monotonic()
     with pytest.raises(session.AllocationEnds):
@@ -98,6 +98,21 @@ def test_a_session_ends_with_its_budget_and_its_last_submission_is_answered(
     assert paths.log.read_text().count("starting the agent") == 1, "only the desk went on"
     for submission in paths.submissions.iterdir():
         assert (submission / "verdict.json").exists()
+
+
+def test_a_session_whose_allocation_ends_goes_on_in_another(tmp_path: Path) -> None:
+    """Its own limit is reached and not that of the budget: its agent is ended in time, and is not over."""
+    done = slurm_bench(tmp_path, "session=template", "agent.hours=0.0001")
+    assert done.returncode == 0, done.stderr
+    config = site.load_config(SessionPaths(tmp_path / "rehearsal/template"))
+    config.session, config.agent.hours, config.cluster.session_hours = "one", 1.0, 0.001
+    paths = SessionPaths(tmp_path / "rehearsal/one")
+    in_a_job(config, paths, limit_s=2)
+    with pytest.raises(session.AllocationEnds):
+        session.run(paths.root)
+    left = store.read(paths.session, Session)
+    assert (left.state, left.agent_exit_code, left.agent_ended_by) == (SessionState.INTERRUPTED, None, "")
+    assert "the same command goes on" in left.problem
 
 
 def test_a_session_whose_hours_are_over_says_so(tmp_path: Path) -> None:
