@@ -1,0 +1,282 @@
+"""Whatever Slurm and its callers do, the ledger holds what may be spent and charges what was.
+
+Each history is drawn: jobs with lives, outages, callers that die. After every step the books are compared with the
+simulation, which knows the truth.
+"""
+
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from slurm_bench.effects.cluster import Job
+from slurm_bench.pure.budget import Terms, held_gpu_seconds
+from slurm_bench.steps.ledger import Ledger, Patience
+from slurm_bench.words.accounting import JobState, Kind, LedgerEntry
+from slurm_bench.words.errors import BudgetExceeded, SchedulerError
+from slurm_bench.words.paths import SessionPaths
+from tests.simulated_slurm import (
+    OVERRUN_S,
+    Fault,
+    Killed,
+    Life,
+    Outage,
+    Plan,
+    Run,
+    SimulatedClock,
+    SimulatedSlurm,
+    Site,
+)
+
+GRACE_S = 120
+LONGEST_OUTAGE_S = 60
+PATIENCE = Patience(absent_s=GRACE_S, silence_s=4 * LONGEST_OUTAGE_S)
+COUNTS: frozenset[Kind] = frozenset(("session", "retiming"))
+
+
+@dataclass(frozen=True)
+class Submit:
+    """A new job of a session."""
+
+    session: int
+    plan: Plan
+    fault: Fault = Fault.NONE
+    kind: Kind = "retiming"
+    gpus: int = 2
+    exclusive: bool = False
+    limit_minutes: int = 1
+
+
+@dataclass(frozen=True)
+class Again:
+    """Queue an earlier job once more, as its session does when it goes on."""
+
+    number: int
+    fault: Fault = Fault.NONE
+
+
+@dataclass(frozen=True)
+class Settle:
+    session: int
+
+
+@dataclass(frozen=True)
+class Wait:
+    number: int
+
+
+@dataclass(frozen=True)
+class Pass:
+    seconds: int
+
+
+@dataclass(frozen=True)
+class Silence:
+    """A command of the scheduler gives no answer for so many seconds; sacct only once in a history."""
+
+    command: Literal["squeue", "sacct"]
+    seconds: int
+
+
+Step = Submit | Again | Settle | Wait | Pass | Silence
+
+
+@dataclass(frozen=True)
+class History:
+    steps: tuple[Step, ...]
+    site: Site = field(default_factory=Site)
+    limit: int = 10**6
+    """GPU-seconds of a session."""
+    campaign_limit: int = 10**6
+
+
+class Campaign:
+    """Two sessions of one campaign on a simulated cluster, and what has to be true of them."""
+
+    def __init__(self, root: Path, history: History) -> None:
+        self.clock = SimulatedClock(self.check)
+        self.slurm = SimulatedSlurm(self.clock, history.site)
+        self.limit, self.campaign_limit = history.limit, history.campaign_limit
+        terms = Terms(history.limit / 3600, 1.0, history.campaign_limit / 3600, COUNTS)
+        self.books = [
+            Ledger(SessionPaths(root / name), self.slurm, terms, PATIENCE, clock=self.clock) for name in ("one", "two")
+        ]
+        self.root = root
+        self.asked: list[tuple[Submit, Job]] = []
+        """Every job that somebody wanted."""
+
+    def take(self, step: Step) -> None:
+        match step:
+            case Submit():
+                name = f"job{len(self.asked)}"
+                self.slurm.plans[name] = step.plan
+                tasks = len(step.plan.lives)
+                job = Job(name, self.root, ["true"], tasks, step.gpus, 8, step.exclusive, step.limit_minutes)
+                self.asked.append((step, job))
+                self.queue(step, job, step.fault)
+            case Again() if self.asked:
+                self.queue(*self.asked[step.number % len(self.asked)], step.fault)
+            case Settle():
+                with suppress(SchedulerError):
+                    self.books[step.session].settle_finished()
+            case Wait() if self.asked:
+                asked, job = self.asked[step.number % len(self.asked)]
+                if job.name in self.entries(asked.session) and job.name in self.slurm.jobs:
+                    assert self.books[asked.session].wait_until_over(job.name, 10, lambda _: self.check()).settled_at
+            case Pass():
+                self.clock.sleep(step.seconds)
+            case Silence():
+                outages = self.slurm.squeue_outages if step.command == "squeue" else self.slurm.sacct_outages
+                if step.command == "squeue" or not outages:
+                    outages.append(Outage(self.clock.seconds, self.clock.seconds + step.seconds))
+        self.check()
+
+    def queue(self, asked: Submit, job: Job, fault: Fault) -> None:
+        self.slurm.fault = fault
+        with suppress(BudgetExceeded, SchedulerError, Killed):
+            entry = self.books[asked.session].run_to_queue(asked.kind, job)
+            assert entry.job_id == str(self.slurm.jobs[job.name].job_id)
+        self.slurm.fault = Fault.NONE
+
+    def entries(self, session: int) -> dict[str, LedgerEntry]:
+        return {entry.job_name: entry for entry in self.books[session].entries()}
+
+    def check(self) -> None:
+        entries = [self.entries(session) for session in (0, 1)]
+        for asked, job in self.asked:
+            if job.name in self.slurm.jobs:
+                assert job.name in entries[asked.session], f"{job.name} is queued, but nothing is reserved"
+                self.check_job(entries[asked.session][job.name])
+        spent = [self.within_worst_cases(session) for session in (0, 1)]
+        assert max(spent) <= self.limit
+        assert sum(spent) <= self.campaign_limit
+
+    def check_job(self, entry: LedgerEntry) -> None:
+        simulated, now = self.slurm.jobs[entry.job_name], self.clock.seconds
+        assert self.known_use(entry.job_name) <= held_gpu_seconds(entry), "more is used than held"
+        if entry.settled_at is not None:
+            assert simulated.over <= now, "a task is not over, and its reservation was released"
+            assert entry.charged_gpu_seconds == simulated.used(now)
+
+    def known_use(self, name: str) -> float:
+        """GPU-seconds used; of attempts that the accounting has not yet accounted for, the longest of each task."""
+        known, others = 0.0, dict[int, float]()
+        for spell in self.slurm.jobs[name].spells:
+            used = spell.used(self.clock.seconds)
+            if self.slurm.shown_in_full(spell) <= self.slurm.seen_at.get(name, -1):
+                known += used
+            else:
+                others[spell.task] = max(used, others.get(spell.task, 0))
+        return known + sum(others.values())
+
+    def within_worst_cases(self, session: int) -> float:
+        """GPU-seconds of jobs that count, without attempts that were requeued."""
+        return sum(
+            spell.used(self.clock.seconds)
+            for asked, job in self.asked
+            if asked.session == session and asked.kind in COUNTS and job.name in self.slurm.jobs
+            for spell in self.slurm.jobs[job.name].spells
+            if spell.state is not JobState.REQUEUED
+        )
+
+    def end(self) -> None:
+        """Let everything be over and the scheduler answer for longer than the grace: all is settled, to the second."""
+        over = max([self.clock.seconds, *(job.over for job in self.slurm.jobs.values())])
+        outages = [*self.slurm.squeue_outages, *self.slurm.sacct_outages]
+        until = max([over, *(outage.back for outage in outages)]) + 3 * GRACE_S
+        while self.clock.seconds < until:
+            for session in (0, 1):
+                self.take(Settle(session))
+            self.clock.sleep(GRACE_S / 4)
+        for book in self.books:
+            book.settle_finished()
+        entries = self.entries(0) | self.entries(1)
+        assert entries.keys() == self.slurm.jobs.keys(), "what was never queued is released, and nothing else"
+        assert all(entry.settled_at for entry in entries.values())
+
+
+def play(history: History) -> Campaign:
+    with tempfile.TemporaryDirectory() as folder:
+        campaign = Campaign(Path(folder), history)
+        for step in history.steps:
+            campaign.take(step)
+        campaign.end()
+        return campaign
+
+
+ENDS = (
+    JobState.COMPLETED,
+    JobState.FAILED,
+    JobState.CANCELLED,
+    JobState.NODE_FAIL,
+    JobState.OUT_OF_MEMORY,
+)
+
+
+@st.composite
+def runs(draw: st.DrawFn, limit_s: int) -> Run:
+    waits_s = draw(st.integers(0, 200))
+    if draw(st.booleans()):
+        return Run(waits_s, draw(st.integers(0, limit_s)), draw(st.sampled_from(ENDS)))
+    return Run(waits_s, draw(st.integers(limit_s, limit_s + OVERRUN_S)), JobState.TIMEOUT)
+
+
+@st.composite
+def lives(draw: st.DrawFn, limit_s: int) -> Life:
+    cancelled_after_s = draw(st.none() | st.integers(0, 200))
+    least = 0 if cancelled_after_s is not None else 1
+    return Life(tuple(draw(st.lists(runs(limit_s), min_size=least, max_size=least + 1))), cancelled_after_s)
+
+
+@st.composite
+def submissions(draw: st.DrawFn) -> Submit:
+    limit_minutes = draw(st.integers(1, 2))
+    return Submit(
+        session=draw(st.integers(0, 1)),
+        plan=Plan(
+            tuple(draw(st.lists(lives(60 * limit_minutes), min_size=1, max_size=3))),
+            draw(st.none() | st.integers(0, 200)),
+        ),
+        fault=draw(st.sampled_from(Fault)),
+        kind=draw(st.sampled_from(("retiming", "session", "calibration"))),
+        gpus=draw(st.integers(1, 4)),
+        exclusive=draw(st.booleans()),
+        limit_minutes=limit_minutes,
+    )
+
+
+STEPS: st.SearchStrategy[Step] = st.one_of(
+    submissions(),
+    st.builds(Again, st.integers(0, 3), st.sampled_from(Fault)),
+    st.builds(Settle, st.integers(0, 1)),
+    st.builds(Wait, st.integers(0, 3)),
+    st.builds(Pass, st.integers(1, 30) | st.integers(30, 400)),
+    st.builds(Silence, st.sampled_from(("squeue", "sacct")), st.integers(1, LONGEST_OUTAGE_S)),
+)
+SITES = st.builds(
+    Site,
+    min_job_age_s=st.sampled_from((5, 60, 300)),
+    completing_s=st.integers(0, 30),
+    lag_s=st.integers(0, 20),
+    recovery_s=st.integers(0, 7),
+    settling_s=st.integers(0, 10),
+    answer_s=st.integers(0, 3),
+    poll_s=st.sampled_from((0, 10)),
+)
+HISTORIES = st.builds(
+    History,
+    steps=st.lists(STEPS, min_size=1, max_size=12).map(tuple),
+    site=SITES,
+    limit=st.integers(1_000, 20_000),
+    campaign_limit=st.integers(1_000, 30_000),
+)
+
+
+@given(HISTORIES)
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+def test_the_ledger_is_right_in_every_history(history: History) -> None:
+    play(history)
