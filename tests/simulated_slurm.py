@@ -187,7 +187,7 @@ class SimulatedSlurm(SlurmCluster):
         fault, self.fault = self.fault, Fault.NONE
         poll: _Poll = self._poll  # type: ignore[assignment]
         assert poll.last, f"{job.name} was submitted though the scheduler gave no answer"
-        assert job.name not in self.jobs, f"{job.name} was submitted twice"
+        assert job.name not in self.jobs or self.is_without_trace(job.name), f"{job.name} was submitted twice"
         if fault is Fault.KILLED_BEFORE:
             raise Killed
         if fault is Fault.REFUSED:
@@ -200,6 +200,11 @@ class SimulatedSlurm(SlurmCluster):
         if fault is Fault.LOST:
             raise SchedulerError("sbatch: socket timed out")
         return str(made.job_id)
+
+    def is_without_trace(self, name: str) -> bool:
+        """Whether all of a job was cancelled before it began, so that nobody can know of it for long."""
+        job = self.jobs[name]
+        return job.over <= self.clock.seconds and all(spell.started is None for spell in job.spells)
 
     def look(self, jobs: Collection[Queued]) -> Mapping[str, Observation]:
         seen = super().look(jobs)
@@ -215,7 +220,7 @@ class SimulatedSlurm(SlurmCluster):
         spells, rest = [], set()
         for task, life in enumerate(plan.lives[: job.tasks]):
             lived = list(_lived(task, next(self._numbers), submitted, life, job.held_gpus))
-            if (lived[0].started or lived[0].ended) > cancelled:
+            if (lived[0].ended if lived[0].started is None else lived[0].started) > cancelled:
                 rest.add(task)
                 lived = [replace(lived[0], started=None, ended=cancelled, state=JobState.CANCELLED)]
             spells += lived

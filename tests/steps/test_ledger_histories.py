@@ -148,9 +148,11 @@ class Campaign:
     def check(self) -> None:
         entries = [self.entries(session) for session in (0, 1)]
         for asked, job in self.asked:
-            if job.name in self.slurm.jobs:
-                assert job.name in entries[asked.session], f"{job.name} is queued, but nothing is reserved"
-                self.check_job(entries[asked.session][job.name])
+            entry = entries[asked.session].get(job.name)
+            if entry and job.name in self.slurm.jobs:
+                self.check_job(entry)
+            elif job.name in self.slurm.jobs:
+                assert self.slurm.is_without_trace(job.name), f"{job.name} was queued, but nothing is reserved"
         spent = [self.within_worst_cases(session) for session in (0, 1)]
         assert max(spent) <= self.limit
         assert sum(spent) <= self.campaign_limit
@@ -195,7 +197,7 @@ class Campaign:
         for book in self.books:
             book.settle_finished()
         entries = self.entries(0) | self.entries(1)
-        assert entries.keys() == self.slurm.jobs.keys(), "what was never queued is released, and nothing else"
+        assert entries.keys() <= self.slurm.jobs.keys(), "what was never queued is released"
         assert all(entry.settled_at for entry in entries.values())
 
 
@@ -277,6 +279,6 @@ HISTORIES = st.builds(
 
 
 @given(HISTORIES)
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
 def test_the_ledger_is_right_in_every_history(history: History) -> None:
     play(history)
