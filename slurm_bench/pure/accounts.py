@@ -18,8 +18,10 @@ def observed(entry: LedgerEntry, seen: Observation, now: datetime, grace: timede
         for task in range(entry.tasks)
         if not _is_over(task, seen) and task not in seen.queued
     }
-    vanished = {task for task, since in absent.items() if now - since > grace} - _live(attempts)
-    settled = all(_is_over(task, seen) or task in vanished for task in range(entry.tasks))
+    vanished = {task for task, since in absent.items() if now - since > grace}
+    over = {task for task in range(entry.tasks) if _is_over(task, seen)}
+    # Whatever else is said of it: while an attempt has no end, nobody knows yet what it used.
+    settled = (over | vanished) - _live(attempts) >= set(range(entry.tasks))
     changed = {"attempts": attempts, "absent_since": absent, "settled_at": now if settled else None}
     return entry.model_copy(update=changed)
 
