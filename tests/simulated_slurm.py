@@ -285,7 +285,10 @@ class SimulatedSlurm(SlurmCluster):
 
     def _rows(self, job: SimulatedJob, spell: Spell, requested: str) -> Iterator[str]:
         now = self.clock.seconds
-        known_from = self._learned(spell.submitted if spell.submitted > job.submitted else spell.started)
+        known_from = self._learned(spell.started)
+        if spell.submitted > job.submitted:
+            # A requeued one has a row before it begins, but only once its node is done with the last attempt.
+            known_from = min(known_from, self._learned(spell.submitted + self.site.completing_s))
         if now < known_from or (spell.started is None and now >= spell.ended) or self._is_hidden(spell):
             return
         head = f"{job.job_id}_{spell.task}|{spell.raw_id}|{job.job.name}"
@@ -316,7 +319,7 @@ class SimulatedSlurm(SlurmCluster):
             return float("inf")
         for outage in self.sacct_outages:
             if outage.began <= event + self.site.lag_s and event < outage.back + self.site.recovery_s:
-                return outage.back + self.site.recovery_s + self.site.lag_s
+                return outage.back + self.site.recovery_s
         return event + self.site.lag_s
 
     def _is_hidden(self, spell: Spell) -> bool:

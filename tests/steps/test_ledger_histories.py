@@ -6,10 +6,11 @@ simulation, which knows the truth.
 
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -159,21 +160,22 @@ class Campaign:
 
     def check_job(self, entry: LedgerEntry) -> None:
         simulated, now = self.slurm.jobs[entry.job_name], self.clock.seconds
-        assert self.known_use(entry.job_name) <= held_gpu_seconds(entry), "more is used than held"
+        assert self.possible_use(entry) <= held_gpu_seconds(entry), "more is or can be used than is held"
         if entry.settled_at is not None:
             assert simulated.over <= now, "a task is not over, and its reservation was released"
             assert entry.charged_gpu_seconds == simulated.used(now)
 
-    def known_use(self, name: str) -> float:
-        """GPU-seconds used; of attempts that the accounting has not yet accounted for, the longest of each task."""
-        known, others = 0.0, dict[int, float]()
-        for spell in self.slurm.jobs[name].spells:
+    def possible_use(self, entry: LedgerEntry) -> float:
+        """GPU-seconds of attempts that the ledger was told of, and the worst that one more of each task can use."""
+        told, others = 0.0, dict[int, float]()
+        for spell in self.slurm.jobs[entry.job_name].spells:
             used = spell.used(self.clock.seconds)
-            if self.slurm.shown_in_full(spell) <= self.slurm.seen_at.get(name, -1):
-                known += used
+            if self.slurm.shown_in_full(spell) <= self.slurm.seen_at.get(entry.job_name, -1):
+                told += used
             else:
-                others[spell.task] = max(used, others.get(spell.task, 0))
-        return known + sum(others.values())
+                worst_case = entry.task_gpu_seconds if spell.ended > self.clock.seconds else used
+                others[spell.task] = max(worst_case, others.get(spell.task, 0))
+        return told + sum(others.values())
 
     def within_worst_cases(self, session: int) -> float:
         """GPU-seconds of jobs that count, without attempts that were requeued."""
@@ -261,7 +263,7 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
 )
 SITES = st.builds(
     Site,
-    min_job_age_s=st.sampled_from((5, 60, 300)),
+    min_job_age_s=st.sampled_from((30, 60, 300)),
     completing_s=st.integers(0, 30),
     lag_s=st.integers(0, 20),
     recovery_s=st.integers(0, 7),
@@ -269,16 +271,62 @@ SITES = st.builds(
     answer_s=st.integers(0, 3),
     poll_s=st.sampled_from((0, 10)),
 )
-HISTORIES = st.builds(
-    History,
-    steps=st.lists(STEPS, min_size=1, max_size=12).map(tuple),
-    site=SITES,
-    limit=st.integers(1_000, 20_000),
-    campaign_limit=st.integers(1_000, 30_000),
-)
 
 
-@given(HISTORIES)
-@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+@st.composite
+def histories(draw: st.DrawFn) -> History:
+    site = draw(SITES)
+    steps = draw(st.lists(STEPS, min_size=1, max_size=12))
+    if site.min_job_age_s <= 2 * LONGEST_OUTAGE_S:
+        # What test_the_rest_of_an_array_after_an_unseen_task is about.
+        steps = [without_cancelled_rest(step) for step in steps]
+    return History(tuple(steps), site, draw(st.integers(1_000, 20_000)), draw(st.integers(1_000, 30_000)))
+
+
+def without_cancelled_rest(step: Step) -> Step:
+    return replace(step, plan=Plan(step.plan.lives)) if isinstance(step, Submit) else step
+
+
+@given(histories())
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_the_ledger_is_right_in_every_history(history: History) -> None:
     play(history)
+
+
+RECOVERING = Site(min_job_age_s=30, recovery_s=7)
+SHORT = Life((Run(waits_s=0, runs_s=10),))
+WAITS = Life((Run(waits_s=200, runs_s=10),))
+
+
+def test_an_attempt_without_an_end_is_not_over_though_the_rest_of_its_array_was_cancelled() -> None:
+    """squeue has forgotten the first task and shows the cancelled rest; sacct comes back and still lacks its rows."""
+    first, second = Submit(0, Plan((SHORT, WAITS), rest_cancelled_after_s=50)), Settle(0)
+    play(History((first, Pass(5), second, Silence("sacct", 60), Pass(61), Settle(0)), RECOVERING))
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="squeue alone cannot tell it from one that was pending")
+def test_the_rest_of_an_array_after_an_unseen_task() -> None:
+    """The same, but nobody ever looked while the first task had a row; the accounting was away beyond MinJobAge."""
+    job = Submit(0, Plan((SHORT, WAITS), rest_cancelled_after_s=50))
+    play(History((job, Pass(1), Silence("sacct", 60), Pass(61), Settle(0)), RECOVERING))
+
+
+def test_a_job_whose_id_was_lost_is_not_queued_again_by_an_accounting_that_comes_back() -> None:
+    job = Submit(0, Plan((SHORT,)), Fault.KILLED_AFTER)
+    play(History((job, Silence("sacct", 60), Pass(61), Again(0)), RECOVERING))
+
+
+def test_a_job_whose_id_was_lost_is_not_forgotten_by_an_accounting_that_comes_back() -> None:
+    job = Submit(0, Plan((Life((Run(waits_s=70, runs_s=10),)),)), Fault.KILLED_AFTER)
+    play(History((job, Pass(65), Silence("sacct", 60), Pass(61), Settle(0)), RECOVERING))
+
+
+def test_a_requeued_attempt_is_held_before_the_next_has_a_row() -> None:
+    job = Submit(0, Plan((Life((Run(0, 100), Run(121, 100))),)))
+    play(History((job, Pass(101), Settle(0)), Site(completing_s=10)))
+
+
+def test_a_job_that_is_adopted_while_it_is_queued_again_is_looked_at_from_its_beginning() -> None:
+    """The rows of its first attempts are older than the call that adopts it."""
+    job = Submit(0, Plan((Life((Run(0, 62), Run(0, 60))),)), Fault.KILLED_AFTER)
+    play(History((job, Pass(121), Again(0)), Site(min_job_age_s=300)))
