@@ -221,17 +221,21 @@ ENDS = (
 )
 
 
+FAULTS = st.sampled_from((*[Fault.NONE] * len(Fault), *Fault))
+SELDOM_SECONDS = st.one_of(st.none(), st.none(), st.none(), st.integers(0, 200))
+
+
 @st.composite
 def runs(draw: st.DrawFn, limit_s: int) -> Run:
     waits_s = draw(st.integers(0, 200))
-    if draw(st.booleans()):
+    if draw(st.integers(0, 3)):
         return Run(waits_s, draw(st.integers(0, limit_s)), draw(st.sampled_from(ENDS)))
     return Run(waits_s, draw(st.integers(limit_s, limit_s + OVERRUN_S)), JobState.TIMEOUT)
 
 
 @st.composite
 def lives(draw: st.DrawFn, limit_s: int) -> Life:
-    cancelled_after_s = draw(st.none() | st.integers(0, 200))
+    cancelled_after_s = draw(SELDOM_SECONDS)
     least = 0 if cancelled_after_s is not None else 1
     return Life(tuple(draw(st.lists(runs(limit_s), min_size=least, max_size=least + 1))), cancelled_after_s)
 
@@ -243,9 +247,9 @@ def submissions(draw: st.DrawFn) -> Submit:
         session=draw(st.integers(0, 1)),
         plan=Plan(
             tuple(draw(st.lists(lives(60 * limit_minutes), min_size=1, max_size=3))),
-            draw(st.none() | st.integers(0, 200)),
+            draw(SELDOM_SECONDS),
         ),
-        fault=draw(st.sampled_from(Fault)),
+        fault=draw(FAULTS),
         kind=draw(st.sampled_from(("retiming", "session", "calibration"))),
         gpus=draw(st.integers(1, 4)),
         exclusive=draw(st.booleans()),
@@ -255,7 +259,8 @@ def submissions(draw: st.DrawFn) -> Submit:
 
 STEPS: st.SearchStrategy[Step] = st.one_of(
     submissions(),
-    st.builds(Again, st.integers(0, 3), st.sampled_from(Fault)),
+    submissions(),
+    st.builds(Again, st.integers(0, 3), FAULTS),
     st.builds(Settle, st.integers(0, 1)),
     st.builds(Wait, st.integers(0, 3)),
     st.builds(Pass, st.integers(1, 30) | st.integers(30, 400)),
@@ -272,15 +277,18 @@ SITES = st.builds(
     poll_s=st.sampled_from((0, 10)),
 )
 
+LIMITS = st.sampled_from((1_000, 3_000, 10_000, 50_000))
+"""GPU-seconds; one job can take 150 to 5040."""
+
 
 @st.composite
 def histories(draw: st.DrawFn) -> History:
     site = draw(SITES)
-    steps = draw(st.lists(STEPS, min_size=1, max_size=12))
+    steps = draw(st.lists(STEPS, min_size=4, max_size=20))
     if site.min_job_age_s <= 2 * LONGEST_OUTAGE_S:
         # What test_the_rest_of_an_array_after_an_unseen_task is about.
         steps = [without_cancelled_rest(step) for step in steps]
-    return History(tuple(steps), site, draw(st.integers(1_000, 20_000)), draw(st.integers(1_000, 30_000)))
+    return History(tuple(steps), site, draw(LIMITS), draw(LIMITS))
 
 
 def without_cancelled_rest(step: Step) -> Step:
