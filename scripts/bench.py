@@ -4,6 +4,7 @@ The cluster figure runs on the development cluster (scripts/dev_cluster up) with
 where there is none.
 """
 
+import json
 import os
 import shlex
 import shutil
@@ -64,6 +65,7 @@ def main() -> int:
 
 def measure(folder: Path) -> Iterator[Figure]:
     yield help_time()
+    yield from ledger_at_scale()
     yield from rehearsal(folder / "local", [])
     if shutil.which("sbatch") and shutil.which("apptainer"):
         *_, queueing = rehearsal(folder / "slurm", ["cluster=dev", "container=apptainer"])
@@ -83,6 +85,17 @@ def help_time() -> Figure:
     times = [seconds([sys.executable, "-m", "slurm_bench", "--help"]) for _ in range(10)]
     note = f"median of 10, {min(times):.2f} to {max(times):.2f}"
     return Figure("--help", statistics.median(times), 0.7, "s", note)
+
+
+def ledger_at_scale() -> Iterator[Figure]:
+    """The books of 100,000 synthetic rows of sacct, each time in a fresh process."""
+    argv = [sys.executable, str(Path(__file__).with_name("ledger_at_scale.py"))]
+    found = [json.loads(subprocess.run(argv, check=True, stdout=subprocess.PIPE).stdout) for _ in range(5)]
+    times, peaks = [each["seconds"] for each in found], [each["peak_mb"] for each in found]
+    what = "ledger over 100,000 sacct rows"
+    yield Figure(what, statistics.median(times), 1, "s", f"median of 5, {min(times):.2f} to {max(times):.2f}")
+    note = f"worst of 5, imports included; {found[0]['growth_mb']:.0f} MB of it traced as the books' own, at their peak"
+    yield Figure(f"{what}, memory", max(peaks), 200, "MB", note)
 
 
 def rehearsal(runs: Path, overrides: list[str]) -> Iterator[Figure]:

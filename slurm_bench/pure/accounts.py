@@ -13,13 +13,12 @@ def observed(entry: LedgerEntry, seen: Observation, now: datetime, grace: timede
         grace: how long a task must be absent, each answer saying so, before it was cancelled without a trace.
     """
     attempts = tuple(merged(entry.attempts, seen.attempts))
-    absent = {
-        task: entry.absent_since.get(task, now)
-        for task in range(entry.tasks)
-        if not _is_over(task, seen) and task not in seen.queued
-    }
-    vanished = {task for task, since in absent.items() if now - since > grace} - _live(attempts)
-    settled = all(_is_over(task, seen) or task in vanished for task in range(entry.tasks))
+    tasks = set(range(entry.tasks))
+    over = {task for task, state in seen.states.items() if state.is_terminal}
+    absent = {task: entry.absent_since.get(task, now) for task in sorted(tasks - over - seen.queued)}
+    vanished = {task for task, since in absent.items() if now - since > grace}
+    # Whatever else is said of it: while an attempt has no end, nobody knows yet what it used.
+    settled = (over | vanished) - _live(attempts) >= tasks
     changed = {"attempts": attempts, "absent_since": absent, "settled_at": now if settled else None}
     return entry.model_copy(update=changed)
 
@@ -32,11 +31,6 @@ def unanswered(entry: LedgerEntry) -> LedgerEntry:
 def runaways(entry: LedgerEntry, now: datetime, grace: timedelta) -> set[int]:
     """Tasks that run by the accounting, and that the queue has not known for the grace: only a person can tell."""
     return {task for task, since in entry.absent_since.items() if now - since > grace} & _live(entry.attempts)
-
-
-def _is_over(task: int, seen: Observation) -> bool:
-    state = seen.states.get(task)
-    return state is not None and state.is_terminal
 
 
 def _live(attempts: tuple[Attempt, ...]) -> set[int]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from slurm_bench.words.accounting import LedgerEntry
+from slurm_bench.words.accounting import JobState, LedgerEntry
 from slurm_bench.words.errors import BudgetExceeded
 from slurm_bench.words.kinds import KINDS, Kind
 
@@ -47,14 +47,15 @@ def h100_hours(gpu_seconds: float, weight: float) -> float:
 def held_gpu_seconds(entry: LedgerEntry) -> int:
     """What counts against the budget: what was charged, once settled; until then the worst that can still come.
 
-    Of a task's newest attempt that is its worst case, or its charge if that is more; a requeued attempt before it
-    counts beside it.
+    Of a task's newest attempt that is its worst case, or its charge if that is more; an attempt that was requeued
+    counts beside it, also while the next one has no row yet.
     """
     if entry.settled_at is not None:
         return entry.charged_gpu_seconds
     newest = {attempt.task: attempt for attempt in entry.attempts}
-    beyond = sum(max(0, attempt.gpu_seconds - entry.task_gpu_seconds) for attempt in newest.values())
-    requeued = entry.charged_gpu_seconds - sum(attempt.gpu_seconds for attempt in newest.values())
+    last = [attempt.gpu_seconds for attempt in newest.values() if attempt.state is not JobState.REQUEUED]
+    beyond = sum(max(0, gpu_seconds - entry.task_gpu_seconds) for gpu_seconds in last)
+    requeued = entry.charged_gpu_seconds - sum(last)
     return entry.reserved_gpu_seconds + beyond + requeued
 
 

@@ -1,9 +1,10 @@
 """Text of sacct and squeue to attempts and states."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from operator import attrgetter
 
 from slurm_bench.words.accounting import Attempt, JobState
 from slurm_bench.words.errors import SchedulerError
@@ -40,23 +41,26 @@ def attempts(text: str) -> list[Attempt]:
     header, *rows = text.splitlines() or [""]
     if tuple(header.split("|")) != FIELDS:
         raise SchedulerError(f"sacct printed other columns than asked for: {header!r}")
-    return merged(_attempt(row) for row in rows if "[" not in row.partition("|")[0])
+    return merged(_attempt(row) for row in map(_split, rows) if "[" not in row[0])
 
 
 def merged(*accounts: Iterable[Attempt]) -> list[Attempt]:
     """All attempts that any of these accounts knows, oldest first; of one attempt the last account's word."""
     by_key = {attempt.key: attempt for account in accounts for attempt in account}
-    return sorted(by_key.values(), key=lambda attempt: attempt.submitted)
+    return sorted(by_key.values(), key=attrgetter("submitted"))
 
 
-def _attempt(row: str) -> Attempt:
+def _split(row: str) -> list[str]:
     values = row.split("|")
     if len(values) != len(FIELDS):
         raise SchedulerError(f"sacct printed a row with {len(values)} columns: {row!r}")
-    job_id, raw_id, name, state_text, exit_text, elapsed, allocated, requested, submit, start, end, node = values
+    return values
+
+
+def _attempt(row: Sequence[str]) -> Attempt:
+    job_id, raw_id, name, state_text, exit_text, elapsed, allocated, requested, submit, start, end, node = row
     state = job_state(state_text)
     job, _, task = job_id.partition("_")
-    code, _, signal = exit_text.partition(":")
     try:
         return Attempt(
             raw_id=raw_id,
@@ -64,7 +68,7 @@ def _attempt(row: str) -> Attempt:
             job_name=name,
             task=int(task or 0),
             state=state,
-            exit_code=int(code) or (128 + int(signal) if int(signal) else 0),
+            exit_code=_exit_code(exit_text),
             elapsed_s=int(elapsed),
             # A job that runs can still have an empty AllocTRES; one that never ran was allocated nothing.
             gpus=gpus(allocated or ("" if state.is_terminal else requested)),
@@ -79,6 +83,13 @@ def _attempt(row: str) -> Attempt:
 
 def _time(text: str) -> datetime | None:
     return datetime.fromtimestamp(int(text), UTC) if text.isdigit() else None
+
+
+@cache
+def _exit_code(text: str) -> int:
+    """Of `0:9` and the like, as a shell would say it."""
+    code, signal = (int(part) for part in text.split(":"))
+    return code or (128 + signal if signal else 0)
 
 
 @cache
@@ -143,7 +154,7 @@ def latest_states(rows: Iterable[Attempt]) -> dict[int, JobState]:
     An attempt without an end is not over, whatever its state: a database that catches up after an outage says
     COMPLETED first, and the end, and with it what was used, some seconds later.
     """
-    newest = {row.task: row for row in sorted(rows, key=lambda row: row.submitted)}
+    newest = {row.task: row for row in sorted(rows, key=attrgetter("submitted"))}
     return {task: _state(row) for task, row in newest.items()}
 
 

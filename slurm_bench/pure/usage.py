@@ -3,11 +3,16 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from typing import TypeVar
 
 from slurm_bench.pure.budget import h100_hours, held_gpu_seconds
 from slurm_bench.words.accounting import Attempt, LedgerEntry
 from slurm_bench.words.kinds import Kind
+
+_DAY_S = 86400
+
+Seconds = TypeVar("Seconds", int, float)
 
 
 @dataclass(frozen=True)
@@ -113,12 +118,16 @@ def lines(entries: Iterable[LedgerEntry], busy: Mapping[Kind, Mapping[str, float
     seconds, began = Counter[tuple[Kind, str]](), Counter[tuple[Kind, str]]()
     hours: dict[tuple[Kind, str], float] = {}
     for entry in entries:
+        by_day: dict[str, int] = {}
         for attempt in entry.attempts:
-            began[entry.kind, _day(attempt.started or attempt.submitted)] += 1
-            for day, elapsed_s in days(attempt).items():
-                key = entry.kind, day
-                seconds[key] += elapsed_s * attempt.gpus
-                hours[key] = hours.get(key, 0) + h100_hours(elapsed_s * attempt.gpus, entry.weight)
+            elapsed = days(attempt)
+            began[entry.kind, min(elapsed)] += 1
+            for day, elapsed_s in elapsed.items():
+                by_day[day] = by_day.get(day, 0) + elapsed_s * attempt.gpus
+        for day, gpu_seconds in by_day.items():
+            key = entry.kind, day
+            seconds[key] += gpu_seconds
+            hours[key] = hours.get(key, 0) + h100_hours(gpu_seconds, entry.weight)
     return tuple(
         Line(kind, day, began[kind, day], seconds[kind, day], hours.get((kind, day), 0.0), idle)
         for kind, day in sorted(seconds | began)
@@ -144,22 +153,26 @@ def reserved(entries: Sequence[LedgerEntry]) -> tuple[Reserved, ...]:
 
 def days(attempt: Attempt) -> dict[str, int]:
     """The elapsed seconds of an attempt by UTC day; their sum is what it is charged."""
-    begin = (attempt.started or attempt.submitted).replace(microsecond=0)
-    return {day: round(seconds) for day, seconds in split(begin, attempt.elapsed_s).items()}
+    begin = attempt.started or attempt.submitted
+    return _by_day(begin.date(), _into_day(begin), attempt.elapsed_s)
 
 
 def split(begin: datetime, seconds: float) -> dict[str, float]:
     """A stretch of time by UTC day."""
-    parts: dict[str, float] = {}
-    while True:
-        midnight = begin.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-        part = min(seconds, (midnight - begin).total_seconds())
-        parts[_day(begin)] = part
-        seconds -= part
-        if seconds <= 0:
-            return parts
-        begin = midnight
+    return _by_day(begin.date(), _into_day(begin) + begin.microsecond / 1e6, seconds)
 
 
-def _day(time: datetime) -> str:
-    return f"{time:%Y-%m-%d}"
+def _by_day(day: date, into_day: Seconds, seconds: Seconds) -> dict[str, Seconds]:
+    parts: dict[str, Seconds] = {}
+    room = _DAY_S - into_day
+    while seconds > room:
+        parts[day.isoformat()] = room
+        seconds -= room
+        day, room = day + timedelta(days=1), _DAY_S
+    parts[day.isoformat()] = seconds
+    return parts
+
+
+def _into_day(time: datetime) -> int:
+    """Whole seconds since its midnight."""
+    return 3600 * time.hour + 60 * time.minute + time.second

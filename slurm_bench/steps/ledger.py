@@ -26,6 +26,8 @@ from slurm_bench.words.paths import CalibrationPaths, TimingPaths
 log = logging.getLogger(__name__)
 
 _JITTER = 0.1
+_RECOVERY = timedelta(seconds=15)
+"""An accounting that comes back answers for some seconds (3 to 7 were seen) without rows that it has."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class Ledger:
         known = self._entry(job.name)
         if known and known.job_id is not None:
             return known
-        self._look_at_open(beside=self._worst_case(kind, job))
+        self._look_at_open(beside=known or self._worst_case(kind, job))
         self._refuse_runaways(self.entries())
         with self._lock():
             entry = self._entry(job.name) or self._reserve(self._worst_case(kind, job), shrinkable)
@@ -109,7 +111,7 @@ class Ledger:
                 return entry
             limited = replace(job, limit_minutes=entry.limit_s // 60)
             # We may have died between sbatch and the line that keeps its answer: the name finds the job.
-            found = self._cluster.find(job.name, entry.reserved_at) if known else None
+            found = self._find_surely(entry) if known else None
             job_id = found or self._submit(limited, entry)
             return self._keep(entry.model_copy(update={"job_id": job_id, "queued_at": self._clock.now()}))
 
@@ -143,6 +145,14 @@ class Ledger:
             if found is None:
                 raise
             return found
+
+    def _find_surely(self, entry: LedgerEntry) -> str | None:
+        """Id of a job that may have been queued; None only if it is not known at two times with a recovery between."""
+        found = self._cluster.find(entry.job_name, entry.reserved_at)
+        if found is None:
+            self._clock.sleep(min(_RECOVERY, self._grace).total_seconds())
+            found = self._cluster.find(entry.job_name, entry.reserved_at)
+        return found
 
     def was_queued(self, job_name: str) -> bool:
         """Whether a job of this name was queued, or may have been."""
@@ -240,7 +250,7 @@ class Ledger:
                 waited = self._clock.now() - entry.reserved_at
                 if entry.job_id is not None or waited <= self._grace:
                     continue
-                job_id = self._cluster.find(entry.job_name, entry.reserved_at)
+                job_id = self._find_surely(entry)
                 if job_id is None:
                     self._path(entry.job_name).unlink()
                 else:

@@ -1,6 +1,8 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from slurm_bench.pure import usage
 from slurm_bench.pure.usage import Account, CampaignAccount, Line, Reserved
@@ -77,3 +79,24 @@ def test_a_calibration_counts_in_each_session_and_once_in_the_campaign() -> None
     whole = CampaignAccount("campaign", 20.0, (*sessions, calibration))
     assert whole.left == 20.0 - 2 * 2.0 - 2.0
     assert CampaignAccount("campaign", None, sessions).left is None
+
+
+HALF_DAY_S = 43200
+
+
+@pytest.mark.parametrize(
+    ("seconds", "parts"),
+    [
+        (0, {"2026-11-25": 0}),
+        (HALF_DAY_S, {"2026-11-25": HALF_DAY_S}),
+        (HALF_DAY_S + 1, {"2026-11-25": HALF_DAY_S, "2026-11-26": 1}),
+        (4 * HALF_DAY_S, {"2026-11-25": HALF_DAY_S, "2026-11-26": 2 * HALF_DAY_S, "2026-11-27": HALF_DAY_S}),
+    ],
+)
+def test_a_stretch_is_split_at_midnight(seconds: int, parts: dict[str, float]) -> None:
+    assert usage.split(NOON, seconds) == parts
+
+
+@given(st.integers(0, 2 * 86400 * 10**6), st.floats(0, 10 * 86400))
+def test_the_parts_add_up(after_us: int, seconds: float) -> None:
+    assert sum(usage.split(NOON + timedelta(microseconds=after_us), seconds).values()) == pytest.approx(seconds)
