@@ -10,8 +10,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from slurm_bench.effects import node, processes, store
+from slurm_bench.effects import node, processes, slurm_commands, store
+from slurm_bench.pure import own_record
 from slurm_bench.words.accounting import Attempt, JobState, OwnJob, Sighting
+from slurm_bench.words.errors import SchedulerError
 
 
 def job_record(folder: Path) -> Path:
@@ -29,6 +31,8 @@ def main(folder: str, separator: str, *command: str) -> int:
     begun = _begun(job, os.environ)
     record = Path(folder) / f"task-{begun.attempt.raw_id}-{begun.restarts}.json"
     store.write(record, begun)
+    begun = _by_the_queue(begun)
+    store.write(record, begun)
     ended = processes.run_in_place(command)
     try:
         store.write(record, begun.model_copy(update={"attempt": _ended(begun.attempt, ended, job)}))
@@ -38,9 +42,7 @@ def main(folder: str, separator: str, *command: str) -> int:
 
 
 def _begun(job: OwnJob, environment: "os._Environ[str]") -> Sighting:
-    # The batch script became us; where Slurm tells the allocation's own start (23.02 and newer), that is before it.
-    moment = environment.get("SLURM_JOB_START_TIME") or processes.own_start()
-    started = datetime.fromtimestamp(int(moment), UTC)
+    started = datetime.fromtimestamp(int(processes.own_start()), UTC)
     attempt = Attempt(
         raw_id=environment["SLURM_JOB_ID"],
         job_id=environment["SLURM_ARRAY_JOB_ID"],
@@ -56,6 +58,17 @@ def _begun(job: OwnJob, environment: "os._Environ[str]") -> Sighting:
         node=node.name(),
     )
     return Sighting(attempt=attempt, restarts=int(environment.get("SLURM_RESTART_COUNT", "0")))
+
+
+def _by_the_queue(begun: Sighting) -> Sighting:
+    """The same with what only squeue knows, above all how long before us the allocation began; if it answers."""
+    own = (f"--jobs={begun.attempt.raw_id}", f"--Format={own_record.QUEUE_FORMAT}")
+    try:
+        rows = own_record.rows(slurm_commands.ask({}, "squeue", "--noheader", "--array", *own))
+    except SchedulerError as error:
+        print(f"this task's start is by its own clock: {error}", file=sys.stderr)
+        return begun
+    return next((row for row in rows if row.key == begun.key and row.attempt.started), begun)
 
 
 def _ended(begun: Attempt, ended: processes.Ended, job: OwnJob) -> Attempt:

@@ -1,7 +1,8 @@
 """Attempts without an accounting database: from what squeue said, and from what the tasks themselves wrote.
 
-squeue knows the truth, but forgets a task soon after its end (MinJobAge). A task knows its own start and, unless it
-is killed, its end. Where neither saw an end, a task is charged the most that it can have used.
+squeue knows the truth, but forgets a task soon after its end (MinJobAge). A task asks squeue for its own start and,
+unless it is killed, knows its end. Where neither saw an end, a task is charged the most that it can have used. Only one
+that ends before its own first line, and that no desk sees meanwhile, leaves no trace.
 """
 
 import math
@@ -29,8 +30,8 @@ _COLUMNS = (
 QUEUE_FORMAT = ",".join(f"{column}:|" for column in _COLUMNS)
 """Columns for `squeue --array --states=all --noheader --Format`; times as epoch seconds (SLURM_TIME_FORMAT=%s)."""
 
-_BESIDE = timedelta(seconds=1)
-"""How much longer than its batch script a task holds its allocation."""
+_BESIDE = timedelta(seconds=2)
+"""How much longer than its command a task holds its allocation."""
 _NOT_BEGUN = frozenset({JobState.PENDING, JobState.REQUEUED, JobState.REQUEUE_HOLD, JobState.SPECIAL_EXIT})
 
 

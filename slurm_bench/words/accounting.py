@@ -133,7 +133,7 @@ class OwnJob(Record):
 
 
 class Sighting(Record):
-    """An attempt as one witness saw it: the queue, or the task itself, whose `submitted` says nothing."""
+    """An attempt as one witness saw it: the queue, or the task itself."""
 
     attempt: Attempt
     restarts: int

@@ -1,0 +1,157 @@
+"""Our own record of usage beside what the real accounting says of the same jobs, which end in every way they can.
+
+Half of them are watched by a desk to their end; of the other half it hears when squeue has forgotten them.
+"""
+
+import shutil
+import signal
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+
+from slurm_bench.effects import slurm_commands, task_record
+from slurm_bench.effects.accounting import Sacct
+from slurm_bench.effects.cluster import Queued
+from slurm_bench.effects.slurm import SlurmCluster
+from slurm_bench.words.accounting import Attempt, JobState
+from tests.conftest import DEV_CLUSTER
+from tests.contract.test_cluster import job, slurm
+
+pytestmark = pytest.mark.slurm
+
+ENDS = {
+    "completed": "sleep 4",
+    "failed": "sleep 3; exit 3",
+    "cancelled": "sleep 100",
+    "rest cancelled": "sleep 100",
+    "killed": "sleep 100",
+    "requeued": "sleep 6",
+}
+WATCHED = {**ENDS, "exclusive": "sleep 4", "timeout": "sleep 200"}
+MOST_BESIDE_S = 3
+"""By how much a task that nobody watched may be charged more than it used."""
+LIMIT_S = 60
+
+
+class Scene:
+    """All jobs, on a PATH without sacct."""
+
+    def __init__(self, folder: Path) -> None:
+        self.since, self.usage = datetime.now(UTC), folder / "usage"
+        self.cluster = slurm(folder, accounting="own", parallel=1)
+        self.names = {
+            group: {end: f"slurm_bench-test-{uuid.uuid4().hex}" for end in ends}
+            for group, ends in (("watched", WATCHED), ("away", ENDS))
+        }
+        for ends in self.names.values():
+            for end, name in ends.items():
+                changes = {"command": ["bash", "-c", WATCHED[end]], "gpus": 1, "exclusive": end == "exclusive"}
+                count = 3 if end == "rest cancelled" else 1
+                self.cluster.submit(job(name, folder, "", count=count, limit_minutes=1, **changes))
+
+    def ask(self, *argv: str) -> str:
+        return slurm_commands.ask({"SLURM_CONF": str(DEV_CLUSTER / "slurm.conf")}, *argv)
+
+    def queue(self, names: Sequence[str], columns: str = "%T") -> list[str]:
+        listed = ",".join(names)
+        return self.ask("squeue", "-h", "-r", "--states=all", f"--name={listed}", f"--format={columns}").splitlines()
+
+    def both(self, end: str) -> list[str]:
+        return [self.names[group][end] for group in ("watched", "away")]
+
+    def watch(self) -> Mapping[str, set[JobState]]:
+        names = self.names["watched"]
+        seen = self.cluster.look(
+            [Queued(name, self.since, 3 if end == "rest cancelled" else 1) for end, name in names.items()]
+        )
+        return {end: set(seen[name].states.values()) for end, name in names.items()}
+
+    def until(self, condition: Callable[[], bool], seconds: float = 120) -> None:
+        """Wait as a desk that watches its half of the jobs."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline
+            self.watch()
+            time.sleep(0.3)
+
+    def own(self, group: str, end: str) -> list[Attempt]:
+        return self.cluster.attempts([self.names[group][end]], self.since)
+
+    def accounted(self, group: str, end: str, sacct: str) -> list[Attempt]:
+        """The same by the real accounting."""
+        real = Sacct(lambda _, *argv: self.ask(sacct, *argv))
+        return list(real.attempts([self.names[group][end]], self.since - timedelta(minutes=1)))
+
+    def interfere(self) -> None:
+        """End what does not end by itself, once all have begun."""
+        self.until(lambda: len(list(self.usage.glob("*/task-*.json"))) == len(WATCHED) + len(ENDS), 30)
+        time.sleep(1)
+        for name in (*self.both("cancelled"), *self.both("rest cancelled")):
+            self.cluster.cancel(name)
+        for process in psutil.process_iter(["cmdline"]):
+            line = " ".join(process.info["cmdline"] or [])
+            if task_record.__name__ in line and any(name in line for name in self.both("killed")):
+                process.send_signal(signal.SIGKILL)
+        self._requeue(self.queue(self.both("requeued"), "%A"))
+
+    def _requeue(self, numbers: Sequence[str]) -> None:
+        """As an administrator can, even jobs that are not to be."""
+        for number in numbers:
+            self.ask("scontrol", "update", f"jobid={number}", "requeue=1")
+            self.ask("scontrol", "requeue", number)
+        self.until(lambda: self.queue(self.both("requeued")) == ["PENDING"] * 2)
+        for number in numbers:
+            self.ask("scontrol", "update", f"jobid={number}", "StartTime=now")
+
+
+@pytest.mark.timeout(240)
+def test_as_much_as_sacct_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sacct = shutil.which("sacct")
+    assert sacct
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for program in ("sbatch", "squeue", "scancel", "srun", "scontrol"):
+        (programs / program).symlink_to(str(shutil.which(program)))
+    monkeypatch.setenv("PATH", str(programs))
+    scene = Scene(tmp_path)
+    scene.interfere()
+    away = list(scene.names["away"].values())
+    scene.until(lambda: all(state.is_terminal for states in scene.watch().values() for state in states))
+    for end in WATCHED:
+        _check_watched(end, scene.own("watched", end), scene.accounted("watched", end, sacct))
+    scene.until(lambda: not scene.queue(away))
+    assert scene.own("away", "killed")[0].is_live, "one answer without it proves nothing"
+    time.sleep(8)
+    for end in ENDS:
+        _check_away(scene.cluster, end, scene.own("away", end), scene.accounted("away", end, sacct))
+
+
+def _check_watched(end: str, own: Sequence[Attempt], accounted: Sequence[Attempt]) -> None:
+    assert len(own) == len(accounted) == (2 if end == "requeued" else 1), end
+    for ours, theirs in zip(own, accounted, strict=True):
+        print("watched", end, ours.state, ours.gpu_seconds, theirs.state, theirs.gpu_seconds)
+        assert _what(ours) == _what(theirs)
+        if ours.state is JobState.REQUEUED:  # squeue says when it was over, sacct when that began
+            assert 0 <= ours.elapsed_s - theirs.elapsed_s <= MOST_BESIDE_S
+        else:
+            assert (ours.started, ours.ended, ours.elapsed_s) == (theirs.started, theirs.ended, theirs.elapsed_s)
+
+
+def _check_away(cluster: SlurmCluster, end: str, own: Sequence[Attempt], accounted: Sequence[Attempt]) -> None:
+    assert len(own) == len(accounted) == (2 if end == "requeued" else 1), end
+    for ours, theirs in zip(own, accounted, strict=True):
+        print("away", end, ours.state, ours.gpu_seconds, theirs.state, theirs.gpu_seconds)
+        if end == "killed":
+            assert (ours.state, ours.elapsed_s) == (JobState.FAILED, LIMIT_S + cluster.overrun_s)
+        else:
+            assert _what(ours) == _what(theirs)
+            assert 0 <= ours.elapsed_s - theirs.elapsed_s <= MOST_BESIDE_S
+
+
+def _what(attempt: Attempt) -> tuple[object, ...]:
+    return attempt.raw_id, attempt.job_id, attempt.task, attempt.state, attempt.gpus, attempt.node
