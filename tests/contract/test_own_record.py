@@ -3,24 +3,28 @@
 Half of them are watched by a desk to their end; of the other half it hears when squeue has forgotten them.
 """
 
+import json
 import shutil
 import signal
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
 from slurm_bench.effects import slurm_commands, task_record
-from slurm_bench.effects.accounting import Sacct
+from slurm_bench.effects.accounting import OwnRecord, Sacct
 from slurm_bench.effects.cluster import Queued
 from slurm_bench.effects.slurm import SlurmCluster
+from slurm_bench.steps import budget, calibration
 from slurm_bench.words.accounting import Attempt, JobState
-from tests.conftest import DEV_CLUSTER
-from tests.contract.test_cluster import job, slurm
+from slurm_bench.words.config import BudgetCommand, RetimeCommand
+from tests.conftest import DEV_CLUSTER, make_config
+from tests.contract.test_cluster import cluster_config, job, slurm
 
 pytestmark = pytest.mark.slurm
 
@@ -105,6 +109,7 @@ class Scene:
             self.ask("scontrol", "update", f"jobid={number}", "requeue=1")
             self.ask("scontrol", "requeue", number)
         self.until(lambda: self.queue(self.both("requeued")) == ["PENDING"] * 2)
+        time.sleep(2)  # or its node would take the new attempt for the old one, and refuse it
         for number in numbers:
             self.ask("scontrol", "update", f"jobid={number}", "StartTime=now")
 
@@ -155,3 +160,34 @@ def _check_away(cluster: SlurmCluster, end: str, own: Sequence[Attempt], account
 
 def _what(attempt: Attempt) -> tuple[object, ...]:
     return attempt.raw_id, attempt.job_id, attempt.task, attempt.state, attempt.gpus, attempt.node
+
+
+@pytest.mark.timeout(120)
+def test_the_budget_says_whose_record_it_is(
+    tmp_path: Path, quick_record: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ten runs of a program and their budget, to the GPU-second of the accounting that was never asked."""
+    config = make_config(tmp_path, quick_record, ["cluster/slurm", "cluster/dev"], "container/none")
+    config.cluster = cluster_config(
+        "slurm+dev",
+        slurm_conf=str(DEV_CLUSTER / "slurm.conf"),
+        accounting="own",
+        exclusive=False,
+        trial_gpus=2,
+        parallel=10,
+        scratch=str(tmp_path / "scratch"),
+    )
+    for folder in (Path(config.cluster.scratch), Path(config.task.data) / "fineweb10B"):
+        folder.mkdir(parents=True)
+    (Path(config.task.data) / "fineweb10B" / "fineweb_val_000000.bin").touch()
+    config.command = RetimeCommand(format="json")
+    calibration.perform(config)
+    capsys.readouterr()
+    config.command = BudgetCommand(format="json")
+    budget.perform(config)
+    (account,) = json.loads(capsys.readouterr().out)["accounts"]
+    assert account["accounting"] == OwnRecord.name
+    (entry,) = Path(config.runs).glob("*/calibrations/*/ledger/*.json")
+    real = Sacct(partial(slurm_commands.ask, {"SLURM_CONF": str(config.cluster.slurm_conf)}))
+    attempts = list(real.attempts([entry.stem], datetime.now(UTC) - timedelta(hours=1)))
+    assert account["gpu_seconds"] == sum(attempt.gpu_seconds for attempt in attempts) > 0
