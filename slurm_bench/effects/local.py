@@ -129,7 +129,7 @@ class LocalCluster:
             return []
         alive = self._any_alive(name)
         records = sorted((self._usage / name).glob("task-*.json"))
-        return [_up_to_now(store.read(record, _Task).attempt, alive, array.limit_s) for record in records]
+        return [_up_to_now(record, alive, array.limit_s) for record in records]
 
     def _any_alive(self, name: str) -> bool:
         return any(processes.is_alive(lane) for lane in self._lanes(name))
@@ -139,10 +139,10 @@ class LocalCluster:
             if processes.is_alive(lane):
                 processes.end_tree(lane.pid, grace_s=_CANCEL_GRACE_S)
         # Whoever accounts for a task was ended with it.
-        for attempt in self._attempts(name):
-            if attempt.ended is None:
-                ended = replace(attempt, state=JobState.CANCELLED, ended=datetime.now(UTC))
-                store.write(_task_record(self._usage / name, attempt.task), _Task(attempt=ended))
+        array = self._array(name)
+        for record in (self._usage / name).glob("task-*.json"):
+            if array is not None:
+                _close(record, JobState.CANCELLED, array.limit_s)
 
 
 def _array_record(folder: Path) -> Path:
@@ -157,13 +157,23 @@ def _turns(array: _Array, lane: int) -> range:
     return range(lane, array.tasks, array.lanes)
 
 
-def _up_to_now(attempt: Attempt, alive: bool, limit_s: int) -> Attempt:
-    if attempt.ended is not None or attempt.started is None:
-        return attempt
-    elapsed = round((datetime.now(UTC) - attempt.started).total_seconds())
-    if alive:
-        return replace(attempt, elapsed_s=min(elapsed, limit_s))
-    return replace(attempt, elapsed_s=min(elapsed, limit_s), state=JobState.FAILED, ended=datetime.now(UTC))
+def _up_to_now(record: Path, alive: bool, limit_s: int) -> Attempt:
+    if not alive:
+        _close(record, JobState.FAILED, limit_s)
+    attempt = store.read(record, _Task).attempt
+    return attempt if attempt.ended else replace(attempt, elapsed_s=_elapsed_s(attempt, limit_s))
+
+
+def _close(record: Path, state: JobState, limit_s: int) -> None:
+    """Write down an end that nobody is left to write down; once, so that the charge stays what it was."""
+    attempt = store.read(record, _Task).attempt
+    if attempt.ended is None:
+        ended = replace(attempt, state=state, elapsed_s=_elapsed_s(attempt, limit_s), ended=datetime.now(UTC))
+        store.write(record, _Task(attempt=ended))
+
+
+def _elapsed_s(attempt: Attempt, limit_s: int) -> int:
+    return min(limit_s, round((datetime.now(UTC) - attempt.submitted).total_seconds()))
 
 
 def main(folder: str, lane: str) -> None:

@@ -4,8 +4,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from slurm_bench.words.accounting import KINDS, Kind, LedgerEntry
+from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.errors import BudgetExceeded
+from slurm_bench.words.kinds import KINDS, Kind
 
 SECONDS_PER_HOUR = 3600
 _ROUNDING = 1e-9

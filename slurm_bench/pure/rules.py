@@ -163,6 +163,7 @@ def as_markdown(target_loss: float, submissions_per_hour: int, level: str) -> st
         "`submit submissions/NAME` prints the verdict as JSON and exits 0 accepted, 1 rejected, "
         "2 invalid, 3 undecided (ask again), 4 over budget.",
         f"It waits its turn: one candidate at a time, {submissions_per_hour} an hour.",
+        "`$BENCHMARK_INBOX/budget-left.json` says what is left of the budget (H100-hours), and when the session ends.",
         "",
         LEVEL_TEXT[level],
         "The same bytes are not timed again: their verdict is returned. "

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from slurm_bench.pure.budget import h100_hours, held_gpu_seconds
-from slurm_bench.words.accounting import Attempt, Kind, LedgerEntry
+from slurm_bench.words.accounting import Attempt, LedgerEntry
+from slurm_bench.words.kinds import Kind
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from slurm_bench.pure.sacct import merged
 from slurm_bench.pure.usage import Account, CampaignAccount
 from slurm_bench.steps import budget_formats, guard, site
 from slurm_bench.steps.ledger import Ledger
-from slurm_bench.words.accounting import Activity, Attempt, Kind, LedgerEntry, RestsOn
+from slurm_bench.words.accounting import Activity, Attempt, LedgerEntry, RestsOn
 from slurm_bench.words.config import BudgetCommand, ClusterConfig, Config
 from slurm_bench.words.errors import UsageError
+from slurm_bench.words.kinds import Kind
 from slurm_bench.words.paths import CampaignPaths, SessionPaths, TimingPaths
 from slurm_bench.words.trials import Trial
 

@@ -26,7 +26,7 @@ from slurm_bench.words.opinions import Opinion
 from slurm_bench.words.paths import SessionPaths, SubmissionPaths
 from slurm_bench.words.records import Request, Seal, Submission, Turn
 from slurm_bench.words.trials import Block, Design, EarlyStop, Retiming, Trial
-from slurm_bench.words.verdicts import Decision, Outcome, Verdict
+from slurm_bench.words.verdicts import Decision, Outcome, Shortfall, Verdict
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,9 @@ class Desk:
         except InvalidCandidate as error:
             decision, repeats = _failed(Outcome.INVALID, error), None
         except BudgetExceeded as error:
-            decision, repeats = _failed(Outcome.OVER_BUDGET, error), None
+            short = Shortfall(needed=error.worst_case, left=error.left, limit=error.limit)
+            over = _failed(Outcome.OVER_BUDGET, error).model_copy(update={"shortfall": short})
+            decision, repeats = over, None
         except InfrastructureError as error:
             decision, repeats = _failed(Outcome.UNDECIDED, error), None
         except Exception as error:

@@ -18,8 +18,9 @@ from slurm_bench.effects.clock import Clock, SystemClock
 from slurm_bench.effects.cluster import Cluster, Job, Queued
 from slurm_bench.pure import accounts, budget
 from slurm_bench.pure.budget import Balance, Terms
-from slurm_bench.words.accounting import JobState, Kind, LedgerEntry, Observation, RestsOn
+from slurm_bench.words.accounting import JobState, LedgerEntry, Observation, RestsOn
 from slurm_bench.words.errors import BudgetExceeded, JobRefused, SchedulerError
+from slurm_bench.words.kinds import Kind
 from slurm_bench.words.paths import CalibrationPaths, TimingPaths
 
 log = logging.getLogger(__name__)

@@ -18,9 +18,9 @@ from slurm_bench.pure.budget import Terms
 from slurm_bench.pure.rules import PROGRAM
 from slurm_bench.rehearsal import corpus
 from slurm_bench.steps.ledger import Ledger, Patience
-from slurm_bench.words.accounting import KINDS
 from slurm_bench.words.config import CommandConfig, Config, ContainerConfig
 from slurm_bench.words.errors import UsageError
+from slurm_bench.words.kinds import KINDS
 from slurm_bench.words.paths import TimingPaths, shipped, starting_record
 
 log = logging.getLogger(__name__)

@@ -7,15 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
 
 from pydantic import Field
 
+from slurm_bench.words.kinds import Kind
 from slurm_bench.words.records import Record
-
-Kind = Literal["session", "calibration", "retiming"]
-KINDS: tuple[Kind, ...] = ("session", "calibration", "retiming")
-"""What jobs are for."""
 
 
 class JobState(StrEnum):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from omegaconf import MISSING
 
-from slurm_bench.words.accounting import KINDS
 from slurm_bench.words.errors import UsageError
+from slurm_bench.words.kinds import KINDS
 from slurm_bench.words.paths import CALIBRATIONS, OPINIONS
 
 MAKERS = ("anthropic", "openai", "azure")

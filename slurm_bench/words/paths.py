@@ -280,8 +280,8 @@ class SessionPaths(TimingPaths):
 
     @property
     def budget_in_inbox(self) -> Path:
-        """What is left, for the agent."""
-        return self.inbox / "budget.json"
+        """What is left, for the agent; no request can have this name."""
+        return self.inbox / "budget-left.json"
 
     def verdict_in_inbox(self, request_id: str) -> Path:
         return self.inbox / f"{request_id}.json"

@@ -22,6 +22,14 @@ class Outcome(StrEnum):
         return list(Outcome).index(self)
 
 
+class Shortfall(Record):
+    """H100-hours that a submission needs at worst, and what is left of the limit that it does not fit."""
+
+    needed: float
+    left: float
+    limit: float
+
+
 class Decision(Record):
     """An outcome with its reason and what it rests on."""
 
@@ -41,6 +49,8 @@ class Decision(Record):
     off_clock: OffClock | None = None
     carry_over: CarryOver | None = None
     """In the paired design."""
+    shortfall: Shortfall | None = None
+    """Where it is over budget."""
     rerun: tuple[int, ...] = ()
     """Trials whose first run was void."""
 

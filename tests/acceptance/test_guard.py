@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from slurm_bench.words.records import JobState
+from slurm_bench.words.accounting import JobState
 from tests.conftest import DEV_CLUSTER, REPOSITORY
-from tests.contract.test_cluster import job, slurm, until_over, wait
+from tests.contract.test_cluster import job, slurm, states_of, until_over, wait
 
 pytestmark = [
     pytest.mark.slurm,
@@ -85,7 +85,7 @@ def test_a_job_that_would_pass_it_waits_and_one_that_fits_runs(fence: Fence, tmp
         cluster.submit(job(fitting, tmp_path, "touch", count=1, gpus=2))
         assert until_over(cluster, fitting, 1, since) == {0: JobState.COMPLETED}
         wait(lambda: _queued(beyond) == "PENDING QOSGrpGRESMinutes")
-        assert cluster.states(beyond, since, 1) == {0: JobState.PENDING}
+        assert states_of(cluster, beyond, since, 1) == {0: JobState.PENDING}
     finally:
         cluster.cancel(beyond)
 

@@ -1,13 +1,21 @@
 """What the contract's arrays run: tasks.py WHAT FOLDER TASK."""
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
 
 what, folder, task = sys.argv[1:]
-(Path(folder) / f"task{task}").write_text("\n".join(sorted(os.environ)))
+mark = Path(folder) / f"task{task}"
+first = not mark.exists()
+mark.write_text("\n".join(sorted(os.environ)))
+what, _, seconds = what.partition(" for ")
 if what == "fail at odd":
     sys.exit(int(task) % 2)
-if what == "sleep":
-    time.sleep(120)
+if what == "outlast":  # the request to end at the time limit
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if what == "sleep the first time" and not first:
+    sys.exit()
+if what.startswith(("sleep", "outlast")):
+    time.sleep(float(seconds or 120))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from slurm_bench.effects.cluster import Cluster, Job, Queued
 from slurm_bench.effects.local import LocalCluster
@@ -25,9 +25,9 @@ ACCOUNTING = pytest.mark.parametrize("accounting", ["sacct", "own"])
 
 
 def cluster_config(name: str, **changes: object) -> ClusterConfig:
-    sections = [OmegaConf.load(REPOSITORY / "conf/cluster" / f"{file}.yaml") for file in name.split("+")]
     apart = ("defaults", "shared_poll")  # which names the folder of all campaigns
-    fields = [{key: section[key] for key in section if key not in apart} for section in sections]
+    sections = [OmegaConf.load(REPOSITORY / "conf/cluster" / f"{file}.yaml") for file in name.split("+")]
+    fields = [{key: each[key] for key in each if key not in apart} for each in sections if isinstance(each, DictConfig)]
     defaults = {"shared_poll": "nowhere"}
     merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(ClusterConfig), *fields, defaults, changes))
     assert isinstance(merged, ClusterConfig)

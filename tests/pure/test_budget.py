@@ -5,8 +5,9 @@ import pytest
 
 from slurm_bench.pure import budget
 from slurm_bench.pure.budget import Terms, held_gpu_seconds
-from slurm_bench.words.accounting import Attempt, JobState, Kind, LedgerEntry
+from slurm_bench.words.accounting import Attempt, JobState, LedgerEntry
 from slurm_bench.words.errors import BudgetExceeded
+from slurm_bench.words.kinds import Kind
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 EVERYTHING: tuple[Kind, ...] = ("session", "retiming", "calibration")
