@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from slurm_bench.effects import slurm_commands
 from slurm_bench.effects.cluster import Cluster, Job, Queued
 from slurm_bench.effects.local import LocalCluster
 from slurm_bench.effects.slurm import SlurmCluster
@@ -203,7 +204,27 @@ def test_the_overrun_is_this_sites(tmp_path: Path) -> None:
     assert slurm(tmp_path).overrun_s == 60 + int(kill_wait)
 
 
+BARE_SITE = "AccountingStorageType = {}\nAccountingStorageTRES = cpu,mem\nKillWait = 30 sec\nOverTimeLimit = 0 min\n"
+
+
+@pytest.mark.slurm
+@pytest.mark.parametrize(
+    ("kind", "why"), [("none", "no slurmdbd: cluster.accounting=own"), ("slurmdbd", "does not count GPUs")]
+)
+def test_a_site_that_sacct_cannot_account_for(
+    kind: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record of our own needs neither a database nor counted GPUs."""
+    printed = BARE_SITE.format(f"accounting_storage/{kind}")
+    monkeypatch.setattr(slurm_commands, "ask", lambda *argv: printed)
+    with pytest.raises(UsageError, match=why):
+        _ = slurm(tmp_path).overrun_s
+    assert slurm(tmp_path, accounting="own").overrun_s == 90
+
+
 def test_no_slurm_here_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(UsageError, match="needs sbatch, squeue, sacct, scancel, srun on the PATH"):
         SlurmCluster(cluster_config("slurm"), Path("nowhere"))
+    with pytest.raises(UsageError, match="needs sbatch, squeue, scancel, srun on the PATH"):
+        SlurmCluster(cluster_config("slurm", accounting="own"), Path("nowhere"))
