@@ -35,9 +35,11 @@ ENDS = {
     "requeued": "sleep 6",
 }
 WATCHED = {**ENDS, "exclusive": "sleep 4", "timeout": "sleep 200"}
-MOST_BESIDE_S = 3
-"""By how much a task that nobody watched may be charged more than it used."""
-LIMIT_S = 60
+MOST_BESIDE_S = 5
+"""By how much a task that nobody watched may be charged more than it used: the allowance for its last seconds, and
+what it takes to end when it is asked to."""
+LIMIT_S = 240
+"""Longer than squeue remembers: what has outlived its limit is over, whoever saw it."""
 
 
 def ask(*argv: str) -> str:
@@ -69,9 +71,14 @@ class Scene:
         }
         for ends in self.names.values():
             for end, name in ends.items():
-                changes = {"command": ["bash", "-c", WATCHED[end]], "gpus": 1, "exclusive": end == "exclusive"}
+                changes: dict[str, object] = {
+                    "command": ["bash", "-c", WATCHED[end]],
+                    "gpus": 1,
+                    "exclusive": end == "exclusive",
+                }
+                changes["limit_minutes"] = 1 if end == "timeout" else LIMIT_S // 60
                 count = 3 if end == "rest cancelled" else 1
-                self.cluster.submit(job(name, folder, "", count=count, limit_minutes=1, **changes))
+                self.cluster.submit(job(name, folder, "", count=count, **changes))
 
     def queue(self, names: Sequence[str], columns: str = "%T") -> list[str]:
         listed = ",".join(names)
