@@ -5,7 +5,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,8 @@ from slurm_bench.words.config import ClusterConfig
 from slurm_bench.words.errors import JobRefused, SchedulerError, UsageError
 
 _CLOCK_SKEW = timedelta(minutes=2)
+_MOST_NAMES = 1000
+"""In one question: Linux takes no argument that is longer than 128 KiB."""
 _NO_ANSWER = re.compile(r"contact|connect|timed out|zero bytes|communication|interrupted|temporar", re.IGNORECASE)
 """In what sbatch says where slurmctld did not: the job may have been queued all the same."""
 
@@ -146,10 +148,9 @@ class SlurmCluster:
 
     def attempts(self, names: Iterable[str], since: datetime) -> list[Attempt]:
         wanted = sorted(set(names))
-        if not wanted:
-            return []
         begin = since - _CLOCK_SKEW
-        rows = self._accounting.attempts(wanted, begin)
+        parts = [wanted[first : first + _MOST_NAMES] for first in range(0, len(wanted), _MOST_NAMES)]
+        rows = sacct.merged(*(self._accounting.attempts(part, begin) for part in parts))
         return [row for row in rows if row.submitted >= begin]
 
     def cancel(self, name: str) -> None:

@@ -61,12 +61,6 @@ def of_campaign(campaign: CampaignPaths) -> CampaignAccount:
     return CampaignAccount(campaign.root.name, limit, _accounts(books))
 
 
-def of_session(paths: SessionPaths) -> Account:
-    """The same of one session."""
-    (account,) = _accounts(_open([paths]))
-    return account
-
-
 def _open(folders: Sequence[TimingPaths]) -> list[_Book]:
     clusters: list[tuple[ClusterConfig, Cluster]] = []
     books = []

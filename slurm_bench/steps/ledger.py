@@ -7,7 +7,7 @@ proven absent; no answer from the scheduler is never zero usage, and while there
 import logging
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -102,6 +102,7 @@ class Ledger:
         if known and known.job_id is not None:
             return known
         self._look_at_open(beside=self._worst_case(kind, job))
+        self._refuse_runaways(self.entries())
         with self._lock():
             entry = self._entry(job.name) or self._reserve(self._worst_case(kind, job), shrinkable)
             if entry.job_id is not None:
@@ -184,6 +185,7 @@ class Ledger:
             states: Mapping[int, JobState] = {}
             try:
                 states = self._look_at([entry])[job_name].states
+                self._refuse_runaways([store.read(self._path(job_name), LedgerEntry)])
                 last_answer = self._clock.now()
             except SchedulerError as error:
                 self._give_up_after_silence(last_answer, error)
@@ -211,8 +213,6 @@ class Ledger:
             raise
         now = self._clock.now()
         self._update(entries, lambda entry: accounts.observed(entry, seen[entry.job_name], now, self._grace))
-        for entry in entries:
-            self._refuse_runaways(entry.job_name, now)
         return seen
 
     def _update(self, entries: list[LedgerEntry], change: Callable[[LedgerEntry], LedgerEntry]) -> None:
@@ -223,14 +223,15 @@ class Ledger:
                 if entry and entry.settled_at is None and (changed := change(entry)) != entry:
                     self._keep(changed)
 
-    def _refuse_runaways(self, job_name: str, now: datetime) -> None:
-        entry = self._entry(job_name)
-        lost = accounts.runaways(entry, now, self._grace) if entry and entry.settled_at is None else None
-        if lost:
-            raise SchedulerError(
-                f"{job_name}: by the accounting task {min(lost)} runs, but no queue knows it; "
-                "an administrator has to end it there (sacctmgr show runawayjobs)"
-            )
+    def _refuse_runaways(self, entries: Iterable[LedgerEntry]) -> None:
+        now = self._clock.now()
+        for entry in entries:
+            lost = accounts.runaways(entry, now, self._grace)
+            if entry.settled_at is None and lost:
+                raise SchedulerError(
+                    f"{entry.job_name}: by the accounting task {min(lost)} runs, but no queue knows it; "
+                    "an administrator has to end it there (sacctmgr show runawayjobs)"
+                )
 
     def _forget_unqueued(self) -> None:
         """Adopt, or release, what was reserved by somebody who died, or got no answer, before he knew of a job."""

@@ -56,7 +56,7 @@ class Meter:
 
     def _tell(self, balance: Balance, now: datetime) -> None:
         time_used = (now - self._began_at) / (self._ends_at - self._began_at)
-        share = max(balance.spent / balance.limit, time_used)
+        share = min(1.0, max(balance.spent / balance.limit, time_used))
         if share >= self._config.budget.notice_at and not self._notice:
             self._notice = (
                 f"{100 * share:.0f} % of this session's budget or time is used: {balance.left:.3f} of "

@@ -2,7 +2,7 @@
 
 import difflib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -150,10 +150,11 @@ def interval(speed: SpeedTest) -> str:
 
 def summaries(campaign: CampaignPaths) -> list[SessionSummary]:
     """What the records of a campaign say, session by session."""
-    return [_summary(paths) for paths in campaign.sessions() if paths.session.exists()]
+    accounts = _accounts(campaign)
+    return [_summary(paths, accounts.get(paths.root.name)) for paths in campaign.sessions() if paths.session.exists()]
 
 
-def _summary(paths: SessionPaths) -> SessionSummary:
+def _summary(paths: SessionPaths, account: Account | None) -> SessionSummary:
     config = site.load_config(paths)
     records = human_records.load()
     return SessionSummary(
@@ -169,7 +170,7 @@ def _summary(paths: SessionPaths) -> SessionSummary:
             _submission(paths, verdict, config.task.record, records)
             for verdict in sorted(paths.submissions.glob("*/verdict.json"))
         ),
-        budget=_budget(paths),
+        budget=account,
     )
 
 
@@ -199,9 +200,10 @@ def _runs(record: Path) -> tuple[Runs, Runs]:
     return candidate, incumbent
 
 
-def _budget(paths: SessionPaths) -> Account | None:
+def _accounts(campaign: CampaignPaths) -> Mapping[str, Account]:
+    """By session, with one question for all of them; none where nobody answers."""
     try:
-        return budget.of_session(paths)
+        return {account.name: account for account in budget.of_campaign(campaign).accounts}
     except (SchedulerError, UsageError) as error:
-        log.warning("no accounting for %s: %s", paths.root.name, error)
-        return None
+        log.warning("no accounting: %s", error)
+        return {}

@@ -1,6 +1,7 @@
 """What goes wrong on a real Slurm, on purpose; each time the ledger ends equal to sacct, to the GPU-second."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from slurm_bench.effects import store
 from slurm_bench.effects.cluster import Job
 from slurm_bench.pure.budget import held_gpu_seconds
 from slurm_bench.steps import site
@@ -18,7 +20,10 @@ from slurm_bench.steps.ledger import Ledger
 from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.errors import BudgetExceeded, SchedulerError
 from slurm_bench.words.paths import SessionPaths
+from slurm_bench.words.records import Session, SessionState
 from tests.acceptance import sacct
+from tests.acceptance.test_interruptions import start, trials
+from tests.acceptance.test_rehearsal import check_outcomes, slurm_bench
 from tests.conftest import REPOSITORY, make_config, make_quick_record
 from tests.contract.test_cluster import job
 
@@ -118,10 +123,13 @@ def books(tmp_path: Path) -> Iterator[Books]:
             slurm("scancel", f"--name={entry.job_name}")
 
 
-def requeue(job_id: str) -> None:
-    """As an administrator does it: our jobs cannot be requeued by anybody else. It waits two minutes else."""
+def let_requeue(job_id: str) -> None:
+    """As an administrator may: we forbid it to our jobs."""
     slurm("scontrol", "update", f"jobid={job_id}", "requeue=1")
-    slurm("scontrol", "requeue", job_id)
+
+
+def start_now(job_id: str) -> None:
+    """A requeued job waits two minutes else."""
     slurm("scontrol", "update", f"jobid={job_id}", "StartTime=now")
 
 
@@ -134,7 +142,7 @@ def test_every_way_that_jobs_end(books: Books) -> None:
     lost = books.queue("lost", "sleep", count=1)
     moved = books.queue("moved", "sleep the first time", count=1)
     wait(lambda: books.begun("lost") and books.begun("moved"))
-    slurm("scontrol", "update", f"jobid={moved}", "requeue=1")
+    let_requeue(moved)
     dev_cluster("down", "gpu4")
 
     books.config.cluster.sbatch = others
@@ -144,11 +152,14 @@ def test_every_way_that_jobs_end(books: Books) -> None:
     books.queue("failed", "fail at odd")
     books.queue("outlasting", "outlast for 300", count=1, limit_minutes=1)
     wait(lambda: books.begun("again") and books.begun("cancelled", 3))
-    requeue(again)
+    let_requeue(again)
+    slurm("scontrol", "requeue", again)
+    start_now(again)
     slurm("scancel", f"{cancelled}_1", f"{cancelled}_5")  # one that runs, and one that waits and leaves no row
 
     wait(lambda: state(lost) == "NODE_FAIL")
     dev_cluster("up")
+    start_now(moved)
     books.settle()
     books.check_against_sacct()
 
@@ -250,6 +261,77 @@ def test_two_sessions_race_for_the_last_gpu_hour(books: Books) -> None:
     assert len(sacct.rows(f"{books.identity}-racer")) == 2
 
 
+def test_many_desks_ask_as_often_as_one(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve sessions that wait for their arrays, one squeue and one sacct an interval; nothing by job number."""
+    asked = count_calls(books.folder / "bin", monkeypatch, "squeue", "sacct")
+    books.config.cluster.poll_seconds = 1
+    ledgers = [books.another_desk(books.session(f"s{number}")) for number in range(12)]
+    for number, ledger in enumerate(ledgers):
+        ledger.run_to_queue("retiming", books.job(f"desk{number}", "sleep for 1", count=1))
+    asked.unlink()
+    began = time.monotonic()
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda each: each.wait_until_over(each.entries()[0].job_name, 1, lambda states: None), ledgers))
+    took = time.monotonic() - began
+    calls = asked.read_text().splitlines()
+    for program in ("squeue", "sacct"):
+        count = sum(call.startswith(f"{program} ") for call in calls)
+        assert 2 <= count <= took / 0.9 + 2, f"{count} in {took:.0f} s"
+    assert not any("--job" in call or " -j" in call for call in calls)
+
+
+def count_calls(folder: Path, monkeypatch: pytest.MonkeyPatch, *programs: str) -> Path:
+    """A file that gets a line for each call of these programs."""
+    folder.mkdir()
+    for program in programs:
+        real = shutil.which(program)
+        (folder / program).write_text(f'#!/bin/sh\necho "{program} $*" >> {folder}/calls\nexec {real} "$@"\n')
+        (folder / program).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return folder / "calls"
+
+
 def _settled(ledger: Ledger) -> bool:
     ledger.settle_finished()
     return all(entry.settled_at for entry in ledger.entries())
+
+
+def test_slurmdbd_is_gone_for_a_minute_in_a_session(tmp_path: Path) -> None:
+    """Trials run on, nobody is charged nothing, and the session ends as if nothing had been."""
+    paths = SessionPaths(tmp_path / "runs/rehearsal/one")
+    running = start(paths, "cluster=dev")
+    try:
+        wait(lambda: len(trials(paths, "0003")) >= 1)
+        dev_cluster("down", "slurmdbd")
+        time.sleep(60)
+    finally:
+        dev_cluster("up")
+    assert running.wait(timeout=LONGEST_S) == 0, (tmp_path / "front.log").read_text()
+    check_outcomes(paths)
+    identity = store.read(paths.session, Session).id
+    entries = [store.read(path, LedgerEntry) for path in paths.ledger.glob("*.json")]
+    assert all(entry.settled_at for entry in entries)
+    assert sum(entry.charged_gpu_seconds for entry in entries) == sacct.gpu_seconds(identity)
+
+
+def test_a_session_whose_next_job_the_budget_cannot_pay_is_over(tmp_path: Path) -> None:
+    """What it handed in is answered by its desk alone, without another job."""
+    done = slurm_bench(tmp_path / "runs", "session=one", "agent.hours=0.0001")
+    assert done.returncode == 0, done.stderr
+    paths = SessionPaths(tmp_path / "runs/rehearsal/one")
+    books = Books(tmp_path)
+    config = site.load_config(paths)
+    config.cluster, config.budget.h100_hours = books.config.cluster, 20.2
+    site.save_config(paths, config)
+    left = store.read(paths.session, Session)
+    changed = {"state": SessionState.INTERRUPTED, "agent_exit_code": None, "agent_ended_by": ""}
+    store.write(paths.session, left.model_copy(update=changed))
+    ledger = books.another_desk(paths)
+    ledger.run_to_queue("session", books.job("first", "sleep for 1", count=1))
+    wait(lambda: _settled(ledger))
+
+    done = slurm_bench(tmp_path / "runs", "session=one", "cluster=dev")
+    assert done.returncode == 0, done.stderr
+    ended = store.read(paths.session, Session)
+    assert (ended.state, ended.agent_ended_by) == (SessionState.FINISHED, "the budget is spent")
+    assert len(ledger.entries()) == 1, "no other job was queued"

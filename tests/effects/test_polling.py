@@ -84,3 +84,34 @@ def test_an_answer_from_a_clock_that_is_ahead_is_not_newest_for_ever(tmp_path: P
     store.write(tmp_path / "answer.json", answer)
     poll.answer([Queued("job", SINCE, 1)])
     assert len(scheduler.questions) == 1
+
+
+def test_a_silent_scheduler_is_asked_ever_more_seldom(tmp_path: Path) -> None:
+    scheduler = Scheduler()
+    scheduler.silent = True
+    poll = SharedPoll(tmp_path, 0.05, scheduler.ask)
+    waits = []
+    for _ in range(6):
+        began = len(scheduler.questions)
+        while len(scheduler.questions) == began:
+            with pytest.raises(SchedulerError):
+                poll.answer([Queued("job", SINCE, 1)])
+            time.sleep(0.005)
+        answer = store.read(tmp_path / "answer.json", Answer)
+        assert answer.good_until
+        waits.append((answer.good_until - answer.asked_at).total_seconds() / 0.05)
+    assert waits == pytest.approx([2, 4, 8, 8, 8, 8], rel=0.11), "with some jitter"
+    assert len(set(waits)) == 6
+    scheduler.silent = False
+    time.sleep(0.5)
+    poll.answer([Queued("job", SINCE, 1)])
+    assert store.read(tmp_path / "answer.json", Answer).failures == 0
+
+
+def test_many_jobs_of_one_desk_are_one_question(tmp_path: Path) -> None:
+    scheduler = Scheduler()
+    poll = SharedPoll(tmp_path, 60, scheduler.ask)
+    jobs = [Queued(f"job{number}", SINCE, 1) for number in range(50)]
+    assert poll.answer(jobs).names == {job.name for job in jobs}
+    poll.answer(jobs[:3])
+    assert len(scheduler.questions) == 1

@@ -56,6 +56,30 @@ def test_running_without_an_allocation_yet_is_charged_by_request() -> None:
     assert (attempt.task, attempt.gpus, attempt.ended) == (4, 2, None)
 
 
+def test_rows_are_kept_by_raw_number_and_submit_time() -> None:
+    """Numbers come again after a reset of slurmctld, and a later account of the same attempt is the better one."""
+    header = "|".join(sacct.FIELDS)
+    early = "7_1|9|x|RUNNING|0:0|5||gres/gpu=2|1700000000|1700000001|Unknown|gpu1"
+    late = "7_1|9|x|COMPLETED|0:0|8|gres/gpu=2|gres/gpu=2|1700000000|1700000001|1700000009|gpu1"
+    again = "7_1|9|x|COMPLETED|0:0|3|gres/gpu=2|gres/gpu=2|1800000000|1800000001|1800000004|gpu1"
+    rows = sacct.attempts(f"{header}\n{again}\n{early}\n{late}\n")
+    assert [row.elapsed_s for row in rows] == [8, 3]
+
+
+def test_a_terminal_state_without_an_end_is_still_completing() -> None:
+    """As MariaDB showed it when it was back after an outage; a second later the row said 3 s and had its end."""
+    header = "|".join(sacct.FIELDS)
+    row = "1787|1787|x|COMPLETED|0:0|12|gres/gpu=1|gres/gpu=1|1795598772|1795598772|Unknown|gpu1"
+    assert sacct.latest_states(sacct.attempts(f"{header}\n{row}\n")) == {0: JobState.COMPLETING}
+
+
+def test_a_row_that_is_none_is_an_error_and_not_a_traceback() -> None:
+    header = "|".join(sacct.FIELDS)
+    row = "7|7|x|RUNNING|0:0|soon||gres/gpu=2|1700000000|1700000001|Unknown|gpu1"
+    with pytest.raises(SchedulerError, match="soon"):
+        sacct.attempts(f"{header}\n{row}\n")
+
+
 @pytest.mark.parametrize("text", ["", "JobID|State\n1|RUNNING\n", "|".join(sacct.FIELDS) + "\n1|2|3\n"])
 def test_other_columns_are_refused(text: str) -> None:
     with pytest.raises(SchedulerError):

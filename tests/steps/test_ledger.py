@@ -1,15 +1,17 @@
 """Reservations that outlive whoever made them."""
 
+import time
 from pathlib import Path
 
 import pytest
 
+from slurm_bench.effects import store
 from slurm_bench.effects.cluster import Job
 from slurm_bench.pure.budget import Terms, held_gpu_seconds
-from slurm_bench.steps.ledger import Ledger, Patience
+from slurm_bench.steps.ledger import Ledger, Patience, Shrinkable
 from slurm_bench.words.accounting import LedgerEntry
-from slurm_bench.words.errors import BudgetExceeded
-from slurm_bench.words.paths import SessionPaths
+from slurm_bench.words.errors import BudgetExceeded, JobRefused, SchedulerError
+from slurm_bench.words.paths import CalibrationPaths, SessionPaths
 from tests.fake_cluster import FakeCluster
 
 GRACE_S = 0.1
@@ -71,3 +73,84 @@ def test_reservations_add_up_until_they_are_settled(tmp_path: Path) -> None:
     for _ in range(4):
         book.settle_finished()
     assert book.run_to_queue("retiming", job(tmp_path, "second")).job_id == "2"
+
+
+def test_while_the_scheduler_is_silent_nothing_is_reserved_or_queued(tmp_path: Path) -> None:
+    cluster = FakeCluster()
+    cluster.silent = True
+    book = ledger(tmp_path, cluster)
+    with pytest.raises(SchedulerError):
+        book.run_to_queue("retiming", job(tmp_path))
+    assert not book.entries() and not cluster.queued
+
+
+def test_sbatch_without_an_answer_keeps_its_reservation_for_the_grace(tmp_path: Path) -> None:
+    """slurmctld may have taken it: only a queue that does not know it for the grace proves that it has not."""
+    cluster = FakeCluster()
+    cluster.unheard = True
+    book = ledger(tmp_path, cluster, grace_s=0.3)
+    with pytest.raises(SchedulerError):
+        book.run_to_queue("retiming", job(tmp_path))
+    assert held_gpu_seconds(only(book)) > 0
+    book.settle_finished()
+    assert only(book).job_id is None
+    time.sleep(0.4)
+    book.settle_finished()
+    assert not book.entries()
+
+
+def test_a_refused_sbatch_keeps_nothing(tmp_path: Path) -> None:
+    cluster = FakeCluster()
+    cluster.refusing = True
+    book = ledger(tmp_path, cluster)
+    with pytest.raises(JobRefused):
+        book.run_to_queue("retiming", job(tmp_path))
+    assert not book.entries()
+
+
+def session_job(tmp_path: Path, minutes: int) -> Job:
+    return Job("link", tmp_path / "jobs", ["true"], 1, 2, 8, False, minutes)
+
+
+def test_a_link_takes_what_the_budget_leaves_it(tmp_path: Path) -> None:
+    """Of two hours one is kept for a submission: half an hour of two GPUs is left, with the overrun of 90 s."""
+    cluster = FakeCluster()
+    book = ledger(tmp_path, cluster, limit=2.0)
+    entry = book.run_to_queue("session", session_job(tmp_path, 600), Shrinkable(least_minutes=10, keep=1.0))
+    assert entry.limit_s == 28 * 60
+    assert held_gpu_seconds(entry) / 3600 <= 1.0
+    assert cluster.queued[0].limit_minutes == 28
+
+
+def test_a_link_that_fits_keeps_its_limit(tmp_path: Path) -> None:
+    book = ledger(tmp_path, FakeCluster(), limit=100.0)
+    entry = book.run_to_queue("session", session_job(tmp_path, 600), Shrinkable(least_minutes=10, keep=1.0))
+    assert entry.limit_s == 600 * 60
+
+
+def test_a_link_that_is_not_worth_it_is_refused(tmp_path: Path) -> None:
+    cluster = FakeCluster()
+    book = ledger(tmp_path, cluster, limit=1.2)
+    with pytest.raises(BudgetExceeded) as refused:
+        book.run_to_queue("session", session_job(tmp_path, 600), Shrinkable(least_minutes=10, keep=1.0))
+    assert refused.value.worst_case == pytest.approx(1.0 + 2 * (600 + 90) / 3600)
+    assert not book.entries() and not cluster.queued
+
+
+def test_a_calibration_counts_for_every_session_that_rests_on_it(tmp_path: Path) -> None:
+    campaign = tmp_path / "campaign"
+    shared = CalibrationPaths(campaign / "calibrations/record")
+    terms, patience = Terms(1.0, 1.0), Patience(GRACE_S, 0.1)
+    books = [Ledger(SessionPaths(campaign / name), FakeCluster(), terms, patience) for name in ("one", "two")]
+    Ledger(shared, FakeCluster(), terms, patience).run_to_queue("calibration", job(tmp_path))
+    held = held_gpu_seconds(entry_in(shared)) / 3600
+    assert [book.balance().left for book in books] == [1.0, 1.0]
+    for book in books:
+        book.rest_on(shared)
+        book.rest_on(shared)
+    assert [book.balance().left for book in books] == [1.0 - held, 1.0 - held]
+
+
+def entry_in(paths: CalibrationPaths) -> LedgerEntry:
+    (path,) = paths.ledger.glob("*.json")
+    return store.read(path, LedgerEntry)

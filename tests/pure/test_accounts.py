@@ -1,0 +1,82 @@
+"""What releases a reservation, and what does not."""
+
+from datetime import timedelta
+
+from slurm_bench.pure import accounts, sacct
+from slurm_bench.pure.budget import held_gpu_seconds
+from slurm_bench.words.accounting import Attempt, JobState, LedgerEntry, Observation
+from tests.pure.attempts import NOON, attempt, entry, running
+
+GRACE = timedelta(seconds=60)
+
+
+def seen(*attempts: Attempt, queued: dict[int, JobState] | None = None) -> Observation:
+    queue = queued or {}
+    return Observation({**sacct.latest_states(attempts), **queue}, frozenset(queue), attempts)
+
+
+def after(first: LedgerEntry, *looks: tuple[int, Observation]) -> LedgerEntry:
+    """An entry after answers so many seconds after noon."""
+    for second, look in looks:
+        first = accounts.observed(first, look, NOON + timedelta(seconds=second), GRACE)
+    return first
+
+
+def test_it_is_settled_when_every_task_is_over() -> None:
+    half = after(entry(), (100, seen(attempt(), queued={1: JobState.RUNNING})))
+    assert half.settled_at is None
+    assert held_gpu_seconds(half) == 600
+    whole = after(half, (110, seen(attempt(), attempt(task=1, raw_id="8", elapsed_s=50))))
+    assert whole.settled_at == NOON + timedelta(seconds=110)
+    assert held_gpu_seconds(whole) == 300
+
+
+def test_a_task_without_a_trace_is_over_when_every_answer_of_the_grace_has_said_so() -> None:
+    look = seen(attempt())
+    waiting = after(entry(), (0, look), (59, look))
+    assert waiting.settled_at is None and waiting.absent_since == {1: NOON}
+    assert after(waiting, (61, look)).settled_at
+
+
+def test_an_unanswered_question_starts_the_grace_anew() -> None:
+    look = seen(attempt())
+    broken = accounts.unanswered(after(entry(), (0, look), (59, look)))
+    assert after(broken, (61, look), (120, look)).settled_at is None
+    assert after(broken, (61, look), (122, look)).settled_at
+
+
+def test_a_task_that_comes_back_is_not_absent() -> None:
+    look = seen(attempt())
+    back = after(entry(), (0, look), (50, seen(attempt(), queued={1: JobState.PENDING})), (70, look))
+    assert back.settled_at is None and back.absent_since == {1: NOON + timedelta(seconds=70)}
+
+
+def test_a_terminal_state_without_its_end_is_not_over() -> None:
+    """As a database that catches up showed it: COMPLETED for 12 s, a second later for 3 s."""
+    early = attempt(elapsed_s=12, ended=None)
+    looked = after(entry(tasks=1), (12, seen(early)))
+    assert looked.settled_at is None
+    settled = after(looked, (13, seen(attempt(elapsed_s=3))))
+    assert settled.settled_at and settled.charged_gpu_seconds == 6
+
+
+def test_a_requeued_attempt_stays_charged_also_when_its_task_is_cancelled_while_it_waits() -> None:
+    first = attempt(state=JobState.REQUEUED)
+    look = seen(first)
+    assert after(entry(tasks=1), (100, look)).settled_at is None
+    settled = after(entry(tasks=1), (100, look), (161, look))
+    assert settled.settled_at and settled.charged_gpu_seconds == 200
+
+
+def test_what_was_charged_is_not_forgotten_when_the_accounting_forgets() -> None:
+    look = after(entry(), (100, seen(attempt(), queued={1: JobState.RUNNING})), (200, seen()))
+    assert look.charged_gpu_seconds == 200
+
+
+def test_a_task_that_runs_by_the_accounting_alone_is_never_released() -> None:
+    """A runaway job: only an administrator can say what became of it."""
+    look = seen(running())
+    lost = after(entry(tasks=1), (0, look), (1000, look))
+    assert lost.settled_at is None
+    assert accounts.runaways(lost, NOON + timedelta(seconds=1000), GRACE) == {0}
+    assert accounts.runaways(lost, NOON + timedelta(seconds=30), GRACE) == set()
