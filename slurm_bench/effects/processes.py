@@ -23,6 +23,7 @@ _WATCH_S = 1.0
 _GRACE_S = 5.0
 """For srun to end its step before it is ended itself."""
 _PASSED_ON = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
+_LATE_S = 0.5
 _DEAF_IN_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 """Signals that Python ignores, and that a command expects to end it."""
 
@@ -122,7 +123,10 @@ def run_in_place(argv: Sequence[str]) -> Ended:
             by_parent |= came.si_signo == signal.SIGTERM
         elif came.si_signo in _PASSED_ON:
             os.kill(pid, came.si_signo)
-    return Ended(_exit_code(os.waitstatus_to_exitcode(waited[1])), by_parent)
+    code = _exit_code(os.waitstatus_to_exitcode(waited[1]))
+    # Slurm signals one process after the other, and the command may have ended of it before it is our turn.
+    late = signal.sigtimedwait({signal.SIGTERM}, _LATE_S if code else 0)
+    return Ended(code, by_parent or (late is not None and late.si_pid == os.getppid()))
 
 
 def _exit_code(code: int) -> int:
