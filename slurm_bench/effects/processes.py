@@ -22,6 +22,10 @@ _KEPT = frozenset({"SLURM_CONF"})
 _WATCH_S = 1.0
 _GRACE_S = 5.0
 """For srun to end its step before it is ended itself."""
+_PASSED_ON = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
+_LATE_S = 0.5
+_DEAF_IN_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+"""Signals that Python ignores, and that a command expects to end it."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,42 @@ def run_logged(
     finally:
         end_tree(process.pid)
         process.wait()
+    return _exit_code(code)
+
+
+@dataclass(frozen=True)
+class Ended:
+    exit_code: int
+    """128+n for signal n."""
+    by_parent: bool
+    """Whether our parent asked for it with SIGTERM."""
+
+
+def run_in_place(argv: Sequence[str]) -> Ended:
+    """Run a command to its end as if it were ourselves: our streams, environment and process group, our signals.
+
+    Our parent's signals are not passed on: where it is the scheduler, every process of the job has them already,
+    and a second SIGTERM would disturb one that is tidying up. From here on we outlive those signals.
+
+    Raises:
+        OSError: no such program.
+    """
+    awaited = {signal.SIGCHLD, *_PASSED_ON}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
+    pid, by_parent = os.posix_spawnp(argv[0], [*argv], os.environ, setsigmask=before, setsigdef=_DEAF_IN_PYTHON), False
+    while not (waited := os.waitpid(pid, os.WNOHANG))[0]:
+        came = signal.sigwaitinfo(awaited)
+        if came.si_pid == os.getppid():
+            by_parent |= came.si_signo == signal.SIGTERM
+        elif came.si_signo in _PASSED_ON:
+            os.kill(pid, came.si_signo)
+    code = _exit_code(os.waitstatus_to_exitcode(waited[1]))
+    # Slurm signals one process after the other, and the command may have ended of it before it is our turn.
+    late = signal.sigtimedwait({signal.SIGTERM}, _LATE_S if code else 0)
+    return Ended(code, by_parent or (late is not None and late.si_pid == os.getppid()))
+
+
+def _exit_code(code: int) -> int:
     return code if code >= 0 else 128 - code
 
 
@@ -130,6 +170,12 @@ class ProcessIdentity(Record):
 
 def identify(pid: int) -> ProcessIdentity:
     return ProcessIdentity(pid=pid, created=psutil.Process(pid).create_time())
+
+
+def own_start() -> float:
+    """When this process started, and with it the shell that became it (epoch seconds)."""
+    since_boot = psutil.Process().create_time() - psutil.boot_time()
+    return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - since_boot)
 
 
 def is_alive(identity: ProcessIdentity) -> bool:

@@ -1,11 +1,11 @@
-"""A Slurm cluster with accounting. submitit queues; states and usage we read ourselves, from squeue and sacct:
-submitit's own poller warns and goes on where a budget must stop."""
+"""A Slurm cluster. submitit queues; states and usage we read ourselves, from squeue and the accounting: submitit's
+own poller warns and goes on where a budget must stop."""
 
 import os
 import re
 import shlex
 import shutil
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from slurm_bench.effects import polling, processes, slurm_commands
+from slurm_bench.effects.accounting import Accounting, OwnRecord, Sacct
 from slurm_bench.effects.cluster import Job, Queued
 from slurm_bench.pure import sacct, slurm_settings
 from slurm_bench.words.accounting import Attempt, JobState, Observation
@@ -40,20 +41,34 @@ class _CommandExecutor(submitit.SlurmExecutor):
 
 
 class SlurmCluster:
-    def __init__(self, config: ClusterConfig) -> None:
+    """
+    Args:
+        usage: folder for a record of our own, one folder a job; used where the site keeps none.
+    """
+
+    def __init__(self, config: ClusterConfig, usage: Path) -> None:
         self._environment = slurm_commands.environment(config.slurm_conf)
-        missing = [name for name in ("sbatch", "squeue", "sacct", "scancel", "srun") if not shutil.which(name)]
+        self._accounting = self._accounting_of(config, usage)
+        needed = ("sbatch", "squeue", *self._accounting.programs, "scancel", "srun")
+        missing = [name for name in needed if not shutil.which(name)]
         if missing:
             raise UsageError(
                 f"cluster.kind=slurm needs {', '.join(missing)} on the PATH: "
                 "run it on a login node, or take cluster=local"
             )
         self._config = config
-        self._poll = polling.SharedPoll(
-            Path(config.shared_poll) / str(os.getuid()), config.poll_seconds, self._ask_for_all
-        )
+        # What our own record says is for the desks that share it.
+        shared = usage / "poll" if config.accounting == "own" else Path(config.shared_poll)
+        self._poll = polling.SharedPoll(shared / str(os.getuid()), config.poll_seconds, self._ask_for_all)
 
-    accounting = "sacct"
+    def _accounting_of(self, config: ClusterConfig, usage: Path) -> Accounting:
+        if config.accounting == "own":
+            return OwnRecord(usage, self._ask, config.absent_grace_seconds, lambda: self.overrun_s)
+        return Sacct(self._ask)
+
+    @property
+    def accounting(self) -> str:
+        return self._accounting.name
 
     @property
     def step(self) -> tuple[str, ...]:
@@ -63,17 +78,17 @@ class SlurmCluster:
     @cached_property
     def overrun_s(self) -> int:
         site = slurm_settings.settings(self._ask("scontrol", "show", "config"))
-        if not slurm_settings.tracks_gpus(site):
-            raise UsageError("this site's accounting does not count GPUs: AccountingStorageTRES lacks gres/gpu")
+        self._accounting.check(site)
         return slurm_settings.overrun_s(site)
 
     def submit(self, job: Job) -> str:
         job.folder.mkdir(parents=True, exist_ok=True)
+        command = shlex.join(self._accounting.accounted(job))
         with processes.outside_any_job(self._environment):
             executor = _CommandExecutor(job.folder)
             executor.update_parameters(**self._parameters(job))
             try:
-                return executor.queue(shlex.join(job.command), job.tasks)
+                return executor.queue(command, job.tasks)
             except (FailedJobError, FailedSubmissionError) as error:
                 why = slurm_commands.last_line(str(error))
                 kind = SchedulerError if _NO_ANSWER.search(why) else JobRefused
@@ -119,7 +134,7 @@ class SlurmCluster:
 
     def _ask_for_all(self, names: frozenset[str], since: datetime) -> polling.Answer:
         asked_at, listed = datetime.now(UTC), ",".join(sorted(names))
-        # squeue first: a task that ends between the two questions is then in sacct, not in neither.
+        # squeue first: a task that ends between the two questions is then in the accounting, not in neither.
         queue = self._ask(
             "squeue", "--noheader", "--array", "--states=all", f"--name={listed}", f"--format={sacct.QUEUE_FORMAT}"
         )
@@ -133,22 +148,10 @@ class SlurmCluster:
 
     def attempts(self, names: Iterable[str], since: datetime) -> list[Attempt]:
         wanted = sorted(set(names))
-        begin = (since - _CLOCK_SKEW).astimezone()
+        begin = since - _CLOCK_SKEW
         parts = [wanted[first : first + _MOST_NAMES] for first in range(0, len(wanted), _MOST_NAMES)]
-        rows = sacct.merged(*(sacct.attempts(self._ask_sacct(part, begin)) for part in parts))
+        rows = sacct.merged(*(self._accounting.attempts(part, begin) for part in parts))
         return [row for row in rows if row.submitted >= begin]
-
-    def _ask_sacct(self, names: Sequence[str], begin: datetime) -> str:
-        return self._ask(
-            "sacct",
-            "--allocations",
-            "--duplicates",
-            "--parsable2",
-            f"--format={','.join(sacct.FIELDS)}",
-            f"--name={','.join(names)}",
-            f"--starttime={begin:%Y-%m-%dT%H:%M:%S}",
-            "--endtime=now",
-        )
 
     def cancel(self, name: str) -> None:
         self._ask("scancel", f"--name={name}")

@@ -31,3 +31,8 @@ def overrun_s(site: Mapping[str, str]) -> int:
 def tracks_gpus(site: Mapping[str, str]) -> bool:
     """Whether its accounting counts GPUs at all: without `gres/gpu` every job seems to have used none."""
     return "gres/gpu" in site.get("AccountingStorageTRES", "").split(",")
+
+
+def has_database(site: Mapping[str, str]) -> bool:
+    """Whether it keeps what jobs used, so that sacct can tell."""
+    return site.get("AccountingStorageType", "") == "accounting_storage/slurmdbd"

@@ -49,9 +49,10 @@ def cluster_of(config: Config) -> Cluster:
     Raises:
         UsageError: it cannot be reached from this machine.
     """
+    usage = Path(config.runs) / "usage"
     if config.cluster.kind == "slurm":
-        return SlurmCluster(config.cluster)
-    return LocalCluster(config.cluster, Path(config.runs) / "usage")
+        return SlurmCluster(config.cluster, usage)
+    return LocalCluster(config.cluster, usage)
 
 
 def ledger_of(config: Config, paths: TimingPaths, cluster: Cluster, most: float = math.inf) -> Ledger:

@@ -114,6 +114,40 @@ class Observation:
     attempts: tuple[Attempt, ...]
 
 
+class OwnJob(Record):
+    """A job that we account for ourselves: what has to be known of it beforehand."""
+
+    name: str
+    gpus: int
+    """Of each task, where the queue does not count them."""
+    limit_s: int
+    """Time limit of each task."""
+    overrun_s: int
+    """How long a task may outlive it."""
+    queued_at: datetime
+    """Just before it was queued."""
+
+
+class Sighting(Record):
+    """An attempt as one witness saw it: the queue, or the task itself."""
+
+    attempt: Attempt
+    restarts: int
+    """Slurm starts a task again under its old number."""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.attempt.raw_id, self.restarts
+
+
+class Sightings(Record):
+    """What squeue has said of a job so far."""
+
+    attempts: tuple[Sighting, ...] = ()
+    absent_since: dict[str, datetime] = Field(default_factory=dict)
+    """Tasks, by their own numbers, that are not in the queue, and since when every answer has said so."""
+
+
 class LedgerEntry(Record):
     """What one job may cost at worst, and, as far as is known, what it did cost."""
 

@@ -1,4 +1,4 @@
-"""One contract for every cluster: in memory, on this machine, and a real Slurm with its accounting."""
+"""One contract for every cluster: in memory, on this machine, and a real Slurm with its accounting or our own."""
 
 import sys
 import time
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from slurm_bench.effects import slurm_commands
 from slurm_bench.effects.cluster import Cluster, Job, Queued
 from slurm_bench.effects.local import LocalCluster
 from slurm_bench.effects.slurm import SlurmCluster
@@ -20,7 +21,8 @@ from tests.conftest import DEV_CLUSTER, REPOSITORY
 from tests.fake_cluster import FakeCluster
 
 DEADLINE_S = 60
-REAL = ["local", pytest.param("slurm", marks=pytest.mark.slurm)]
+REAL = ["local", *(pytest.param(accounting, marks=pytest.mark.slurm) for accounting in ("sacct", "own"))]
+ACCOUNTING = pytest.mark.parametrize("accounting", ["sacct", "own"])
 
 
 def cluster_config(name: str, **changes: object) -> ClusterConfig:
@@ -35,7 +37,7 @@ def cluster_config(name: str, **changes: object) -> ClusterConfig:
 
 def slurm(shared: Path, **changes: object) -> SlurmCluster:
     changes = {"slurm_conf": str(DEV_CLUSTER / "slurm.conf"), "shared_poll": str(shared), **changes}
-    return SlurmCluster(cluster_config("slurm+dev", **changes))
+    return SlurmCluster(cluster_config("slurm+dev", **changes), shared / "usage")
 
 
 @pytest.fixture(params=["memory", *REAL])
@@ -44,7 +46,7 @@ def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Cluster:
         return FakeCluster()
     if request.param == "local":
         return LocalCluster(cluster_config("local"), tmp_path / "usage")
-    return slurm(tmp_path)
+    return slurm(tmp_path, accounting=request.param)
 
 
 @pytest.fixture
@@ -138,9 +140,10 @@ def test_cancel_ends_running_tasks(cluster: Cluster, name: str, tmp_path: Path) 
 
 
 @pytest.mark.slurm
-def test_tasks_cancelled_while_they_wait_are_over_at_once(name: str, tmp_path: Path) -> None:
+@ACCOUNTING
+def test_tasks_cancelled_while_they_wait_are_over_at_once(accounting: str, name: str, tmp_path: Path) -> None:
     """They leave no row in the accounting; nobody has to wait until their absence proves it."""
-    cluster = slurm(tmp_path, parallel=1)
+    cluster = slurm(tmp_path, parallel=1, accounting=accounting)
     since = datetime.now(UTC)
     cluster.submit(job(name, tmp_path, "sleep", count=5))
     wait((tmp_path / "task0").exists)
@@ -152,12 +155,13 @@ def test_tasks_cancelled_while_they_wait_are_over_at_once(name: str, tmp_path: P
 
 
 @pytest.mark.slurm
+@ACCOUNTING
 def test_the_environment_of_whoever_submits_stays_outside(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    accounting: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "canary")
     monkeypatch.setenv("SBATCH_TIMELIMIT", "99999")
-    cluster = slurm(tmp_path)
+    cluster = slurm(tmp_path, accounting=accounting)
     since = datetime.now(UTC)
     cluster.submit(job(name, tmp_path, "touch", count=1))
     until_over(cluster, name, 1, since)
@@ -173,16 +177,19 @@ def test_a_refused_sbatch_says_why(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slurm
-def test_no_answer_is_never_an_empty_answer(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@ACCOUNTING
+def test_no_answer_is_never_an_empty_answer(
+    accounting: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Clients of a copy of slurm.conf that points at closed ports; the daemons are left alone."""
     lines = (DEV_CLUSTER / "slurm.conf").read_text().splitlines()
     kept = [line for line in lines if not line.startswith(("AccountingStoragePort", "SlurmctldPort"))]
     closed = tmp_path / "slurm.conf"
     closed.write_text("\n".join([*kept, "AccountingStoragePort=6999", "SlurmctldPort=6998", "MessageTimeout=2"]))
     monkeypatch.setenv("SLURM_CONF", str(closed))
-    cluster = slurm(tmp_path, slurm_conf=str(closed))
+    cluster = slurm(tmp_path, slurm_conf=str(closed), accounting=accounting)
     since = datetime.now(UTC)
-    with pytest.raises(SchedulerError, match="sacct failed"):
+    with pytest.raises(SchedulerError, match="sacct failed" if accounting == "sacct" else "squeue failed"):
         cluster.attempts([name], since)
     with pytest.raises(SchedulerError, match="squeue failed"):
         states_of(cluster, name, since, 4)
@@ -197,7 +204,27 @@ def test_the_overrun_is_this_sites(tmp_path: Path) -> None:
     assert slurm(tmp_path).overrun_s == 60 + int(kill_wait)
 
 
+BARE_SITE = "AccountingStorageType = {}\nAccountingStorageTRES = cpu,mem\nKillWait = 30 sec\nOverTimeLimit = 0 min\n"
+
+
+@pytest.mark.slurm
+@pytest.mark.parametrize(
+    ("kind", "why"), [("none", "no slurmdbd: cluster.accounting=own"), ("slurmdbd", "does not count GPUs")]
+)
+def test_a_site_that_sacct_cannot_account_for(
+    kind: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record of our own needs neither a database nor counted GPUs."""
+    printed = BARE_SITE.format(f"accounting_storage/{kind}")
+    monkeypatch.setattr(slurm_commands, "ask", lambda *argv: printed)
+    with pytest.raises(UsageError, match=why):
+        _ = slurm(tmp_path).overrun_s
+    assert slurm(tmp_path, accounting="own").overrun_s == 90
+
+
 def test_no_slurm_here_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(UsageError, match="needs sbatch, squeue, sacct, scancel, srun on the PATH"):
-        SlurmCluster(cluster_config("slurm"))
+        SlurmCluster(cluster_config("slurm"), Path("nowhere"))
+    with pytest.raises(UsageError, match="needs sbatch, squeue, scancel, srun on the PATH"):
+        SlurmCluster(cluster_config("slurm", accounting="own"), Path("nowhere"))

@@ -39,3 +39,9 @@ def test_a_site_that_does_not_count_gpus() -> None:
     assert slurm_settings.tracks_gpus(slurm_settings.settings(PRINTED))
     assert not slurm_settings.tracks_gpus({"AccountingStorageTRES": "cpu,mem,gres/gpu:h100"})
     assert not slurm_settings.tracks_gpus({})
+
+
+def test_a_site_without_a_database() -> None:
+    assert slurm_settings.has_database({"AccountingStorageType": "accounting_storage/slurmdbd"})
+    assert not slurm_settings.has_database({"AccountingStorageType": "accounting_storage/none"})
+    assert not slurm_settings.has_database({})
