@@ -19,7 +19,8 @@ from pathlib import Path
 from random import Random
 
 from slurm_bench.pure import accounts, budget, sacct, usage
-from slurm_bench.words.accounting import KINDS, Attempt, LedgerEntry, Observation
+from slurm_bench.words.accounting import Attempt, LedgerEntry, Observation
+from slurm_bench.words.kinds import KINDS
 
 ROWS = 100_000
 SESSIONS = 12

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from itertools import count
 
+from slurm_bench.effects.accounting import Sacct
 from slurm_bench.effects.cluster import Job, Queued
 from slurm_bench.effects.polling import Answer
 from slurm_bench.effects.slurm import SlurmCluster
@@ -154,8 +155,12 @@ class _Poll:
     def answer(self, jobs: Collection[Queued]) -> Answer:
         names = frozenset(job.name for job in jobs)
         if self.last is None or self.clock.seconds >= self.asked_at + self.interval_s or not names <= self.last.names:
-            self.last, self.asked_at = None, self.clock.seconds
-            self.last = self.ask(names, min(job.since for job in jobs))
+            before, self.last, self.asked_at = self.last, None, self.clock.seconds
+            answer = self.ask(names, min(job.since for job in jobs))
+            now = self.clock.now()
+            steady = self.asked_at - self.answered_at <= max(10, 3 * self.interval_s)
+            since = before.answering_since if before and steady else now
+            self.last = answer.model_copy(update={"asked_at": now, "answering_since": since})
             self.answered_at = self.clock.seconds
         return self.last
 
@@ -181,6 +186,7 @@ class SimulatedSlurm(SlurmCluster):
 
     def __post_init__(self) -> None:
         self._numbers = count(100)
+        self._accounting = Sacct(self._ask)
         self._poll = _Poll(self._ask_for_all, self.clock, self.site.poll_s)  # type: ignore[assignment]
 
     def submit(self, job: Job) -> str:

@@ -6,11 +6,14 @@
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
 from slurm_bench.words.accounting import Attempt, Observation
+
+RECOVERY = timedelta(seconds=15)
+"""An accounting that comes back answers for some seconds (3 to 7 were seen) without rows that it has."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ R = TypeVar("R", bound=Record)
 
 _FORGOTTEN_S = 3600.0
 """A job that nobody has asked for in this time is not asked for any more."""
+_LONG_PAUSE_S = 10.0
+"""Or three intervals: after a longer one the scheduler may have been away unnoticed."""
 _JITTER = 0.1
 """Of the interval, so that no two users ask in step."""
 _MOST_BACKOFF = 8
@@ -43,6 +45,8 @@ class Answer(Record):
     good_until: datetime | None = None
     failures: int = 0
     """Questions in a row that were not answered, this one included."""
+    answering_since: datetime | None = None
+    """From when on every question was answered, without a long pause; None where this one was not."""
     names: frozenset[str]
     live: dict[str, dict[int, JobState]] = Field(default_factory=dict)
     """Tasks in the queue by job name."""
@@ -77,7 +81,7 @@ class SharedPoll:
                 store.write(self._watched_folder / f"{job.name}.json", watched)
             answer = self._last()
             if answer is None or not _serves(answer, {job.name for job in jobs}):
-                answer = self._put_question(failures=answer.failures if answer else 0)
+                answer = self._put_question(answer)
         if answer.error:
             raise SchedulerError(answer.error)
         return answer
@@ -89,16 +93,26 @@ class SharedPoll:
     def _last(self) -> Answer | None:
         return _read_or_forget(self._folder / "answer.json", Answer)
 
-    def _put_question(self, failures: int) -> Answer:
+    def _put_question(self, before: Answer | None) -> Answer:
         watched = self._watched()
         names = frozenset(watched)
         try:
             answer = self._ask(names, min(watched.values()))
+            further: dict[str, object] = {"answering_since": self._answering_since(before, answer)}
         except SchedulerError as error:
-            answer = Answer(asked_at=datetime.now(UTC), names=names, error=str(error), failures=failures + 1)
+            answer = Answer(asked_at=datetime.now(UTC), names=names, error=str(error))
+            further = {"failures": (before.failures if before else 0) + 1}
+        answer = answer.model_copy(update=further)
         answer = answer.model_copy(update={"good_until": answer.asked_at + self._interval(answer.failures)})
         store.write(self._folder / "answer.json", answer)
         return answer
+
+    def _answering_since(self, before: Answer | None, answer: Answer) -> datetime:
+        if before is None or before.answering_since is None:
+            return answer.asked_at
+        pause = timedelta(seconds=max(_LONG_PAUSE_S, 3 * self._interval_s))
+        steady = timedelta(0) <= answer.asked_at - before.asked_at <= pause
+        return before.answering_since if steady else answer.asked_at
 
     def _interval(self, failures: int) -> timedelta:
         backoff = min(2**failures, _MOST_BACKOFF)

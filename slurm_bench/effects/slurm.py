@@ -15,7 +15,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from slurm_bench.effects import polling, processes, slurm_commands
 from slurm_bench.effects.accounting import Accounting, OwnRecord, Sacct
-from slurm_bench.effects.cluster import Job, Queued
+from slurm_bench.effects.cluster import RECOVERY, Job, Queued
 from slurm_bench.pure import sacct, slurm_settings
 from slurm_bench.words.accounting import Attempt, JobState, Observation
 from slurm_bench.words.config import ClusterConfig
@@ -163,9 +163,16 @@ class SlurmCluster:
 def _observation(job: Queued, answer: polling.Answer) -> Observation:
     since = job.since - _CLOCK_SKEW
     rows = tuple(row for row in answer.attempts if row.job_name == job.name and row.submitted >= since)
-    listed = answer.cancelled_rests.get(job.name)
+    # Of a task that it does not list squeue alone cannot tell whether it waited or ran long ago: the accounting can,
+    # unless it is only just back.
+    listed = answer.cancelled_rests.get(job.name) if _is_steady(answer) else None
     rest = [task for task in range(job.tasks) if task not in listed] if listed is not None else []
     cancelled = dict.fromkeys(rest, JobState.CANCELLED)
     live = answer.live.get(job.name, {})
     # A range's row of the accounting can be stale, and so can a task's own beside the queue's word.
     return Observation({**cancelled, **sacct.latest_states(rows), **live}, frozenset(live), rows)
+
+
+def _is_steady(answer: polling.Answer) -> bool:
+    since = answer.answering_since
+    return since is not None and answer.asked_at - since >= RECOVERY

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from slurm_bench.effects import store
 from slurm_bench.effects.clock import Clock, SystemClock
-from slurm_bench.effects.cluster import Cluster, Job, Queued
+from slurm_bench.effects.cluster import RECOVERY, Cluster, Job, Queued
 from slurm_bench.pure import accounts, budget
 from slurm_bench.pure.budget import Balance, Terms
 from slurm_bench.words.accounting import JobState, LedgerEntry, Observation, RestsOn
@@ -26,8 +26,6 @@ from slurm_bench.words.paths import CalibrationPaths, TimingPaths
 log = logging.getLogger(__name__)
 
 _JITTER = 0.1
-_RECOVERY = timedelta(seconds=15)
-"""An accounting that comes back answers for some seconds (3 to 7 were seen) without rows that it has."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +148,7 @@ class Ledger:
         """Id of a job that may have been queued; None only if it is not known at two times with a recovery between."""
         found = self._cluster.find(entry.job_name, entry.reserved_at)
         if found is None:
-            self._clock.sleep(min(_RECOVERY, self._grace).total_seconds())
+            self._clock.sleep(min(RECOVERY, self._grace).total_seconds())
             found = self._cluster.find(entry.job_name, entry.reserved_at)
         return found
 

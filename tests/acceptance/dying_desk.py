@@ -24,5 +24,5 @@ class Dying(SlurmCluster):
 
 paths = SessionPaths(Path(session))
 config = site.load_config(paths)
-ledger = site.ledger_of(config, paths, Dying(config.cluster))
+ledger = site.ledger_of(config, paths, Dying(config.cluster, Path(config.runs) / "usage"))
 ledger.run_to_queue("retiming", job(name, Path(folder), "sleep for 2", count=2))
