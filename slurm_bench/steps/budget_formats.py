@@ -59,7 +59,7 @@ def _add_account(grid: Table, account: Account) -> None:
     )
     for held in account.reserved:
         grid.add_row(f"reserved, {held.kind}", "", "", str(held.gpu_seconds), f"{held.h100_hours:.4f}", style="dim")
-    grid.add_row("left", "", "", "", f"{account.left:.4f} of {account.limit:g}")
+    grid.add_row(f"left of {account.limit:g}", "", "", "", f"{account.left:.4f}")
     grid.add_section()
 
 
@@ -67,14 +67,14 @@ def _add_total(grid: Table, found: CampaignAccount) -> None:
     lines = found.lines
     seconds, hours = sum(line.gpu_seconds for line in lines), sum(line.h100_hours for line in lines)
     attempts = sum(line.attempts for line in lines)
-    grid.add_row("all of the campaign", style="bold")
+    grid.add_row("whole campaign", style="bold")
     grid.add_row("spent", "", str(attempts), str(seconds), f"{hours:.4f}", _percent(idle_share(lines)))
     held = [each for account in found.accounts for each in account.reserved]
     if held:
         hours_held = f"{sum(each.h100_hours for each in held):.4f}"
         grid.add_row("reserved", "", "", str(sum(each.gpu_seconds for each in held)), hours_held, style="dim")
     if found.left is not None:
-        grid.add_row("left", "", "", "", f"{found.left:.4f} of {found.limit:g}")
+        grid.add_row(f"left of {found.limit:g}", "", "", "", f"{found.left:.4f}")
 
 
 def _percent(share: float | None) -> str:
