@@ -37,14 +37,23 @@ def perform(config: Config) -> None:
     opened = _open(config, paths)
     log.info("session %s in %s", config.session, paths.root)
     if opened.state is not SessionState.FINISHED:
-        if config.cluster.kind == "local" or opened.agent_exit_code is not None:
-            session.run(paths.root)  # where its agent is over a session needs its desk alone, and no GPU
+        if config.cluster.kind == "local" or _needs_its_desk_alone(config, paths, cluster, opened):
+            session.run(paths.root)
         elif not _run_as_job(config, paths, cluster, follow):
             return
     campaign = CampaignPaths(paths.root.parent)
     sessions = report.write(campaign)
     report.show(campaign, [summary for summary in sessions if summary.session.name == config.session])
     _raise_what_failed(paths)
+
+
+def _needs_its_desk_alone(config: Config, paths: SessionPaths, cluster: Cluster, opened: Session) -> bool:
+    """Whether only what its agent handed in is left to answer, and no job of the session does: that needs no GPU."""
+    if opened.agent_exit_code is None:
+        return False
+    ledger = site.ledger_of(config, paths, cluster)
+    ledger.settle_finished()
+    return not [entry for entry in ledger.entries() if entry.kind == "session" and entry.settled_at is None]
 
 
 def _run_as_job(config: Config, paths: SessionPaths, cluster: Cluster, follow: bool) -> bool:
