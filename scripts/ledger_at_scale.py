@@ -95,8 +95,8 @@ def entry_of(name: str, attempts: list[Attempt]) -> LedgerEntry:
         reserved_at=first.submitted,
         job_id=first.job_id,
     )
-    seen = Observation(sacct.latest_states(attempts), frozenset(), tuple(attempts))
-    return accounts.observed(reserved, seen, first.submitted, GRACE)
+    seen = Observation(first.submitted, sacct.latest_states(attempts), frozenset(), tuple(attempts))
+    return accounts.observed(reserved, seen, GRACE)
 
 
 def rows() -> Iterator[str]:

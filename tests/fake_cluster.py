@@ -39,6 +39,10 @@ class FakeCluster:
         """sbatch refuses."""
         self.unheard = False
         """sbatch gives no answer, and has queued nothing."""
+        self.lying = False
+        """sbatch says that it refused what it queued."""
+        self.stuck = ""
+        """The queue's reason why nothing can start."""
         self.falling_silent = False
         """Nothing answers once a job is queued."""
         self.failing_at_cancel = False
@@ -63,6 +67,8 @@ class FakeCluster:
         if self.dying_after_queueing:
             raise KeyboardInterrupt
         self.silent = self.falling_silent
+        if self.lying:
+            raise JobRefused("sbatch refused: wrapper")
         return str(len(self.queued))
 
     def _run_next(self, job: Job) -> None:
@@ -106,7 +112,7 @@ class FakeCluster:
         pending = dict.fromkeys(self._pending.get(known.name, ()), JobState.PENDING)
         attempts = tuple(self.attempts([known.name], known.since))
         states = pending | {attempt.task: attempt.state for attempt in attempts}
-        return Observation(states, frozenset(pending), attempts)
+        return Observation(datetime.now(UTC), states, frozenset(pending), attempts, self.stuck)
 
     def attempts(self, names: Iterable[str], since: datetime) -> list[Attempt]:
         self._speak()

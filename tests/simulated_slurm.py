@@ -156,8 +156,8 @@ class _Poll:
         names = frozenset(job.name for job in jobs)
         if self.last is None or self.clock.seconds >= self.asked_at + self.interval_s or not names <= self.last.names:
             before, self.last, self.asked_at = self.last, None, self.clock.seconds
-            answer = self.ask(names, min(job.since for job in jobs))
             now = self.clock.now()
+            answer = self.ask(names, min(job.since for job in jobs))
             steady = self.asked_at - self.answered_at <= max(10, 3 * self.interval_s)
             since = before.answering_since if before and steady else now
             self.last = answer.model_copy(update={"asked_at": now, "answering_since": since})
@@ -254,14 +254,14 @@ class SimulatedSlurm(SlurmCluster):
     def _queue_lines(self, job: SimulatedJob) -> Iterator[str]:
         now, name = int(self.clock.seconds), job.job.name
         if job.rest and job.rest_cancelled <= now < job.rest_cancelled + self.site.min_job_age_s:
-            yield f"{name}|{job.job_id}|CANCELLED|0:00"
+            yield f"{name}|{job.job_id}|CANCELLED|0:00|None"
         newest = {spell.task: spell for spell in job.spells if spell.submitted <= now}
         for task, spell in newest.items():
             if task in job.rest and now >= job.rest_cancelled:
                 continue
             if now < spell.ended + self.site.min_job_age_s:
                 used = 0 if spell.started is None else max(0, min(now, spell.ended) - spell.started)
-                yield f"{name}|{job.job_id}_{task}|{self._queue_state(spell, now)}|{used // 60}:{used % 60:02}"
+                yield f"{name}|{job.job_id}_{task}|{self._queue_state(spell, now)}|{used // 60}:{used % 60:02}|None"
 
     def _queue_state(self, spell: Spell, now: int) -> JobState:
         if now < (spell.ended if spell.started is None else spell.started):

@@ -30,6 +30,7 @@ READING_ORDER = [
     "outbox",
     "judge",
     "calibration",
+    "link",
     "retime",
     "blocks",
     "trial",

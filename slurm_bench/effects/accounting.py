@@ -11,6 +11,8 @@ from slurm_bench.pure import own_record, sacct, slurm_settings
 from slurm_bench.words.accounting import Attempt, OwnJob, Sighting, Sightings
 from slurm_bench.words.errors import UsageError
 
+_REPEATED_HOUR = timedelta(hours=1)
+
 Ask = Callable[..., str]
 """Output of one of Slurm's commands, its words given one by one; a SchedulerError if there is no answer."""
 
@@ -59,11 +61,13 @@ class Sacct:
             self._ask(
                 "sacct",
                 "--allocations",
+                "--allusers",
                 "--duplicates",
                 "--parsable2",
                 f"--format={','.join(sacct.FIELDS)}",
                 f"--name={','.join(names)}",
-                f"--starttime={begin.astimezone():%Y-%m-%dT%H:%M:%S}",
+                # An hour more than is asked for: local time has one twice, when the clocks go back.
+                f"--starttime={(begin - _REPEATED_HOUR).astimezone():%Y-%m-%dT%H:%M:%S}",
                 "--endtime=now",
             )
         )

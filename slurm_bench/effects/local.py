@@ -111,14 +111,14 @@ class LocalCluster:
     def _look(self, name: str) -> Observation:
         array = self._array(name)
         if array is None:
-            return Observation({}, frozenset(), ())
+            return Observation(datetime.now(UTC), {}, frozenset(), ())
         # Liveness is asked first: a task that ends in between is then seen as ended, not as lost.
         alive = self._any_alive(name)
         states = dict.fromkeys(range(array.tasks), JobState.PENDING if alive else JobState.CANCELLED)
         attempts = tuple(self._attempts(name))
         states |= {attempt.task: attempt.state for attempt in attempts}
         queued = frozenset(task for task, state in states.items() if not state.is_terminal)
-        return Observation(states, queued, attempts)
+        return Observation(datetime.now(UTC), states, queued, attempts)
 
     def attempts(self, names: Iterable[str], since: datetime) -> list[Attempt]:
         return [attempt for name in sorted(set(names)) for attempt in self._attempts(name)]

@@ -1,6 +1,7 @@
 """A Slurm cluster. submitit queues; states and usage we read ourselves, from squeue and the accounting: submitit's
 own poller warns and goes on where a budget must stop."""
 
+import hashlib
 import os
 import re
 import shlex
@@ -24,7 +25,9 @@ from slurm_bench.words.errors import JobRefused, SchedulerError, UsageError
 _CLOCK_SKEW = timedelta(minutes=2)
 _MOST_NAMES = 1000
 """In one question: Linux takes no argument that is longer than 128 KiB."""
-_NO_ANSWER = re.compile(r"contact|connect|timed out|zero bytes|communication|interrupted|temporar", re.IGNORECASE)
+_NO_ANSWER = re.compile(
+    r"contact|connect|timed out|zero bytes|communication|interrupted|temporar|header lengths|message", re.IGNORECASE
+)
 """In what sbatch says where slurmctld did not: the job may have been queued all the same."""
 
 
@@ -59,7 +62,8 @@ class SlurmCluster:
         self._config = config
         # What our own record says is for the desks that share it.
         shared = usage / "poll" if config.accounting == "own" else Path(config.shared_poll)
-        self._poll = polling.SharedPoll(shared / str(os.getuid()), config.poll_seconds, self._ask_for_all)
+        folder = shared / f"{os.getuid()}-{_digest_of_cluster(config)}"
+        self._poll = polling.SharedPoll(folder, config.poll_seconds, self._ask_for_all)
 
     def _accounting_of(self, config: ClusterConfig, usage: Path) -> Accounting:
         if config.accounting == "own":
@@ -79,7 +83,8 @@ class SlurmCluster:
     def overrun_s(self) -> int:
         site = slurm_settings.settings(self._ask("scontrol", "show", "config"))
         self._accounting.check(site)
-        return slurm_settings.overrun_s(site)
+        partitions = self._ask("scontrol", "--oneliner", "show", "partition")
+        return slurm_settings.overrun_s(site, slurm_settings.over_time_limits(partitions, self._config.partition))
 
     def submit(self, job: Job) -> str:
         job.folder.mkdir(parents=True, exist_ok=True)
@@ -89,10 +94,12 @@ class SlurmCluster:
             executor.update_parameters(**self._parameters(job))
             try:
                 return executor.queue(command, job.tasks)
-            except (FailedJobError, FailedSubmissionError) as error:
-                why = slurm_commands.last_line(str(error))
-                kind = SchedulerError if _NO_ANSWER.search(why) else JobRefused
-                raise kind(f"sbatch refused {job.name}: {why}") from None
+            except FailedJobError as error:
+                kind = JobRefused if _is_refusal(str(error)) else SchedulerError
+                raise kind(f"sbatch refused {job.name}: {slurm_commands.last_line(str(error))}") from None
+            except FailedSubmissionError as error:
+                first, *_ = str(error).splitlines()
+                raise SchedulerError(f"sbatch answered for {job.name} what cannot be read: {first}") from None
 
     def _parameters(self, job: Job) -> dict[str, object]:
         config = self._config
@@ -144,6 +151,7 @@ class SlurmCluster:
             live=sacct.live_states(queue),
             attempts=tuple(self.attempts(names, since)),
             cancelled_rests=sacct.cancelled_rests(queue),
+            stuck=sacct.stuck(queue),
         )
 
     def attempts(self, names: Iterable[str], since: datetime) -> list[Attempt]:
@@ -170,9 +178,21 @@ def _observation(job: Queued, answer: polling.Answer) -> Observation:
     cancelled = dict.fromkeys(rest, JobState.CANCELLED)
     live = answer.live.get(job.name, {})
     # A range's row of the accounting can be stale, and so can a task's own beside the queue's word.
-    return Observation({**cancelled, **sacct.latest_states(rows), **live}, frozenset(live), rows)
+    states = {**cancelled, **sacct.latest_states(rows), **live}
+    return Observation(answer.asked_at, states, frozenset(live), rows, answer.stuck.get(job.name, ""))
 
 
 def _is_steady(answer: polling.Answer) -> bool:
     since = answer.answering_since
     return since is not None and answer.asked_at - since >= RECOVERY
+
+
+def _is_refusal(said: str) -> bool:
+    """Whether sbatch says that it queued nothing; silence, as of one that was killed, is no refusal."""
+    return "error:" in said and not _NO_ANSWER.search(said)
+
+
+def _digest_of_cluster(config: ClusterConfig) -> str:
+    """What tells the answers of two clusters apart."""
+    named = config.slurm_conf or os.environ.get("SLURM_CONF", "")
+    return hashlib.sha256(named.encode()).hexdigest()[:8]

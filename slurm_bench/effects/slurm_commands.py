@@ -33,7 +33,7 @@ def ask(named: Mapping[str, str], *argv: str) -> str:
     env = {**processes.clean_environment(os.environ), **named, "SLURM_TIME_FORMAT": "%s"}
     try:
         done = processes.run(argv, timeout_s=_TIMEOUT_S, env=env)
-    except (processes.TimedOut, FileNotFoundError) as error:
+    except (processes.TimedOut, OSError) as error:
         raise SchedulerError(str(error)) from None
     if done.exit_code != 0:
         raise SchedulerError(f"{argv[0]} failed ({done.exit_code}): {last_line(done.stderr)}")

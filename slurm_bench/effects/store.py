@@ -61,6 +61,18 @@ def read(path: Path, kind: type[R]) -> R:
         raise BenchError(f"{path} is no {kind.__name__} record: {where}: {first['msg']}") from None
 
 
+def read_all(folder: Path, kind: type[R]) -> list[R]:
+    """The records of a folder by their files' names; one that goes away meanwhile is not there."""
+    found = []
+    for path in sorted(folder.glob("[!.]*.json")):
+        try:
+            found.append(read(path, kind))
+        except BenchError:
+            if path.exists():
+                raise
+    return found
+
+
 def read_if_there(path: Path, kind: type[R]) -> R | None:
     return read(path, kind) if path.exists() else None
 

@@ -6,13 +6,19 @@ from slurm_bench.pure.sacct import merged
 from slurm_bench.words.accounting import Attempt, LedgerEntry, Observation
 
 
-def observed(entry: LedgerEntry, seen: Observation, now: datetime, grace: timedelta) -> LedgerEntry:
+def observed(entry: LedgerEntry, seen: Observation, grace: timedelta) -> LedgerEntry:
     """An entry after one more answer; settled if every task is over, or was absent from all answers of the grace.
+
+    An answer counts at the time of its question, so that one that is read twice proves nothing more; and one to a
+    question from before the job was queued says nothing of it.
 
     Args:
         grace: how long a task must be absent, each answer saying so, before it was cancelled without a trace.
     """
-    attempts = tuple(merged(entry.attempts, seen.attempts))
+    now = seen.asked_at
+    if entry.queued_at is not None and now < entry.queued_at:
+        return entry
+    attempts = tuple(merged(entry.attempts, seen.attempts)) if entry.attempts else seen.attempts
     tasks = set(range(entry.tasks))
     over = {task for task, state in seen.states.items() if state.is_terminal}
     absent = {task: entry.absent_since.get(task, now) for task in sorted(tasks - over - seen.queued)}

@@ -67,21 +67,51 @@ def balance(entries: Iterable[LedgerEntry], limit: float, counts: Iterable[Kind]
     return Balance(limit, spent, held - spent)
 
 
-def left(own: Iterable[LedgerEntry], campaign: Iterable[LedgerEntry], terms: Terms) -> Balance:
-    """The tighter of the two balances, the session's and its campaign's."""
-    balances = (balance(own, terms.limit, terms.counts), balance(campaign, terms.campaign_limit, terms.counts))
-    return min(balances, key=lambda each: each.left)
+@dataclass(frozen=True)
+class Balances:
+    """A session's own balance, and its campaign's: both have to hold."""
+
+    own: Balance
+    campaign: Balance
+
+    @property
+    def tightest(self) -> Balance:
+        return min(self.own, self.campaign, key=lambda each: each.left)
+
+    @property
+    def share(self) -> float:
+        """Of the limit that is closer to its end what is spent, at most 1."""
+        return min(1.0, max(each.spent / each.limit for each in (self.own, self.campaign)))
+
+    def exceeded(self, what: str, needed: float) -> BudgetExceeded | None:
+        """The error for what needs so many H100-hours, if they are not left; of two the one that lasts."""
+        errors = [
+            BudgetExceeded(what, needed, each.left, each.limit, spent=each.spent)
+            for each in (self.own, self.campaign)
+            if needed > each.left + _ROUNDING
+        ]
+        return max(errors, key=lambda error: (error.for_good, -error.left), default=None)
 
 
-def admit(new: LedgerEntry, remaining: Balance, counts: Iterable[Kind]) -> None:
+def balances(own: Iterable[LedgerEntry], campaign: Iterable[LedgerEntry], terms: Terms) -> Balances:
+    """
+    Args:
+        own: of the session, and of the calibrations that it rests on.
+        campaign: of all sessions and calibrations; needed only where the campaign has a limit.
+    """
+    return Balances(balance(own, terms.limit, terms.counts), balance(campaign, terms.campaign_limit, terms.counts))
+
+
+def admit(new: LedgerEntry, remaining: Balances, counts: Iterable[Kind]) -> None:
     """Let `new` pass only if its worst case fits what is left.
 
     Raises:
         BudgetExceeded: it does not fit.
     """
     worst_case = h100_hours(new.reserved_gpu_seconds, new.weight)
-    if new.kind in set(counts) and worst_case > remaining.left + _ROUNDING:
-        raise BudgetExceeded(f"{new.kind} {new.job_name}", worst_case, remaining.left, remaining.limit)
+    error = remaining.exceeded(f"{new.kind} {new.job_name}", worst_case) if new.kind in set(counts) else None
+    if error:
+        raise error
 
 
 def affordable_minutes(entry: LedgerEntry, left: float) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from operator import attrgetter
+from typing import NamedTuple
 
 from slurm_bench.words.accounting import Attempt, JobState
 from slurm_bench.words.errors import SchedulerError
@@ -113,16 +114,32 @@ def gpus(tres: str) -> int:
     return int(count[1]) if count else 0
 
 
-QUEUE_FORMAT = "%j|%i|%T|%M"
+QUEUE_FORMAT = "%j|%i|%T|%M|%r"
 """Columns for `squeue --array --states=all --noheader --format`."""
+
+_NEVER = re.compile(
+    r"(QOS|Assoc)(Grp|Max)\w*(Minutes|WallLimit)|\w*MaxGRESPerJob|\w*MaxGRESPerNode|PartitionTimeLimit|PartitionNodeLimit"
+    r"|BadConstraints|InvalidAccount|InvalidQOS|AccountNotAllowed|QOSNotAllowed|JobHeldAdmin|DependencyNeverSatisfied"
+)
+"""Reasons to wait that no time takes away."""
+
+
+class _QueueRow(NamedTuple):
+    name: str
+    job: str
+    task: int | None
+    """None of a row for a whole array."""
+    state: JobState
+    used: str
+    reason: str
 
 
 def live_states(squeue: str) -> dict[str, dict[int, JobState]]:
     """States by job name and array task of what is not over yet."""
     states: dict[str, dict[int, JobState]] = {}
-    for name, job, state, _ in _queue_rows(squeue):
-        if not state.is_terminal:
-            states.setdefault(name, {})[int(job.partition("_")[2] or 0)] = state
+    for row in _queue_rows(squeue):
+        if not row.state.is_terminal:
+            states.setdefault(row.name, {})[row.task or 0] = row.state
     return states
 
 
@@ -133,19 +150,28 @@ def cancelled_rests(squeue: str) -> dict[str, frozenset[int]]:
     array's own number and no time used.
     """
     rows = list(_queue_rows(squeue))
-    ended = {
-        name for name, job, state, used in rows if (state, used) == (JobState.CANCELLED, "0:00") and "_" not in job
-    }
-    return {
-        name: frozenset(int(job.partition("_")[2]) for other, job, _, _ in rows if other == name and "_" in job)
-        for name in ended
-    }
+    ended = {row.name for row in rows if (row.state, row.used) == (JobState.CANCELLED, "0:00") and row.task is None}
+    return {name: frozenset(row.task for row in rows if row.name == name and row.task is not None) for name in ended}
 
 
-def _queue_rows(squeue: str) -> Iterator[tuple[str, str, JobState, str]]:
+def stuck(squeue: str) -> dict[str, str]:
+    """By name the jobs of which nothing runs and nothing can ever start, with the queue's reason."""
+    reasons: dict[str, list[str]] = {}
+    for row in _queue_rows(squeue):
+        if not row.state.is_terminal:
+            never = row.state is JobState.PENDING and _NEVER.fullmatch(row.reason)
+            reasons.setdefault(row.name, []).append(row.reason if never else "")
+    return {name: found[0] for name, found in reasons.items() if all(found)}
+
+
+def _queue_rows(squeue: str) -> Iterator[_QueueRow]:
     for line in squeue.splitlines():
-        name, job, state, used = line.rsplit("|", 3)
-        yield name, job, job_state(state), used
+        try:
+            name, job, state, used, reason = line.rsplit("|", 4)
+            _, _, task = job.partition("_")
+            yield _QueueRow(name, job, int(task) if task else None, job_state(state), used, reason)
+        except ValueError as error:
+            raise SchedulerError(f"squeue printed a row that is none ({error}): {line!r}") from None
 
 
 def latest_states(rows: Iterable[Attempt]) -> dict[int, JobState]:

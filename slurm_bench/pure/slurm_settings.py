@@ -1,7 +1,7 @@
 """What a site's slurmctld says of itself, `scontrol show config`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from slurm_bench.words.errors import SchedulerError
 
@@ -15,17 +15,33 @@ def settings(text: str) -> dict[str, str]:
     return dict(_LINE.findall(text))
 
 
-def overrun_s(site: Mapping[str, str]) -> int:
+def overrun_s(site: Mapping[str, str], of_partitions: Iterable[str] = ()) -> int:
     """Seconds that a job may outlive its time limit: KillWait, OverTimeLimit and the minute that the clock may be late.
+
+    Args:
+        of_partitions: OverTimeLimits that partitions have of their own, in minutes.
 
     Raises:
         SchedulerError: there is no such bound.
     """
     kill_wait = re.match(r"(\d+) sec", site.get("KillWait", ""))
-    over = re.match(r"\d+", site.get("OverTimeLimit", ""))
-    if not kill_wait or not over:
-        raise SchedulerError("scontrol show config: no KillWait, or an OverTimeLimit without end")
-    return int(kill_wait[1]) + 60 * int(over[0]) + _TIME_LIMIT_GRANULARITY_S
+    limits = [re.match(r"\d+", text) for text in (site.get("OverTimeLimit", ""), *of_partitions)]
+    if not kill_wait or not all(limits):
+        raise SchedulerError("scontrol show config, show partition: no KillWait, or an OverTimeLimit without end")
+    over = max(int(limit[0]) for limit in limits if limit)
+    return int(kill_wait[1]) + 60 * over + _TIME_LIMIT_GRANULARITY_S
+
+
+def over_time_limits(text: str, partition: str | None) -> list[str]:
+    """OverTimeLimits of partitions, where they have their own, in `scontrol --oneliner show partition`.
+
+    Args:
+        partition: one, or several with commas; None is the default.
+    """
+    rows = [dict(word.partition("=")[::2] for word in line.split()) for line in text.splitlines()]
+    ours = (partition or "").split(",")
+    chosen = [row for row in rows if row["PartitionName"] in ours or (not partition and row["Default"] == "YES")]
+    return [row["OverTimeLimit"] for row in chosen if row.get("OverTimeLimit", "NONE") != "NONE"]
 
 
 def tracks_gpus(site: Mapping[str, str]) -> bool:

@@ -50,7 +50,9 @@ class Account:
     lines: tuple[Line, ...]
     reserved: tuple[Reserved, ...]
     rests_on: float
-    """H100-hours spent and reserved of calibrations that count here too."""
+    """H100-hours that calibrations were charged which count here too."""
+    rests_on_reserved: float
+    """And what is reserved for them."""
     limit: float
     """H100-hours."""
 
@@ -65,18 +67,18 @@ class Account:
 
     @property
     def spent(self) -> float:
-        """H100-hours that count; of calibrations that it rests on too."""
-        return self.rests_on + sum(line.h100_hours for line in self.lines if line.kind in self.counts)
+        """H100-hours of its own jobs that count."""
+        return sum(line.h100_hours for line in self.lines if line.kind in self.counts)
 
     @property
     def held(self) -> float:
-        """H100-hours that are reserved, and count."""
+        """H100-hours that are reserved for its own jobs, and count."""
         return sum(each.h100_hours for each in self.reserved if each.kind in self.counts)
 
     @property
     def left(self) -> float:
         """H100-hours."""
-        return self.limit - self.spent - self.held
+        return self.limit - self.spent - self.held - self.rests_on - self.rests_on_reserved
 
     @property
     def idle_share(self) -> float | None:
@@ -96,11 +98,17 @@ class CampaignAccount:
         return tuple(line for account in self.accounts for line in account.lines)
 
     @property
+    def spent(self) -> float:
+        """H100-hours that count; a calibration's once, however many sessions rest on it."""
+        return sum(account.spent for account in self.accounts)
+
+    @property
+    def held(self) -> float:
+        return sum(account.held for account in self.accounts)
+
+    @property
     def left(self) -> float | None:
-        """H100-hours; a calibration counts once, however many sessions rest on it."""
-        if self.limit is None:
-            return None
-        return self.limit - sum(account.spent - account.rests_on + account.held for account in self.accounts)
+        return None if self.limit is None else self.limit - self.spent - self.held
 
 
 def idle_share(lines: Iterable[Line]) -> float | None:

@@ -99,32 +99,35 @@ def _bring_up_to_date(books: Sequence[_Book], cluster: Cluster) -> dict[str, lis
         names = [entry.job_name for entry in entries]
         for attempt in cluster.attempts(names, min(entry.reserved_at for entry in entries)):
             fresh.setdefault(attempt.job_name, []).append(attempt)
+    for book in books:
+        book.ledger.correct(fresh)
     return fresh
 
 
 def _account(book: _Book, fresh: dict[str, list[Attempt]]) -> Account:
-    """A database may have forgotten what is long over, and know better what it charged too early."""
+    """What the ledger keeps, and of jobs that are not settled what the accounting says now."""
     entries = [
         entry.model_copy(update={"attempts": tuple(merged(entry.attempts, fresh.get(entry.job_name, ())))})
         for entry in book.ledger.entries()
     ]
     terms = site.terms(book.config)
+    rests_on = budget.balance(_calibrations_of(book.paths), 0, terms.counts)
     return Account(
         name=book.paths.root.name,
         accounting=book.cluster.accounting,
         counts=tuple(sorted(terms.counts)),
         lines=usage.lines(entries, _busy(book)),
         reserved=usage.reserved(entries),
-        rests_on=_rests_on(book.paths) if "calibration" in terms.counts else 0.0,
+        rests_on=rests_on.spent,
+        rests_on_reserved=rests_on.reserved,
         limit=terms.limit,
     )
 
 
-def _rests_on(paths: TimingPaths) -> float:
+def _calibrations_of(paths: TimingPaths) -> list[LedgerEntry]:
     resting = store.read_if_there(paths.rests_on, RestsOn)
     folders = [paths.campaign.calibration(name).ledger for name in resting.calibrations] if resting else []
-    entries = [store.read(path, LedgerEntry) for folder in folders for path in folder.glob("[!.]*.json")]
-    return sum(budget.h100_hours(budget.held_gpu_seconds(entry), entry.weight) for entry in entries)
+    return [entry for folder in folders for entry in store.read_all(folder, LedgerEntry)]
 
 
 def _busy(book: _Book) -> dict[Kind, dict[str, float]]:

@@ -3,14 +3,14 @@
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from slurm_bench.pure.usage import Account, CampaignAccount, idle_share
+from slurm_bench.pure.usage import Account, CampaignAccount, Line, idle_share
 
 _COLUMNS = (
     "campaign",
@@ -26,6 +26,8 @@ _COLUMNS = (
     "accounting",
 )
 
+_CAPTION = "idle: held with no training running; in brackets: does not count"
+
 
 def print_table(found: CampaignAccount) -> None:
     console = Console()
@@ -35,7 +37,7 @@ def print_table(found: CampaignAccount) -> None:
 
 def table(found: CampaignAccount) -> Table:
     """The budget for a terminal."""
-    grid = Table(title=f"GPU time of {escape(found.name)}", caption="idle: held with no training running")
+    grid = Table(title=f"GPU time of {escape(found.name)}", caption=_CAPTION)
     for heading in ("kind", "day", "attempts", "GPU-seconds", "H100-hours", "idle"):
         left = heading in ("kind", "day")
         grid.add_column(heading, justify="left" if left else "right", overflow="fold", no_wrap=heading == "day")
@@ -50,31 +52,37 @@ def _add_account(grid: Table, account: Account) -> None:
     for line in account.lines:
         kind = line.kind if line.kind in account.counts else f"({line.kind})"
         idle = _percent(idle_share([line]))
-        grid.add_row(kind, line.day, str(line.attempts), str(line.gpu_seconds), f"{line.h100_hours:.4f}", idle)
-    if account.rests_on:
-        grid.add_row("rests on calibrations", "", "", "", f"{account.rests_on:.4f}", style="dim")
-    attempts = sum(line.attempts for line in account.lines)
-    grid.add_row(
-        "spent", "", str(attempts), str(account.gpu_seconds), f"{account.spent:.4f}", _percent(account.idle_share)
-    )
+        grid.add_row(kind, line.day, str(line.attempts), str(line.gpu_seconds), _hours(line.h100_hours), idle)
+    counted = [line for line in account.lines if line.kind in account.counts]
+    _add_sum(grid, counted, account.spent)
     for held in account.reserved:
-        grid.add_row(f"reserved, {held.kind}", "", "", str(held.gpu_seconds), f"{held.h100_hours:.4f}", style="dim")
-    grid.add_row(f"left of {account.limit:g}", "", "", "", f"{account.left:.4f}")
+        kind = held.kind if held.kind in account.counts else f"({held.kind})"
+        grid.add_row(f"reserved, {kind}", "", "", str(held.gpu_seconds), _hours(held.h100_hours), style="dim")
+    for what, hours in (("calibrations", account.rests_on), ("reserved, those", account.rests_on_reserved)):
+        if hours:
+            grid.add_row(what, "", "", "", _hours(hours), style="dim")
+    grid.add_row(f"left of {account.limit:g}", "", "", "", _hours(account.left))
     grid.add_section()
 
 
+def _add_sum(grid: Table, counted: Sequence[Line], spent: float) -> None:
+    attempts = str(sum(line.attempts for line in counted))
+    seconds = str(sum(line.gpu_seconds for line in counted))
+    grid.add_row("spent", "", attempts, seconds, _hours(spent), _percent(idle_share(counted)))
+
+
 def _add_total(grid: Table, found: CampaignAccount) -> None:
-    lines = found.lines
-    seconds, hours = sum(line.gpu_seconds for line in lines), sum(line.h100_hours for line in lines)
-    attempts = sum(line.attempts for line in lines)
+    counted = [line for account in found.accounts for line in account.lines if line.kind in account.counts]
     grid.add_row("whole campaign", style="bold")
-    grid.add_row("spent", "", str(attempts), str(seconds), f"{hours:.4f}", _percent(idle_share(lines)))
-    held = [each for account in found.accounts for each in account.reserved]
-    if held:
-        hours_held = f"{sum(each.h100_hours for each in held):.4f}"
-        grid.add_row("reserved", "", "", str(sum(each.gpu_seconds for each in held)), hours_held, style="dim")
+    _add_sum(grid, counted, found.spent)
+    if found.held:
+        grid.add_row("reserved", "", "", "", _hours(found.held), style="dim")
     if found.left is not None:
-        grid.add_row(f"left of {found.limit:g}", "", "", "", f"{found.left:.4f}")
+        grid.add_row(f"left of {found.limit:g}", "", "", "", _hours(found.left))
+
+
+def _hours(h100_hours: float) -> str:
+    return f"{h100_hours:.4f}"
 
 
 def _percent(share: float | None) -> str:
@@ -92,6 +100,7 @@ def print_csv(found: CampaignAccount) -> None:
     writer = csv.DictWriter(sys.stdout, _COLUMNS)
     writer.writeheader()
     writer.writerows(row for account in found.accounts for row in _rows(found.name, account))
+    writer.writerows(_campaign_rows(found))
 
 
 def _rows(campaign: str, account: Account) -> Iterator[Mapping[str, object]]:
@@ -100,14 +109,22 @@ def _rows(campaign: str, account: Account) -> Iterator[Mapping[str, object]]:
         yield {**common, "figure": "spent", **asdict(line), "counts": line.kind in account.counts}
     for held in account.reserved:
         yield {**common, "figure": "reserved", **asdict(held), "counts": held.kind in account.counts}
+    yield {**common, "figure": "calibrations", "h100_hours": account.rests_on}
+    yield {**common, "figure": "calibrations reserved", "h100_hours": account.rests_on_reserved}
+    yield {**common, "figure": "limit", "h100_hours": account.limit}
     yield {**common, "figure": "left", "h100_hours": account.left}
+
+
+def _campaign_rows(found: CampaignAccount) -> Iterator[Mapping[str, object]]:
+    for figure in ("spent", "held", "limit", "left"):
+        name = {"held": "reserved"}.get(figure, figure)
+        yield {"campaign": found.name, "figure": f"campaign {name}", "h100_hours": getattr(found, figure)}
 
 
 def print_json(found: CampaignAccount) -> None:
     content = {
         "campaign": found.name,
-        "limit": found.limit,
-        "left": found.left,
+        **{name: getattr(found, name) for name in ("spent", "held", "limit", "left")},
         "accounts": [_content(account) for account in found.accounts],
     }
     print(json.dumps(content, indent=1))

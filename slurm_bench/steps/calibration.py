@@ -163,8 +163,8 @@ def calibrate(
         most = math.inf
         if payer and "calibration" in config.budget.counts:
             payer.rest_on(paths)
-            before = site.ledger_of(config, paths, cluster).balance()
-            most = payer.balance().left + before.spent + before.reserved  # which count for the payer already
+            own = site.ledger_of(config, paths, cluster).held_h100_hours()  # which counts for the payer already
+            most = payer.balances().tightest.left + own
         ledger = site.ledger_of(config, paths, cluster, most)
         ledger.settle_finished()
         retimer = Retimer(config, paths.seals, calibration.id, cluster, container, ledger)

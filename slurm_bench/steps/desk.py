@@ -77,6 +77,13 @@ class Desk:
                 return
             self._answer(self._open(request))
 
+    def close(self) -> None:
+        """Answer all that an agent which is over has left, however often it asked, and end what nobody waits for."""
+        self.serve()
+        for request in self._outbox.waiting():
+            self._answer(self._open(request))
+        self._end_what_is_decided()
+
     def _asked_within_the_hour(self) -> int:
         """Submissions of the last hour; what comes too often waits in the outbox."""
         since = datetime.now(UTC) - timedelta(hours=1)

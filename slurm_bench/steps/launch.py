@@ -1,24 +1,22 @@
 """`command=run`: start a session here or as a Slurm job, or go on with one that stopped."""
 
 import logging
-import math
 import uuid
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from slurm_bench.effects import processes, store
-from slurm_bench.effects.cluster import Cluster, Job, python_command
-from slurm_bench.steps import judge, report, retime, session, site
-from slurm_bench.steps.ledger import Ledger, Shrinkable
+from slurm_bench.effects.cluster import Cluster
+from slurm_bench.steps import judge, link, report, session, site
+from slurm_bench.steps.ledger import Ledger
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import AgentFailed, BenchError, BudgetExceeded, InfrastructureError, UsageError
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
 from slurm_bench.words.records import Session, SessionState
 
 log = logging.getLogger(__name__)
-
-_LEAST_MINUTES = 10
-"""Below this an agent is not started for what is left of a budget."""
 
 
 def perform(config: Config) -> None:
@@ -37,7 +35,7 @@ def perform(config: Config) -> None:
     opened = _open(config, paths)
     log.info("session %s in %s", config.session, paths.root)
     if opened.state is not SessionState.FINISHED:
-        if config.cluster.kind == "local" or _needs_its_desk_alone(config, paths, cluster, opened):
+        if config.cluster.kind == "local":
             session.run(paths.root)
         elif not _run_as_job(config, paths, cluster, follow):
             return
@@ -47,45 +45,18 @@ def perform(config: Config) -> None:
     _raise_what_failed(paths)
 
 
-def _needs_its_desk_alone(config: Config, paths: SessionPaths, cluster: Cluster, opened: Session) -> bool:
-    """Whether only what its agent handed in is left to answer, and no job of the session does: that needs no GPU."""
-    if opened.agent_exit_code is None:
-        return False
-    ledger = site.ledger_of(config, paths, cluster)
-    ledger.settle_finished()
-    return not [entry for entry in ledger.entries() if entry.kind == "session" and entry.settled_at is None]
-
-
 def _run_as_job(config: Config, paths: SessionPaths, cluster: Cluster, follow: bool) -> bool:
     """Queue the session's job and, if asked to, stay with it; return whether it is over."""
-    try:
-        name = _queue(config, paths, cluster)
-    except BudgetExceeded as error:
-        if not _has_run(config, paths, cluster):
-            raise
-        _end_for_good(paths, str(error))
-        return True
-    if follow:
-        _follow(config, paths, cluster, name)
-        if store.read(paths.session, Session).agent_exit_code is not None:
-            session.run(paths.root)  # its job ended before the last verdict
-    else:
+    name = _queue(config, paths, cluster)
+    if name is not None and not follow:
         log.info("queued as %s; its log will be %s", name, paths.log)
-        log.info("cluster.follow=true session=%s stays with it; scancel --name=%s ends it", config.session, name)
-    return follow
-
-
-def _has_run(config: Config, paths: SessionPaths, cluster: Cluster) -> bool:
-    entries = site.ledger_of(config, paths, cluster).entries()
-    return any(entry.kind == "session" for entry in entries)
-
-
-def _end_for_good(paths: SessionPaths, why: str) -> None:
-    """End a session whose budget does not pay for its agent any longer; what it handed in is still answered."""
-    log.info("the budget is spent: %s", why)
-    left = store.read(paths.session, Session)
-    store.write(paths.session, left.model_copy(update={"agent_exit_code": 0, "agent_ended_by": "the budget is spent"}))
-    session.run(paths.root)
+        log.info("cluster.follow=true session=%s stays with it; scancel --name=%s interrupts it", config.session, name)
+        return False
+    if name is not None:
+        _follow(config, paths, cluster, name)
+    if store.read(paths.session, Session).agent_exit_code is not None:
+        session.run(paths.root)  # what its agent handed in is left to answer: that needs its desk alone, and no GPU
+    return True
 
 
 def _raise_what_failed(paths: SessionPaths) -> None:
@@ -130,36 +101,34 @@ def _revision() -> str:
     return done.stdout.strip() if done.exit_code == 0 else ""
 
 
-def _queue(config: Config, paths: SessionPaths, cluster: Cluster) -> str:
-    """Queue the session's job unless one is queued or running; return its name."""
+def _queue(config: Config, paths: SessionPaths, cluster: Cluster) -> str | None:
+    """Queue the session's next job unless one is queued or running; return its name, None if it needs none any more.
+
+    Raises:
+        BudgetExceeded: it cannot be paid now, because of what is reserved for others; or never could.
+    """
     ledger = site.ledger_of(config, paths, cluster)
     with store.lock(paths.launch_lock):
         ledger.settle_finished()
-        links = [entry for entry in ledger.entries() if entry.kind == "session"]
-        settled = [entry for entry in links if entry.settled_at is not None]
-        identity = store.read(paths.session, Session).id
-        job = Job(
-            # A link that is not over keeps its name: it is found again, queued or not.
-            name=f"slurm_bench-{identity}-session{len(settled) + 1}",
-            folder=paths.jobs,
-            command=python_command("slurm_bench.steps.session", str(paths.root)),
-            tasks=1,
-            gpus=config.cluster.session_gpus,
-            node_gpus=config.cluster.node_gpus,
-            exclusive=False,
-            limit_minutes=math.ceil(config.cluster.session_hours * 60),
-        )
-        entry = ledger.run_to_queue("session", job, _shrinkable(config, cluster))
+        entries, begun = ledger.entries(), store.read(paths.session, Session)
+        known = link.still_open(entries)
+        if known is None and begun.agent_exit_code is not None:
+            return None
+        # A link that is not over keeps its name: it is found again, queued or not.
+        job = link.next_job(config, paths, begun, entries)
+        job = replace(job, name=known.job_name) if known else job
+        try:
+            entry = ledger.run_to_queue("session", job, link.shrinkable(config, paths, cluster))
+        except BudgetExceeded as error:
+            if not error.for_good or not link.has_run(entries):
+                raise
+            log.info("the budget is spent: %s", error)
+            over = {"agent_exit_code": 0, "agent_ended_by": "the budget is spent"}
+            store.write(paths.session, begun.model_copy(update=over))
+            return None
         if entry.limit_s < job.limit_s:
             log.info("its time limit is cut to what the budget leaves: %d minutes", entry.limit_s // 60)
         return entry.job_name
-
-
-def _shrinkable(config: Config, cluster: Cluster) -> Shrinkable:
-    """An agent that can hand nothing in any more is of no use: one submission has to be left."""
-    counts = "retiming" in config.budget.counts
-    keep = retime.worst_case_h100_hours(config, cluster.overrun_s) if counts else 0.0
-    return Shrinkable(_LEAST_MINUTES, keep)
 
 
 def _follow(config: Config, paths: SessionPaths, cluster: Cluster, name: str) -> None:
@@ -171,9 +140,15 @@ def _follow(config: Config, paths: SessionPaths, cluster: Cluster, name: str) ->
     except KeyboardInterrupt:
         log.info("the session itself goes on as a job; scancel --name=%s ends it", name)
         raise
-    left = store.read(paths.session, Session)
-    if left.state is SessionState.RUNNING:  # its job was killed before it could write that down
-        store.write(paths.session, left.model_copy(update={"state": SessionState.INTERRUPTED}))
+    _write_down_that_it_was_killed(paths)
+
+
+def _write_down_that_it_was_killed(paths: SessionPaths) -> None:
+    """A session whose job could not do that itself; unless another desk serves it already."""
+    with suppress(UsageError), store.lock(paths.lock, busy="it is served"):
+        left = store.read(paths.session, Session)
+        if left.state is SessionState.RUNNING:
+            store.write(paths.session, left.model_copy(update={"state": SessionState.INTERRUPTED}))
 
 
 class _Tail:

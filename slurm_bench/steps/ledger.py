@@ -17,9 +17,10 @@ from slurm_bench.effects import store
 from slurm_bench.effects.clock import Clock, SystemClock
 from slurm_bench.effects.cluster import RECOVERY, Cluster, Job, Queued
 from slurm_bench.pure import accounts, budget
-from slurm_bench.pure.budget import Balance, Terms
-from slurm_bench.words.accounting import JobState, LedgerEntry, Observation, RestsOn
-from slurm_bench.words.errors import BudgetExceeded, JobRefused, SchedulerError
+from slurm_bench.pure.budget import Balances, Terms
+from slurm_bench.pure.sacct import merged
+from slurm_bench.words.accounting import Attempt, JobState, LedgerEntry, Observation, RestsOn
+from slurm_bench.words.errors import InfrastructureError, JobRefused, SchedulerError
 from slurm_bench.words.kinds import Kind
 from slurm_bench.words.paths import CalibrationPaths, TimingPaths
 
@@ -70,15 +71,21 @@ class Ledger:
         self._clock = clock or SystemClock()
 
     def entries(self) -> list[LedgerEntry]:
-        return _entries(self._paths.ledger)
+        return store.read_all(self._paths.ledger, LedgerEntry)
 
-    def balance(self) -> Balance:
-        """What is left for these jobs, by what was seen last: of the session's budget, or of the campaign's if less."""
-        resting = store.read_if_there(self._paths.rests_on, RestsOn)
-        calibrations = [self._paths.campaign.calibration(name) for name in resting.calibrations] if resting else []
-        own = [entry for paths in (self._paths, *calibrations) for entry in _entries(paths.ledger)]
+    def balances(self) -> Balances:
+        """What is left for these jobs, by what was seen last."""
+        own = [*self.entries(), *(entry for folder in self._rests_on() for entry in _entries(folder))]
         folders = self._paths.campaign.ledgers() if math.isfinite(self._terms.campaign_limit) else []
-        return budget.left(own, [entry for folder in folders for entry in _entries(folder)], self._terms)
+        return budget.balances(own, [entry for folder in folders for entry in _entries(folder)], self._terms)
+
+    def held_h100_hours(self) -> float:
+        """What these jobs hold by themselves, whether it counts or not."""
+        return sum(budget.h100_hours(budget.held_gpu_seconds(entry), entry.weight) for entry in self.entries())
+
+    def _rests_on(self) -> list[Path]:
+        resting = store.read_if_there(self._paths.rests_on, RestsOn)
+        return [self._paths.campaign.calibration(name).ledger for name in resting.calibrations] if resting else []
 
     def rest_on(self, calibration: CalibrationPaths) -> None:
         """Count a calibration too: in full for every session that rests on it, once for their campaign."""
@@ -103,14 +110,16 @@ class Ledger:
             return known
         self._look_at_open(beside=known or self._worst_case(kind, job))
         self._refuse_runaways(self.entries())
+        # We may have died between sbatch and the line that keeps its answer: the name finds the job.
+        found = self._find_surely(known) if known else None
         with self._lock():
             entry = self._entry(job.name) or self._reserve(self._worst_case(kind, job), shrinkable)
             if entry.job_id is not None:
                 return entry
             limited = replace(job, limit_minutes=entry.limit_s // 60)
-            # We may have died between sbatch and the line that keeps its answer: the name finds the job.
-            found = self._find_surely(entry) if known else None
-            job_id = found or self._submit(limited, entry)
+            if found:
+                return self._keep(_adopted(entry, found))
+            job_id = self._submit(limited, entry)
             return self._keep(entry.model_copy(update={"job_id": job_id, "queued_at": self._clock.now()}))
 
     def _worst_case(self, kind: Kind, job: Job) -> LedgerEntry:
@@ -126,23 +135,23 @@ class Ledger:
         )
 
     def _reserve(self, entry: LedgerEntry, shrinkable: Shrinkable | None) -> LedgerEntry:
-        remaining = self.balance()
+        remaining = self.balances()
         if shrinkable and entry.gpus and entry.kind in self._terms.counts:
             entry = _shrunk(entry, shrinkable, remaining)
         budget.admit(entry, remaining, self._terms.counts)
         return self._keep(entry)
 
     def _submit(self, job: Job, entry: LedgerEntry) -> str:
+        """Id of the queued job; what sbatch says is believed only where the queue does not say otherwise."""
         try:
             return self._cluster.submit(job)
-        except JobRefused:
-            self._path(job.name).unlink()
-            raise
-        except SchedulerError:
+        except SchedulerError as error:
             found = self._cluster.find(job.name, entry.reserved_at)
-            if found is None:
-                raise
-            return found
+            if found is not None:
+                return found
+            if isinstance(error, JobRefused):
+                self._path(job.name).unlink()
+            raise
 
     def _find_surely(self, entry: LedgerEntry) -> str | None:
         """Id of a job that may have been queued; None only if it is not known at two times with a recovery between."""
@@ -174,6 +183,14 @@ class Ledger:
         """
         self._look_at_open()
 
+    def correct(self, accounts_of: Mapping[str, Iterable[Attempt]]) -> None:
+        """Take over what the accounting says, by job name, of jobs that are settled: it may have learnt more since."""
+        with self._lock():
+            for entry in self.entries():
+                attempts = tuple(merged(entry.attempts, accounts_of.get(entry.job_name, ())))
+                if entry.settled_at is not None and attempts != entry.attempts:
+                    self._keep(entry.model_copy(update={"attempts": attempts}))
+
     def wait_until_over(
         self, job_name: str, poll_s: float, watch: Callable[[Mapping[int, JobState]], None]
     ) -> LedgerEntry:
@@ -184,16 +201,21 @@ class Ledger:
 
         Raises:
             SchedulerError: no answer for too long, or one that only a person can resolve; the reservation stays.
+            InfrastructureError: it can never start, and was cancelled.
         """
         last_answer = self._clock.now()
         while True:
-            entry = store.read(self._path(job_name), LedgerEntry)
+            entry = self._entry(job_name)
+            if entry is None:
+                raise SchedulerError(f"{job_name} was never queued, as far as can be known")
             if entry.settled_at is not None:
                 return entry
             states: Mapping[int, JobState] = {}
             try:
-                states = self._look_at([entry])[job_name].states
-                self._refuse_runaways([store.read(self._path(job_name), LedgerEntry)])
+                seen = self._look_at([entry])[job_name]
+                states = seen.states
+                self._refuse_runaways(filter(None, [self._entry(job_name)]))
+                self._end_if_stuck(job_name, seen)
                 last_answer = self._clock.now()
             except SchedulerError as error:
                 self._give_up_after_silence(last_answer, error)
@@ -207,11 +229,17 @@ class Ledger:
             raise SchedulerError(f"no answer for {silent.total_seconds() / 60:.0f} minutes: {error}") from None
         log.debug("waiting for the scheduler: %s", error)
 
+    def _end_if_stuck(self, job_name: str, seen: Observation) -> None:
+        if seen.stuck:
+            self._cluster.cancel(job_name)
+            raise InfrastructureError(f"{job_name} can never start and was cancelled: {seen.stuck} (squeue)")
+
     def _look_at_open(self, beside: LedgerEntry | None = None) -> None:
         """One question about all open entries, and about a job that is to be queued next if there is one."""
-        self._forget_unqueued()
-        still_open = [entry for entry in self.entries() if entry.settled_at is None and entry.job_id is not None]
-        self._look_at([*still_open, *([beside] if beside else [])])
+        still_open = {entry.job_name: entry for entry in self.entries() if entry.settled_at is None}
+        if beside is not None:
+            still_open.setdefault(beside.job_name, beside)
+        self._look_at(list(still_open.values()))
 
     def _look_at(self, entries: list[LedgerEntry]) -> Mapping[str, Observation]:
         try:
@@ -219,16 +247,38 @@ class Ledger:
         except SchedulerError:
             self._update(entries, accounts.unanswered)
             raise
-        now = self._clock.now()
-        self._update(entries, lambda entry: accounts.observed(entry, seen[entry.job_name], now, self._grace))
+        unqueued = [entry for entry in entries if entry.job_id is None]
+        found = {each.job_name: self._id_of(each) for each in unqueued if seen[each.job_name].states}
+        self._update(entries, lambda entry: accounts.observed(entry, seen[entry.job_name], self._grace), found)
         return seen
 
-    def _update(self, entries: list[LedgerEntry], change: Callable[[LedgerEntry], LedgerEntry]) -> None:
-        """Change what is known of open entries; one that was settled meanwhile stays as it is."""
+    def _id_of(self, entry: LedgerEntry) -> str | None:
+        return self._cluster.find(entry.job_name, entry.reserved_at)
+
+    def _update(
+        self,
+        entries: list[LedgerEntry],
+        change: Callable[[LedgerEntry], LedgerEntry],
+        found: Mapping[str, str | None] | None = None,
+    ) -> None:
+        """Change what is known of open entries; one that was settled meanwhile stays as it is.
+
+        Args:
+            found: ids, by name, of jobs whose writer died, or got no answer, before he knew of them. One that every
+                answer of the grace did not know is released instead: it was never queued.
+        """
         with self._lock():
             for name in (entry.job_name for entry in entries):
                 entry = self._entry(name)
-                if entry and entry.settled_at is None and (changed := change(entry)) != entry:
+                if entry is None or entry.settled_at is not None:
+                    continue
+                job_id = (found or {}).get(name)
+                if entry.job_id is None and job_id is not None:
+                    entry = self._keep(_adopted(entry, job_id))
+                changed = change(entry)
+                if changed.job_id is None and changed.settled_at is not None:
+                    self._path(name).unlink()
+                elif changed != entry:
                     self._keep(changed)
 
     def _refuse_runaways(self, entries: Iterable[LedgerEntry]) -> None:
@@ -240,19 +290,6 @@ class Ledger:
                     f"{entry.job_name}: by the accounting task {min(lost)} runs, but no queue knows it; "
                     "an administrator has to end it there (sacctmgr show runawayjobs)"
                 )
-
-    def _forget_unqueued(self) -> None:
-        """Adopt, or release, what was reserved by somebody who died, or got no answer, before he knew of a job."""
-        with self._lock():
-            for entry in self.entries():
-                waited = self._clock.now() - entry.reserved_at
-                if entry.job_id is not None or waited <= self._grace:
-                    continue
-                job_id = self._find_surely(entry)
-                if job_id is None:
-                    self._path(entry.job_name).unlink()
-                else:
-                    self._keep(entry.model_copy(update={"job_id": job_id, "queued_at": self._clock.now()}))
 
     def _lock(self) -> AbstractContextManager[None]:
         return store.lock(self._paths.campaign.ledger_lock)
@@ -269,19 +306,29 @@ class Ledger:
 
 
 def _entries(folder: Path) -> list[LedgerEntry]:
-    return [store.read(path, LedgerEntry) for path in sorted(folder.glob("[!.]*.json"))]
+    return store.read_all(folder, LedgerEntry)
 
 
-def _shrunk(entry: LedgerEntry, shrinkable: Shrinkable, remaining: Balance) -> LedgerEntry:
+def _adopted(entry: LedgerEntry, job_id: str) -> LedgerEntry:
+    """An entry whose job was found again; it was queued some time after it was reserved for."""
+    return entry.model_copy(update={"job_id": job_id, "queued_at": entry.reserved_at, "absent_since": {}})
+
+
+def _shrunk(entry: LedgerEntry, shrinkable: Shrinkable, remaining: Balances) -> LedgerEntry:
     """The entry with the longest limit that leaves what is to be kept.
 
     Raises:
         BudgetExceeded: not even the shortest one does.
     """
-    minutes = min(entry.limit_s // 60, budget.affordable_minutes(entry, remaining.left - shrinkable.keep))
-    least = min(shrinkable.least_minutes, entry.limit_s // 60)
-    if minutes < least:
-        short = entry.model_copy(update={"limit_s": 60 * least})
-        needed = budget.h100_hours(short.reserved_gpu_seconds, short.weight) + shrinkable.keep
-        raise BudgetExceeded(f"{entry.kind} {entry.job_name}", needed, remaining.left, remaining.limit)
-    return entry.model_copy(update={"limit_s": 60 * minutes})
+    needed = least_h100_hours(entry, shrinkable)
+    error = remaining.exceeded(f"{entry.kind} {entry.job_name}", needed)
+    if error:
+        raise error
+    minutes = budget.affordable_minutes(entry, remaining.tightest.left - shrinkable.keep)
+    return entry.model_copy(update={"limit_s": min(entry.limit_s, 60 * minutes)})
+
+
+def least_h100_hours(entry: LedgerEntry, shrinkable: Shrinkable) -> float:
+    """What a job takes with its shortest time limit, and what has to be left beside it."""
+    short = entry.model_copy(update={"limit_s": min(60 * shrinkable.least_minutes, entry.limit_s)})
+    return budget.h100_hours(short.reserved_gpu_seconds, short.weight) + shrinkable.keep

@@ -5,17 +5,20 @@ from datetime import datetime, timedelta
 
 from slurm_bench.effects import node, store
 from slurm_bench.effects.clock import Clock, SystemClock
-from slurm_bench.pure.budget import Balance
+from slurm_bench.pure.budget import Balances
 from slurm_bench.pure.usage import split
+from slurm_bench.steps import link
 from slurm_bench.steps.ledger import Ledger
 from slurm_bench.words.accounting import Activity, BudgetNote
 from slurm_bench.words.config import Config
-from slurm_bench.words.errors import SchedulerError
+from slurm_bench.words.errors import BenchError
 from slurm_bench.words.paths import SessionPaths
 
 log = logging.getLogger(__name__)
 
 _LEAST_INTERVAL_S = 1.0
+_LONGEST_SAMPLE = 4
+"""Intervals that one look at the GPUs stands for; the rest of a longer pause was not seen."""
 
 
 class Meter:
@@ -25,12 +28,20 @@ class Meter:
     """
 
     def __init__(
-        self, config: Config, paths: SessionPaths, ledger: Ledger, ends_at: datetime, *, clock: Clock | None = None
+        self,
+        config: Config,
+        paths: SessionPaths,
+        ledger: Ledger,
+        ends_at: datetime,
+        *,
+        clock: Clock | None = None,
     ) -> None:
         self._config, self._paths, self._ledger = config, paths, ledger
         self._clock = clock or SystemClock()
         self._began_at, self._ends_at = self._clock.now(), ends_at
         self._interval = timedelta(seconds=max(_LEAST_INTERVAL_S, config.cluster.poll_seconds))
+        in_a_job = link.still_open(ledger.entries()) is not None
+        self._gpus = config.cluster.session_gpus if in_a_job and config.container.gpu_devices else 0
         self._read_at: datetime | None = None
         self._notice = self._earlier_notice()
 
@@ -47,28 +58,28 @@ class Meter:
         self._read_at = now
         try:
             self._ledger.settle_finished()
-        except SchedulerError as error:
+            balances = self._ledger.balances()
+        except BenchError as error:
             log.debug("the budget is not known: %s", error)
             return False
-        balance = self._ledger.balance()
-        self._tell(balance, now)
-        return balance.spent >= balance.limit
+        self._tell(balances, now)
+        return balances.share >= 1
 
-    def _tell(self, balance: Balance, now: datetime) -> None:
+    def _tell(self, balances: Balances, now: datetime) -> None:
         time_used = (now - self._began_at) / (self._ends_at - self._began_at)
-        share = min(1.0, max(balance.spent / balance.limit, time_used))
+        share = min(1.0, max(balances.share, time_used))
+        left = balances.tightest.left
         if share >= self._config.budget.notice_at and not self._notice:
             self._notice = (
-                f"{100 * share:.0f} % of this session's budget or time is used: {balance.left:.3f} of "
-                f"{balance.limit:g} H100-hours are left, and it ends at {self._ends_at:%Y-%m-%d %H:%M:%S} UTC at the "
-                "latest. Hand in what you have."
+                f"{100 * share:.0f} % of this session's budget or time is used: {left:.3f} H100-hours are left, and it "
+                f"ends at {self._ends_at:%Y-%m-%d %H:%M:%S} UTC at the latest. Hand in what you have."
             )
             log.info("the agent is told: %s", self._notice)
         note = BudgetNote(
-            limit=balance.limit,
-            spent=balance.spent,
-            reserved=balance.reserved,
-            left=balance.left,
+            limit=balances.own.limit,
+            spent=balances.own.spent,
+            reserved=balances.own.reserved,
+            left=left,
             ends_at=self._ends_at,
             notice=self._notice,
         )
@@ -77,12 +88,12 @@ class Meter:
 
     def _keep_activity(self, now: datetime) -> None:
         """Add up the GPUs that compute at each reading: what is not seen to compute is idle."""
-        gpus = self._config.cluster.session_gpus
-        if not gpus or not self._config.container.gpu_devices or self._read_at is None:
+        if not self._gpus or self._read_at is None:
             return
-        computing = min(gpus, node.computing_gpus())
+        seen_s = min((now - self._read_at).total_seconds(), _LONGEST_SAMPLE * self._interval.total_seconds())
+        computing = min(self._gpus, node.computing_gpus())
         known = store.read_if_there(self._paths.activity, Activity) or Activity(busy_gpu_seconds={})
         busy = dict(known.busy_gpu_seconds)
-        for day, seconds in split(self._read_at, (now - self._read_at).total_seconds()).items():
+        for day, seconds in split(now - timedelta(seconds=seen_s), seen_s).items():
             busy[day] = busy.get(day, 0) + computing * seconds
         store.write(self._paths.activity, Activity(busy_gpu_seconds=busy))

@@ -117,8 +117,9 @@ def show(campaign: CampaignPaths, sessions: Iterable[SessionSummary]) -> None:
             for share in each.human_progress:
                 console.print(f"{each.name}: {human.describe(share)}", markup=False, highlight=False)
         if summary.budget:
+            used = summary.budget.limit - summary.budget.left
             console.print(
-                f"{summary.budget.spent:.4f} of {summary.budget.limit:g} H100-hours spent "
+                f"{used:.4f} of {summary.budget.limit:g} H100-hours spent or reserved "
                 f"({summary.budget.gpu_seconds} GPU-seconds by {summary.budget.accounting}; "
                 f"{', '.join(summary.budget.counts)} count)"
             )

@@ -24,7 +24,7 @@ from slurm_bench.steps.blocks import after_void, collect, final_record, is_void,
 from slurm_bench.steps.ledger import Ledger
 from slurm_bench.words.accounting import Attempt, JobState
 from slurm_bench.words.config import Config
-from slurm_bench.words.errors import SchedulerError
+from slurm_bench.words.errors import BudgetExceeded, InfrastructureError, SchedulerError
 from slurm_bench.words.paths import RetimingPaths
 from slurm_bench.words.records import Seal
 from slurm_bench.words.trials import Arm, Block, Design, EarlyStop, Retiming, Trial, TrialPlan
@@ -96,10 +96,17 @@ class Retimer:
         if 0 < len(void) <= _MOST_RERUNS and not own and not stopped:
             index, why = next(iter(void.items()))
             log.info("%s: %d void blocks run once more, e.g. %d: %s", timing.name, len(void), index, why)
-            for block in self._array(timing.again(), where.rerun, tuple(void)):
+            for block in self._again(timing, where, tuple(void)):
                 index = block.candidate.index
                 blocks[index] = after_void(blocks[index], block, void[index])
         return Retiming(blocks=tuple(blocks), stopped=stopped)
+
+    def _again(self, timing: Timing, where: RetimingPaths, void: tuple[int, ...]) -> list[Block]:
+        try:
+            return self._array(timing.again(), where.rerun, void)
+        except BudgetExceeded as error:
+            # The array itself was run and paid for: its submission is undecided, and not one that did not fit.
+            raise InfrastructureError(f"{len(void)} blocks were void and cannot be run again: {error}") from None
 
     def _array(self, timing: Timing, where: RetimingPaths, indices: tuple[int, ...]) -> list[Block]:
         plan = store.once(where.plan, TrialPlan, lambda: self._plan(timing, where, indices))

@@ -5,7 +5,6 @@ folder goes on from its records.
 """
 
 import logging
-import math
 import os
 import shutil
 import signal
@@ -14,8 +13,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -23,13 +21,13 @@ from types import FrameType
 from slurm_bench.effects import processes, store
 from slurm_bench.effects.containers import Container, Mount, Program
 from slurm_bench.pure import rules
-from slurm_bench.steps import agents, judge, site
+from slurm_bench.steps import agents, judge, link, site
 from slurm_bench.steps.desk import Desk
-from slurm_bench.steps.ledger import Ledger
+from slurm_bench.steps.link import Allocation
 from slurm_bench.steps.meter import Meter
 from slurm_bench.steps.retime import Retimer
 from slurm_bench.words.config import Config
-from slurm_bench.words.errors import BenchError, InfrastructureError
+from slurm_bench.words.errors import BenchError, InfrastructureError, SchedulerError
 from slurm_bench.words.paths import CampaignPaths, SessionPaths, shipped, starting_record
 from slurm_bench.words.records import Session, SessionState
 
@@ -38,8 +36,8 @@ log = logging.getLogger("slurm_bench.steps.session")  # as a job's main module i
 _DESK_POLL_S = 0.1
 _AGENT_GRACE_S = 5.0
 _MAX_AGENT_LOG = 2**30
-_CLOSING_S = 120.0
-"""Before the end of its allocation that a session begins to end."""
+_BY_SIGTERM = (-signal.SIGTERM, 128 + signal.SIGTERM)
+_SIGTERM_S = 3.0
 
 
 def run(folder: Path) -> Session:
@@ -64,35 +62,6 @@ class AllocationEnds(KeyboardInterrupt):
     """Like Ctrl-C no Exception: no verdict must be made of it."""
 
 
-_ALLOCATION_OVER = "its allocation ends"
-
-
-@dataclass(frozen=True)
-class _Allocation:
-    """The job that a session runs in."""
-
-    agent_ends_at: datetime
-    """Early enough to end it, and to answer what it handed in if that does not take long."""
-    ends_at: datetime
-    """When the desk has to be gone."""
-    ended_by: str
-    limit_minutes: int
-
-    @classmethod
-    def of(cls, ledger: Ledger, config: Config) -> "_Allocation":
-        """That of the session's last job; one that never ends where a session is no job, or its job is over."""
-        links = [entry for entry in ledger.entries() if entry.kind == "session" and entry.settled_at is None]
-        if not links:
-            never = datetime.max.replace(tzinfo=UTC)
-            return cls(never, never, "", 0)
-        limit_s = links[-1].limit_s
-        ends_at = datetime.now(UTC) + timedelta(seconds=limit_s)
-        closing = timedelta(seconds=min(_CLOSING_S, limit_s / 4))
-        cut = limit_s < 60 * math.floor(config.cluster.session_hours * 60)
-        why = "the budget is spent" if cut else _ALLOCATION_OVER
-        return cls(ends_at - closing, ends_at - closing / 4, why, limit_s // 60)
-
-
 class _Runner:
     def __init__(self, config: Config, paths: SessionPaths, session: Session) -> None:
         self._config, self._paths, self._session = config, paths, session
@@ -100,10 +69,10 @@ class _Runner:
         self._container = site.container_of(config.container)
         self._ledger = site.ledger_of(config, paths, self._cluster)
         self._agent: subprocess.Popen[bytes] | None = None
-        self._may_go_on = False
+        self._is_paused = False
         """Whether the agent was ended only because its allocation is."""
-        self._allocation = _Allocation.of(self._ledger, config)
-        self._deadline, self._deadline_by = self._last_moment()
+        self._allocation = self._in_which_allocation()
+        self._deadline = self._last_moment()
         self._meter = Meter(config, paths, self._ledger, self._deadline)
         retimer = Retimer(
             config, paths.seals, session.id, self._cluster, self._container, self._ledger, watch=self._watch
@@ -122,7 +91,7 @@ class _Runner:
             self._desk.take_incumbent(record)
             if self._session.agent_exit_code is None:
                 self._let_agent_work()
-            self._desk.serve()  # what it handed in before it ended
+            self._desk.close()
         except BenchError as error:
             self._keep(state=SessionState.INTERRUPTED, problem=str(error), problem_exit_code=error.exit_code)
             raise
@@ -134,10 +103,15 @@ class _Runner:
         log.info("session %s is over", self._session.name)
         return self._session
 
-    def _last_moment(self) -> tuple[datetime, str]:
-        """When the agent is ended if it does not end by itself, and why."""
-        hours = datetime.now(UTC) + timedelta(hours=self._config.agent.hours), "its hours are over"
-        return min(hours, (self._allocation.agent_ends_at, self._allocation.ended_by))
+    def _in_which_allocation(self) -> Allocation | None:
+        with suppress(SchedulerError):
+            self._ledger.settle_finished()  # to know when it began
+        return Allocation.of(self._ledger)
+
+    def _last_moment(self) -> datetime:
+        """When the agent is ended if it does not end by itself."""
+        hours = datetime.now(UTC) + timedelta(hours=self._config.agent.hours)
+        return min(hours, self._allocation.agent_ends_at) if self._allocation else hours
 
     def _let_agent_work(self) -> None:
         self._agent = agent = self._start_agent()
@@ -146,10 +120,9 @@ class _Runner:
                 self._desk.serve()
                 self._watch()
                 time.sleep(_DESK_POLL_S)
-            if self._may_go_on:
+            self._watch()
+            if self._is_paused:
                 raise self._allocation_ends()
-            if self._session.agent_exit_code is None:
-                self._keep(agent_exit_code=agent.returncode)
         finally:
             processes.end_tree(agent.pid, grace_s=_AGENT_GRACE_S)
             agent.wait()
@@ -160,25 +133,39 @@ class _Runner:
         Raises:
             AllocationEnds: the job's time is up.
         """
-        now = datetime.now(UTC)
-        spent = self._meter.read()
-        if self._agent and self._agent.poll() is None and (spent or now > self._deadline):
-            self._end_agent("the budget is spent" if spent else self._deadline_by)
-        if now > self._allocation.ends_at:
+        spent, now = self._meter.read(), datetime.now(UTC)
+        if self._agent and self._session.agent_exit_code is None and not self._is_paused:
+            if self._agent.poll() is not None:
+                self._agent_has_ended(self._agent.returncode)
+            elif spent or now > self._deadline:
+                self._end_agent(self._why_now(spent))
+        if self._allocation and now > self._allocation.ends_at:
             raise self._allocation_ends()
 
-    def _allocation_ends(self) -> AllocationEnds:
-        limit = self._allocation.limit_minutes
-        return AllocationEnds(f"the session's job ends at its limit of {limit} minutes; the same command goes on")
+    def _agent_has_ended(self, exit_code: int) -> None:
+        if exit_code in _BY_SIGTERM:
+            time.sleep(_SIGTERM_S)  # whoever ends our job ends the agent's step first: then we are interrupted here
+        self._keep(agent_exit_code=exit_code)
+
+    def _why_now(self, spent: bool) -> str:
+        """What ends the agent for good; empty if it can go on in another allocation."""
+        if not spent and (self._allocation is None or self._deadline < self._allocation.agent_ends_at):
+            return "its hours are over"
+        affordable = link.is_affordable(self._config, self._paths, self._cluster, self._ledger.balances())
+        return "the budget is spent" if spent or not affordable else ""
 
     def _end_agent(self, why: str) -> None:
-        """For good, unless it is only this allocation that ends."""
         assert self._agent is not None
-        log.info("%s: ending the agent", why)
-        processes.end_tree(self._agent.pid, grace_s=_AGENT_GRACE_S)
-        self._may_go_on = why == _ALLOCATION_OVER
-        if not self._may_go_on:
+        log.info("%s: ending the agent", why or "its allocation ends")
+        if why:
             self._keep(agent_exit_code=0, agent_ended_by=why)
+        self._is_paused = not why
+        processes.end_tree(self._agent.pid, grace_s=_AGENT_GRACE_S)
+
+    def _allocation_ends(self) -> AllocationEnds:
+        assert self._allocation is not None
+        limit = self._allocation.limit_minutes
+        return AllocationEnds(f"the session's job ends at its limit of {limit} minutes; the same command goes on")
 
     def _start_agent(self) -> "subprocess.Popen[bytes]":
         program = agent_program(self._config, self._paths, self._container)

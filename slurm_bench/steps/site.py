@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from slurm_bench.effects import store
 from slurm_bench.effects.cluster import Cluster
@@ -36,9 +38,16 @@ def save_config(paths: TimingPaths, config: Config) -> None:
 
 
 def load_config(paths: TimingPaths) -> Config:
-    """The configuration that a session, or a calibration, began with."""
-    loaded = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(paths.config))
-    config = OmegaConf.to_object(loaded)
+    """The configuration that a session, or a calibration, began with.
+
+    Raises:
+        UsageError: it cannot be read, e.g. because an older version of this code wrote it.
+    """
+    try:
+        loaded = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(paths.config))
+        config = OmegaConf.to_object(loaded)
+    except (OmegaConfBaseException, YAMLError, OSError) as error:
+        raise UsageError(f"{paths.config} cannot be read: {str(error).splitlines()[0]}") from None
     assert isinstance(config, Config)
     return config
 

@@ -107,11 +107,14 @@ class Attempt:
 class Observation:
     """What the queue and the accounting say of one job, together and at one time."""
 
+    asked_at: datetime
     states: Mapping[int, JobState]
     """Newest state by task, of the tasks that either knows."""
     queued: frozenset[int]
     """Tasks that the queue itself lists as not over."""
     attempts: tuple[Attempt, ...]
+    stuck: str = ""
+    """Why none of its tasks can ever start, in the queue's word; empty if they can."""
 
 
 class OwnJob(Record):
@@ -205,6 +208,7 @@ class BudgetNote(Record):
     spent: float
     reserved: float
     left: float
+    """Of it, or of the campaign's if that is less."""
     ends_at: datetime
     """At the latest."""
     notice: str = ""

@@ -27,7 +27,14 @@ def _require_positive(name: str, value: float) -> None:
     _require(0 < value < math.inf, name, "above 0 and finite", value)
 
 
-_OUR_SBATCH = frozenset({"array", "export", "job_name", "no_requeue", "open_mode", "requeue", "signal", "time"})
+_OUR_SBATCH = frozenset(
+    {
+        *("array", "begin", "dependency", "export", "hold", "job_name", "no_requeue", "open_mode", "requeue", "signal"),
+        *("time", "time_min", "exclusive", "gpus", "gpus_per_node", "gpus_per_socket", "gpus_per_task", "gres"),
+        *("nodes", "ntasks", "ntasks_per_gpu", "ntasks_per_node", "account", "partition", "qos"),
+    }
+)
+"""Options that decide what a trial is, or what a job may cost: they are set by fields of their own."""
 
 
 @dataclass

@@ -42,9 +42,13 @@ class BudgetExceeded(BenchError):
 
     exit_code = 4
 
-    def __init__(self, what: str, worst_case: float, left: float, limit: float) -> None:
+    def __init__(self, what: str, worst_case: float, left: float, limit: float, *, spent: float) -> None:
         self.worst_case, self.left, self.limit = worst_case, left, limit
-        super().__init__(f"{what} may cost {worst_case:.3f} H100-hours, but {left:.3f} of {limit:g} are left")
+        self.for_good = worst_case > limit - spent
+        """Whether it would not fit either if nothing of what is reserved came to be used."""
+        reserved = limit - spent - left
+        beside = f" ({reserved:.3f} are reserved for what is not over)" if reserved > 0 else ""
+        super().__init__(f"{what} may cost {worst_case:.3f} H100-hours, but {left:.3f} of {limit:g} are left{beside}")
 
 
 class AgentFailed(BenchError):

@@ -59,7 +59,7 @@ def in_a_job(config: Config, paths: SessionPaths, limit_s: int) -> None:
     begun = Session(id="id", name="one", campaign="c", revision="", state=SessionState.RUNNING, started=now)
     store.write(paths.session, begun)
     link = LedgerEntry(
-        job_name="link", kind="session", tasks=1, gpus=1, limit_s=limit_s, overrun_s=0, weight=1.0, reserved_at=now
+        job_name="link", kind="session", tasks=1, gpus=0, limit_s=limit_s, overrun_s=0, weight=1.0, reserved_at=now
     )
     store.write(paths.ledger / "link.json", link)
 
@@ -75,6 +75,7 @@ def test_a_session_ends_with_its_budget_and_its_last_submission_is_answered(
     config = site.load_config(template)
     config.session, config.agent.hours, config.budget.notice_at = "one", 1.0, 0.3
     config.cluster.absent_grace_seconds, config.retime.stop_below = 300, 0
+    config.budget.h100_hours = 10 * 14 * 60 / 3600 + 0.0002  # one submission, as long as nothing is spent
     paths = SessionPaths(tmp_path / "rehearsal/one")
     in_a_job(config, paths, limit_s=16)
     caplog.set_level(logging.INFO)

@@ -90,7 +90,7 @@ class Books:
             assert entry.charged_gpu_seconds == sacct.gpu_seconds(entry.job_name), entry.job_name
             assert held_gpu_seconds(entry) == entry.charged_gpu_seconds
         spent = sacct.gpu_seconds(self.identity) / 3600
-        assert self.ledger.balance().left == pytest.approx(self.config.budget.h100_hours - spent)
+        assert self.ledger.balances().own.left == pytest.approx(self.config.budget.h100_hours - spent)
 
 
 def wait(condition: Callable[[], bool], longest_s: float = LONGEST_S) -> None:
@@ -133,6 +133,12 @@ def start_now(job_id: str) -> None:
     slurm("scontrol", "update", f"jobid={job_id}", "StartTime=now")
 
 
+def kill_steps(job_id: str, folder: Path) -> None:
+    """A node that dies takes its steps along; the one that ended here is only a daemon."""
+    for pattern in (rf"slurmstepd: \[{job_id}\.", f"tasks.py .* {folder} "):
+        subprocess.run(["pkill", "-KILL", "-f", pattern], check=True)
+
+
 def test_every_way_that_jobs_end(books: Books) -> None:
     """All at once, because each takes its time: a requeue, cancellations, failures, a limit, and a node that dies."""
     on_gpu4 = {"nodelist": "gpu4"}
@@ -144,6 +150,8 @@ def test_every_way_that_jobs_end(books: Books) -> None:
     wait(lambda: books.begun("lost") and books.begun("moved"))
     let_requeue(moved)
     dev_cluster("down", "gpu4")
+    kill_steps(lost, books.folder / "lost")
+    kill_steps(moved, books.folder / "moved")
 
     books.config.cluster.sbatch = others
     books.ledger = books.another_desk()

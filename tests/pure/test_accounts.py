@@ -1,5 +1,6 @@
 """What releases a reservation, and what does not."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from slurm_bench.pure import accounts, sacct
@@ -12,13 +13,14 @@ GRACE = timedelta(seconds=60)
 
 def seen(*attempts: Attempt, queued: dict[int, JobState] | None = None) -> Observation:
     queue = queued or {}
-    return Observation({**sacct.latest_states(attempts), **queue}, frozenset(queue), attempts)
+    return Observation(NOON, {**sacct.latest_states(attempts), **queue}, frozenset(queue), attempts)
 
 
 def after(first: LedgerEntry, *looks: tuple[int, Observation]) -> LedgerEntry:
     """An entry after answers so many seconds after noon."""
     for second, look in looks:
-        first = accounts.observed(first, look, NOON + timedelta(seconds=second), GRACE)
+        answer = replace(look, asked_at=NOON + timedelta(seconds=second))
+        first = accounts.observed(first, answer, GRACE)
     return first
 
 
@@ -80,3 +82,14 @@ def test_a_task_that_runs_by_the_accounting_alone_is_never_released() -> None:
     assert lost.settled_at is None
     assert accounts.runaways(lost, NOON + timedelta(seconds=1000), GRACE) == {0}
     assert accounts.runaways(lost, NOON + timedelta(seconds=30), GRACE) == set()
+
+
+def test_an_answer_that_is_read_twice_proves_nothing_more() -> None:
+    look = seen()
+    again = accounts.observed(accounts.observed(entry(), look, GRACE), look, GRACE)
+    assert again.settled_at is None and again.absent_since == {0: NOON, 1: NOON}
+
+
+def test_an_answer_from_before_the_job_was_queued_says_nothing_of_it() -> None:
+    queued = entry(queued_at=NOON + timedelta(seconds=1))
+    assert after(queued, (0, seen())) == queued

@@ -1,10 +1,11 @@
+import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from slurm_bench.pure import budget
-from slurm_bench.pure.budget import Terms, held_gpu_seconds
+from slurm_bench.pure.budget import Balances, Terms, held_gpu_seconds
 from slurm_bench.words.accounting import Attempt, JobState, LedgerEntry
 from slurm_bench.words.errors import BudgetExceeded
 from slurm_bench.words.kinds import Kind
@@ -62,24 +63,44 @@ def test_what_is_left_counts_what_is_reserved_and_what_is_spent() -> None:
     assert (balance.spent, balance.reserved, balance.left) == (1, 9, 10)
 
 
+def limited(limit: float, *entries: LedgerEntry, campaign: float = math.inf) -> Balances:
+    return budget.balances(entries, entries, Terms(limit, 1.0, campaign_limit=campaign))
+
+
 def test_admission_says_how_much_was_needed_and_left() -> None:
-    budget.admit(entry(), budget.balance([entry()], 20, EVERYTHING), EVERYTHING)
-    with pytest.raises(BudgetExceeded, match=r"10\.000 H100-hours, but 9\.999 of 19\.999") as refused:
-        budget.admit(entry(), budget.balance([entry()], 19.999, EVERYTHING), EVERYTHING)
+    budget.admit(entry(), limited(20, entry()), EVERYTHING)
+    said = r"10\.000 H100-hours, but 9\.999 of 19\.999 are left \(10\.000 are reserved for what is not over\)"
+    with pytest.raises(BudgetExceeded, match=said) as refused:
+        budget.admit(entry(), limited(19.999, entry()), EVERYTHING)
     assert refused.value.exit_code == 4
+
+
+def test_what_is_only_reserved_is_not_gone_for_good() -> None:
+    spent = entry(attempts=tuple(attempt(450, task) for task in range(10)), settled_at=NOW)
+    for held, for_good in ((entry(), False), (spent, True)):
+        with pytest.raises(BudgetExceeded) as refused:
+            budget.admit(entry(), limited(19, held), EVERYTHING)
+        assert refused.value.for_good is for_good
 
 
 def test_a_kind_that_does_not_count_neither_fills_the_budget_nor_is_bound_by_it() -> None:
     counts: tuple[Kind, ...] = ("session",)
     assert budget.balance([entry()], 5, counts).left == 5
-    budget.admit(entry(), budget.balance([entry()], 5, counts), counts)
+    budget.admit(entry(), limited(5, entry()), counts)
 
 
-def test_the_tighter_of_session_and_campaign_binds() -> None:
-    terms = Terms(20, 1.0, campaign_limit=25)
-    assert budget.left([entry()], [entry()], terms).limit == 20
-    tight = budget.left([entry()], [entry(), entry()], terms)
-    assert (tight.limit, tight.left) == (25, 5)
+def test_both_limits_bind() -> None:
+    both = limited(40, entry(), entry(), campaign=25)
+    assert (both.tightest.limit, both.tightest.left) == (25, 5)
+    with pytest.raises(BudgetExceeded, match="of 25 are left"):
+        budget.admit(entry(), both, EVERYTHING)
+
+
+def test_the_share_is_that_of_the_limit_which_is_closer_to_its_end() -> None:
+    spent = entry(attempts=tuple(attempt(450, task) for task in range(10)), settled_at=NOW)
+    both = budget.balances([spent], [spent, entry(), entry()], Terms(10, 1.0, campaign_limit=29))
+    assert both.tightest is both.campaign
+    assert both.share == 1
 
 
 def test_a_slower_gpu_counts_less() -> None:

@@ -87,19 +87,20 @@ def test_other_columns_are_refused(text: str) -> None:
 
 
 STOPPED = """\
-a|400|CANCELLED|0:00
-a|400_0|COMPLETED|0:05
-a|400_2|COMPLETING|0:02
-a|400_3|CANCELLED|0:02
-b|401_4|PENDING|0:00
-c|402|CANCELLED|0:07
-d|403|RUNNING|0:07
+a|400|CANCELLED|0:00|None
+a|400_0|COMPLETED|0:05|None
+a|400_2|COMPLETING|0:02|None
+a|400_3|CANCELLED|0:02|None
+b|401_4|PENDING|0:00|None
+c|402|CANCELLED|0:07|None
+d|403|RUNNING|0:07|None
 """
 """As squeue --states=all printed them after scancel."""
 
 
 def test_live_states_by_job_and_task() -> None:
-    text = "a|7_0|RUNNING|0:01\na|7_3|PENDING|0:00\nb|9|RUNNING|1:00:01\na|7_1|COMPLETED|0:02\n"
+    rows = ["a|7_0|RUNNING|0:01", "a|7_3|PENDING|0:00", "b|9|RUNNING|1:00:01", "a|7_1|COMPLETED|0:02"]
+    text = "".join(f"{row}|None\n" for row in rows)
     assert sacct.live_states(text) == {
         "a": {0: JobState.RUNNING, 3: JobState.PENDING},
         "b": {0: JobState.RUNNING},
@@ -110,4 +111,28 @@ def test_live_states_by_job_and_task() -> None:
 def test_the_rest_of_a_cancelled_array() -> None:
     assert sacct.cancelled_rests(STOPPED) == {"a": frozenset({0, 2, 3})}
     assert sacct.live_states(STOPPED)["a"] == {2: JobState.COMPLETING}
-    assert sacct.cancelled_rests("e|404|CANCELLED|0:00\n") == {"e": frozenset()}, "a job that is no array"
+    assert sacct.cancelled_rests("e|404|CANCELLED|0:00|None\n") == {"e": frozenset()}, "a job that is no array"
+
+
+@pytest.mark.parametrize(
+    ("reasons", "never"),
+    [
+        (["QOSGrpGRESMinutes"], "QOSGrpGRESMinutes"),
+        (["PartitionTimeLimit", "PartitionTimeLimit"], "PartitionTimeLimit"),
+        (["PartitionTimeLimit", "None"], None),
+        (["Resources"], None),
+        (["Priority", "JobArrayTaskLimit"], None),
+        (["QOSMaxJobsPerUserLimit"], None),
+        (["ReqNodeNotAvail, UnavailableNodes:gpu4"], None),
+    ],
+)
+def test_what_can_never_start(reasons: list[str], never: str | None) -> None:
+    text = "".join(f"a|7_{task}|PENDING|0:00|{reason}\n" for task, reason in enumerate(reasons))
+    assert sacct.stuck(text).get("a") == never
+    assert not sacct.stuck(text + "a|7_9|RUNNING|0:05|None\n")
+
+
+@pytest.mark.parametrize("line", ["", "a|7_[2-9]|PENDING|0:00|None", "a|7|PENDING"])
+def test_a_queue_row_that_is_none_is_an_error_and_not_a_traceback(line: str) -> None:
+    with pytest.raises(SchedulerError, match="squeue printed"):
+        sacct.live_states(f"{line}\n")

@@ -62,6 +62,7 @@ def account(**changes: object) -> Account:
         "lines": usage.lines([entry(attempts=(attempt(elapsed_s=1800),)), entry(kind="calibration")], {}),
         "reserved": (Reserved("retiming", 3600, 1.0), Reserved("calibration", 3600, 1.0)),
         "rests_on": 0.0,
+        "rests_on_reserved": 0.0,
         "limit": 10.0,
     }
     return Account(**{**fields, **changes})  # type: ignore[arg-type]
@@ -73,7 +74,7 @@ def test_what_does_not_count_is_shown_and_takes_nothing() -> None:
 
 
 def test_a_calibration_counts_in_each_session_and_once_in_the_campaign() -> None:
-    sessions = (account(rests_on=2.0), account(rests_on=2.0))
+    sessions = (account(rests_on=1.5, rests_on_reserved=0.5), account(rests_on=1.5, rests_on_reserved=0.5))
     calibration = account(counts=("calibration",), lines=(), reserved=(Reserved("calibration", 7200, 2.0),))
     assert [each.left for each in sessions] == [6.0, 6.0]
     whole = CampaignAccount("campaign", 20.0, (*sessions, calibration))

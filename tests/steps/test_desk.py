@@ -378,7 +378,10 @@ def test_a_reservation_whose_sbatch_nobody_saw_is_given_back(scene: Scene) -> No
     scene.submit(scene.candidate("one", FAST))
     scene.cluster.unheard = False
     assert not scene.cluster.queued and list(scene.ledger()) == ["0001"]
-    time.sleep(scene.config.cluster.absent_grace_seconds)
+    ledger = site.ledger_of(scene.config, scene.paths, scene.cluster)
+    ledger.settle_finished()
+    time.sleep(2 * scene.config.cluster.absent_grace_seconds)
+    ledger.settle_finished()
     scene.submit(scene.candidate("two", FAST, ("num_iterations = 10", "num_iterations = 11")), "a2")
     assert list(scene.ledger()) == ["0002"]
 

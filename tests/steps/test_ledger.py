@@ -1,6 +1,7 @@
 """Reservations that outlive whoever made them."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from slurm_bench.effects.cluster import Job
 from slurm_bench.pure.budget import Terms, held_gpu_seconds
 from slurm_bench.steps.ledger import Ledger, Patience, Shrinkable
 from slurm_bench.words.accounting import LedgerEntry
-from slurm_bench.words.errors import BudgetExceeded, JobRefused, SchedulerError
+from slurm_bench.words.errors import BudgetExceeded, InfrastructureError, JobRefused, SchedulerError
 from slurm_bench.words.paths import CalibrationPaths, SessionPaths
 from tests.fake_cluster import FakeCluster
 
@@ -50,17 +51,50 @@ def test_tasks_without_a_trace_are_cancelled_only_after_the_grace(tmp_path: Path
     assert only(patient).charged_gpu_seconds == 6
 
 
-def test_a_reservation_that_was_never_queued_is_kept_for_its_job(tmp_path: Path) -> None:
+def test_a_job_whose_id_was_lost_is_found_by_its_name(tmp_path: Path) -> None:
     cluster = FakeCluster()
     cluster.dying_after_queueing = True
     book = ledger(tmp_path, cluster)
     with pytest.raises(KeyboardInterrupt):
         book.run_to_queue("retiming", job(tmp_path))
+    assert only(book).job_id is None
     book.settle_finished()
-    assert only(book).settled_at is None
+    assert only(book).job_id == "1" and only(book).charged_gpu_seconds == 8
     cluster.dying_after_queueing = False
     assert book.run_to_queue("retiming", job(tmp_path)).job_id == "1"
     assert len(cluster.queued) == 1
+
+
+def test_a_job_that_can_never_start_is_cancelled_and_said(tmp_path: Path) -> None:
+    cluster = FakeCluster(one_by_one=True)
+    book = ledger(tmp_path, cluster)
+    name = book.run_to_queue("retiming", job(tmp_path)).job_name
+    cluster.stuck = "PartitionTimeLimit"
+    with pytest.raises(InfrastructureError, match="can never start and was cancelled: PartitionTimeLimit"):
+        book.wait_until_over(name, 0.01, lambda states: None)
+    cluster.stuck = ""
+    book.wait_until_over(name, 0.01, lambda states: None)
+    assert only(book).settled_at
+
+
+def test_what_sbatch_says_is_believed_only_where_the_queue_agrees(tmp_path: Path) -> None:
+    """It says no, and the job is there all the same: it is reserved for, and not queued again."""
+    cluster = FakeCluster()
+    cluster.lying = True
+    book = ledger(tmp_path, cluster)
+    assert book.run_to_queue("retiming", job(tmp_path)).job_id == "1"
+    assert held_gpu_seconds(only(book)) > 0
+
+
+def test_what_the_accounting_learns_later_is_charged_later(tmp_path: Path) -> None:
+    book = ledger(tmp_path, FakeCluster())
+    book.run_to_queue("retiming", job(tmp_path))
+    book.settle_finished()
+    settled = only(book)
+    more = replace(settled.attempts[0], elapsed_s=11)
+    book.correct({"job": [more], "another": [more]})
+    assert only(book).charged_gpu_seconds == settled.charged_gpu_seconds + 20
+    assert only(book).settled_at == settled.settled_at
 
 
 def test_reservations_add_up_until_they_are_settled(tmp_path: Path) -> None:
@@ -144,11 +178,11 @@ def test_a_calibration_counts_for_every_session_that_rests_on_it(tmp_path: Path)
     books = [Ledger(SessionPaths(campaign / name), FakeCluster(), terms, patience) for name in ("one", "two")]
     Ledger(shared, FakeCluster(), terms, patience).run_to_queue("calibration", job(tmp_path))
     held = held_gpu_seconds(entry_in(shared)) / 3600
-    assert [book.balance().left for book in books] == [1.0, 1.0]
+    assert [book.balances().own.left for book in books] == [1.0, 1.0]
     for book in books:
         book.rest_on(shared)
         book.rest_on(shared)
-    assert [book.balance().left for book in books] == [1.0 - held, 1.0 - held]
+    assert [book.balances().own.left for book in books] == [1.0 - held, 1.0 - held]
 
 
 def entry_in(paths: CalibrationPaths) -> LedgerEntry:

@@ -129,7 +129,7 @@ class Campaign:
             case Wait() if self.asked:
                 asked, job = self.asked[step.number % len(self.asked)]
                 if job.name in self.entries(asked.session) and job.name in self.slurm.jobs:
-                    assert self.books[asked.session].wait_until_over(job.name, 10, lambda _: self.check()).settled_at
+                    self.wait(self.books[asked.session], job.name)
             case Pass():
                 self.clock.sleep(step.seconds)
             case Silence():
@@ -139,6 +139,12 @@ class Campaign:
                     if step.then_s is not None:
                         self.clock.sleep(step.seconds + step.then_s)
         self.check()
+
+    def wait(self, book: Ledger, name: str) -> None:
+        try:
+            assert book.wait_until_over(name, 10, lambda _: self.check()).settled_at
+        except SchedulerError:
+            assert self.slurm.is_without_trace(name), "only of such a job nobody can know that it was queued"
 
     def queue(self, asked: Submit, job: Job, fault: Fault) -> None:
         self.slurm.fault = fault

@@ -9,7 +9,7 @@ from slurm_bench.effects import store
 from slurm_bench.effects.cluster import Job
 from slurm_bench.steps import site
 from slurm_bench.steps.meter import Meter
-from slurm_bench.words.accounting import Activity, BudgetNote
+from slurm_bench.words.accounting import Activity, BudgetNote, LedgerEntry
 from slurm_bench.words.config import Config
 from slurm_bench.words.paths import SessionPaths
 from tests.fake_cluster import FakeCluster
@@ -46,6 +46,28 @@ class Scene:
         """A GPU-second each."""
         self.ledger.run_to_queue("retiming", Job(name, self.paths.jobs, ["true"], tasks, 1, 1, False, 1))
 
+    def spend_beside(self, name: str, tasks: int) -> None:
+        """In another session of the campaign."""
+        self.config.budget.campaign_h100_hours = None
+        beside = site.ledger_of(self.config, SessionPaths(self.paths.root.with_name("beside")), self.cluster)
+        beside.run_to_queue("retiming", Job(name, self.paths.jobs, ["true"], tasks, 1, 1, False, 1))
+        beside.settle_finished()
+
+    def run_link(self) -> None:
+        """The session has a job of its own from here on."""
+        link = LedgerEntry(
+            job_name="link",
+            kind="session",
+            tasks=1,
+            gpus=2,
+            limit_s=7200,
+            overrun_s=0,
+            weight=1.0,
+            reserved_at=self.clock.now(),
+        )
+        store.write(self.paths.ledger / "link.json", link)
+        self.meter = self.another()
+
     def after(self, seconds: float) -> bool:
         self.clock.sleep(seconds)
         return self.meter.read()
@@ -75,7 +97,7 @@ def test_the_agent_is_told_once_when_most_of_its_time_is_used(scene: Scene) -> N
     assert scene.note().notice == ""
     scene.after(0.02 * 3600)
     told = scene.note().notice
-    assert told.startswith("91 % of this session's budget or time is used: 512.000 of 512 H100-hours are left")
+    assert told.startswith("91 % of this session's budget or time is used: 512.000 H100-hours are left")
     scene.after(100)
     assert scene.note().notice == told
     scene.meter = scene.another()
@@ -117,7 +139,9 @@ def smi(folder: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
 
 
 def test_gpus_that_compute_are_not_idle(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two days, because the clock passes midnight; of eight GPUs of the node two are the session's."""
+    """Two days, because the clock passes midnight; of three GPUs of the node two are the session's."""
+    scene.config.cluster.poll_seconds = 15
+    scene.run_link()
     smi(tmp_path, monkeypatch, r"0\n97\n")
     scene.after(1)
     scene.after(30)
@@ -131,6 +155,25 @@ def test_gpus_that_compute_are_not_idle(scene: Scene, tmp_path: Path, monkeypatc
 
 def test_where_no_gpus_are_handed_in_nobody_claims_to_have_seen_any(scene: Scene) -> None:
     scene.config.container.gpu_devices = False
+    scene.run_link()
     scene.after(1)
     scene.after(30)
     assert not scene.paths.activity.exists()
+
+
+def test_what_others_compute_where_the_desk_runs_alone_is_not_the_sessions(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    smi(tmp_path, monkeypatch, r"97\n97\n")
+    scene.after(1)
+    scene.after(30)
+    assert not scene.paths.activity.exists()
+
+
+def test_the_agent_is_told_of_the_limit_that_ends_first(scene: Scene) -> None:
+    scene.config.budget.campaign_h100_hours = 36 / 3600
+    scene.ledger = site.ledger_of(scene.config, scene.paths, scene.cluster)
+    scene.meter = scene.another()
+    scene.spend_beside("job", 36)
+    assert scene.after(5), "the campaign's is spent"
+    assert scene.note().notice.startswith("100 % of") and scene.note().limit == 512

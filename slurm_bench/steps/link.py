@@ -1,0 +1,97 @@
+"""A link: one Slurm job of a session, with the time limit that its budget can pay."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from slurm_bench.effects.cluster import Cluster, Job, python_command
+from slurm_bench.pure.budget import Balances
+from slurm_bench.steps import retime
+from slurm_bench.steps.ledger import Ledger, Shrinkable, least_h100_hours
+from slurm_bench.words.accounting import LedgerEntry
+from slurm_bench.words.config import Config
+from slurm_bench.words.paths import SessionPaths
+from slurm_bench.words.records import Session
+
+LEAST_MINUTES = 10
+"""Below this an agent is not started for what is left of a budget."""
+_CLOSING_S = 120.0
+"""Before the end of its allocation that a session begins to end."""
+
+
+def of_session(entries: Iterable[LedgerEntry]) -> list[LedgerEntry]:
+    """The links of a session, oldest first."""
+    return sorted((entry for entry in entries if entry.kind == "session"), key=lambda entry: entry.reserved_at)
+
+
+def still_open(entries: Iterable[LedgerEntry]) -> LedgerEntry | None:
+    """The link that is queued or runs, if there is one."""
+    return next((entry for entry in of_session(entries) if entry.settled_at is None), None)
+
+
+def has_run(entries: Iterable[LedgerEntry]) -> bool:
+    """Whether the session's agent ever had an allocation."""
+    return any(attempt.started for entry in of_session(entries) for attempt in entry.attempts)
+
+
+def next_job(config: Config, paths: SessionPaths, session: Session, entries: Iterable[LedgerEntry]) -> Job:
+    return Job(
+        name=f"slurm_bench-{session.id}-session{len(of_session(entries)) + 1}",
+        folder=paths.jobs,
+        command=python_command("slurm_bench.steps.session", str(paths.root)),
+        tasks=1,
+        gpus=config.cluster.session_gpus,
+        node_gpus=config.cluster.node_gpus,
+        exclusive=False,
+        limit_minutes=math.ceil(config.cluster.session_hours * 60),
+    )
+
+
+def shrinkable(config: Config, paths: SessionPaths, cluster: Cluster) -> Shrinkable:
+    """An agent that can hand nothing in any more is of no use: one submission has to be left."""
+    counts, keep = config.budget.counts, 0.0
+    one = retime.worst_case_h100_hours(config, cluster.overrun_s)
+    if "retiming" in counts:
+        keep += one
+    if "calibration" in counts and config.retime.design == "classic" and not paths.calibration.exists():
+        keep += one  # what the first submission is compared with is timed like it
+    return Shrinkable(LEAST_MINUTES, keep)
+
+
+def is_affordable(config: Config, paths: SessionPaths, cluster: Cluster, balances: Balances) -> bool:
+    """Whether another link could be paid if nothing of what is reserved came to be used."""
+    entry = LedgerEntry(
+        job_name="another",
+        kind="session",
+        tasks=1,
+        gpus=config.cluster.session_gpus,
+        limit_s=60 * math.ceil(config.cluster.session_hours * 60),
+        overrun_s=cluster.overrun_s,
+        weight=config.h100_weight,
+        reserved_at=datetime.now(UTC),
+    )
+    error = balances.exceeded("another link", least_h100_hours(entry, shrinkable(config, paths, cluster)))
+    return error is None or not error.for_good
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """The job that a session runs in, and when it has to leave it."""
+
+    agent_ends_at: datetime
+    """Early enough to end it, and to answer what it handed in if that does not take long."""
+    ends_at: datetime
+    """When the desk has to be gone."""
+    limit_minutes: int
+
+    @classmethod
+    def of(cls, ledger: Ledger) -> "Allocation | None":
+        """That of the link which is not over; None where a session runs in no job."""
+        link = still_open(ledger.entries())
+        if link is None:
+            return None
+        begun = [attempt.started for attempt in link.attempts if attempt.started]
+        ends_at = max(begun, default=datetime.now(UTC)) + timedelta(seconds=link.limit_s)
+        closing = timedelta(seconds=min(_CLOSING_S, link.limit_s / 4))
+        return cls(ends_at - closing, ends_at - closing / 4, link.limit_s // 60)
