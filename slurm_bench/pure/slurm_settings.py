@@ -40,7 +40,9 @@ def over_time_limits(text: str, partition: str | None) -> list[str]:
     """
     rows = [dict(word.partition("=")[::2] for word in line.split()) for line in text.splitlines()]
     ours = (partition or "").split(",")
-    chosen = [row for row in rows if row["PartitionName"] in ours or (not partition and row["Default"] == "YES")]
+    chosen = [
+        row for row in rows if row.get("PartitionName") in ours or (not partition and row.get("Default") == "YES")
+    ]
     return [row["OverTimeLimit"] for row in chosen if row.get("OverTimeLimit", "NONE") != "NONE"]
 
 

@@ -45,3 +45,19 @@ def test_a_site_without_a_database() -> None:
     assert slurm_settings.has_database({"AccountingStorageType": "accounting_storage/slurmdbd"})
     assert not slurm_settings.has_database({"AccountingStorageType": "accounting_storage/none"})
     assert not slurm_settings.has_database({})
+
+
+PARTITIONS = """\
+PartitionName=gpu AllowGroups=ALL Default=YES OverTimeLimit=NONE OverSubscribe=NO State=UP
+PartitionName=long AllowGroups=ALL Default=NO OverTimeLimit=10 State=UP
+PartitionName=free AllowGroups=ALL Default=NO OverTimeLimit=UNLIMITED State=UP
+"""
+
+
+def test_a_partition_may_let_jobs_run_over_for_longer() -> None:
+    site = slurm_settings.settings(PRINTED)
+    assert slurm_settings.over_time_limits(PARTITIONS, None) == []
+    limits = slurm_settings.over_time_limits(PARTITIONS, "gpu,long")
+    assert slurm_settings.overrun_s(site, limits) == 30 + 600 + 60
+    with pytest.raises(SchedulerError, match="without end"):
+        slurm_settings.overrun_s(site, slurm_settings.over_time_limits(PARTITIONS, "free"))
