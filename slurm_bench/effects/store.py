@@ -87,15 +87,15 @@ def once(path: Path, kind: type[R], make: Callable[[], R]) -> R:
 
 
 @contextmanager
-def lock(path: Path, busy: str | None = None) -> Iterator[None]:
+def lock(path: Path, busy: str | None = None, patience_s: float = 0) -> Iterator[None]:
     """Hold the lock file at path, as the only process; the kernel frees it when its holder dies.
 
     Raises:
-        UsageError: with the text `busy`, if one is given and another process holds the lock.
+        UsageError: with the text `busy`, if one is given and another process holds the lock for patience_s.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with filelock.FileLock(path, blocking=busy is None):
+        with filelock.FileLock(path, timeout=-1 if busy is None else patience_s):
             yield
     except filelock.Timeout:
         raise UsageError(busy or f"{path} is locked") from None

@@ -18,6 +18,9 @@ from slurm_bench.words.records import Session, SessionState
 
 log = logging.getLogger(__name__)
 
+_DYING_S = 30.0
+"""That a cancelled job may need until it is gone."""
+
 
 def perform(config: Config) -> None:
     """
@@ -145,7 +148,7 @@ def _follow(config: Config, paths: SessionPaths, cluster: Cluster, name: str) ->
 
 def _write_down_that_it_was_killed(paths: SessionPaths) -> None:
     """A session whose job could not do that itself; unless another desk serves it already."""
-    with suppress(UsageError), store.lock(paths.lock, busy="it is served"):
+    with suppress(UsageError), store.lock(paths.lock, busy="it is served", patience_s=_DYING_S):
         left = store.read(paths.session, Session)
         if left.state is SessionState.RUNNING:
             store.write(paths.session, left.model_copy(update={"state": SessionState.INTERRUPTED}))
