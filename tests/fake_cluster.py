@@ -107,7 +107,7 @@ class FakeCluster:
 
     def _look(self, known: Queued) -> Observation:
         for job in self.queued:
-            if job.name == known.name and self._pending[known.name]:
+            if job.name == known.name and self._pending[known.name] and not self.stuck:
                 self._run_next(job)
         pending = dict.fromkeys(self._pending.get(known.name, ()), JobState.PENDING)
         attempts = tuple(self.attempts([known.name], known.since))

@@ -54,7 +54,7 @@ class Answer(Record):
     cancelled_rests: dict[str, frozenset[int]] = Field(default_factory=dict)
     """By job name the arrays whose pending tasks were cancelled, with the tasks that are listed by themselves."""
     stuck: dict[str, str] = Field(default_factory=dict)
-    """By job name why nothing of it can ever start."""
+    """By job name why nothing of it can start, as things are."""
     error: str = ""
 
 

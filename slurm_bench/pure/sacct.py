@@ -119,9 +119,9 @@ QUEUE_FORMAT = "%j|%i|%T|%M|%r"
 
 _NEVER = re.compile(
     r"(QOS|Assoc)(Grp|Max)\w*(Minutes|WallLimit)|\w*MaxGRESPerJob|\w*MaxGRESPerNode|PartitionTimeLimit|PartitionNodeLimit"
-    r"|BadConstraints|InvalidAccount|InvalidQOS|AccountNotAllowed|QOSNotAllowed|JobHeldAdmin|DependencyNeverSatisfied"
+    r"|BadConstraints|InvalidAccount|InvalidQOS|AccountNotAllowed|QOSNotAllowed"
 )
-"""Reasons to wait that no time takes away."""
+"""Reasons to wait that time alone seldom takes away."""
 
 
 class _QueueRow(NamedTuple):
@@ -155,7 +155,7 @@ def cancelled_rests(squeue: str) -> dict[str, frozenset[int]]:
 
 
 def stuck(squeue: str) -> dict[str, str]:
-    """By name the jobs of which nothing runs and nothing can ever start, with the queue's reason."""
+    """By name the jobs of which nothing runs and nothing can start as things are, with the queue's reason."""
     reasons: dict[str, list[str]] = {}
     for row in _queue_rows(squeue):
         if not row.state.is_terminal:

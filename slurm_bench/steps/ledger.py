@@ -120,7 +120,8 @@ class Ledger:
             if found:
                 return self._keep(_adopted(entry, found))
             job_id = self._submit(limited, entry)
-            return self._keep(entry.model_copy(update={"job_id": job_id, "queued_at": self._clock.now()}))
+            queued = {"job_id": job_id, "queued_at": self._clock.now(), "absent_since": {}}
+            return self._keep(entry.model_copy(update=queued))
 
     def _worst_case(self, kind: Kind, job: Job) -> LedgerEntry:
         return LedgerEntry(
@@ -203,7 +204,7 @@ class Ledger:
             SchedulerError: no answer for too long, or one that only a person can resolve; the reservation stays.
             InfrastructureError: it can never start, and was cancelled.
         """
-        last_answer = self._clock.now()
+        last_answer = last_hope = self._clock.now()
         while True:
             entry = self._entry(job_name)
             if entry is None:
@@ -215,8 +216,9 @@ class Ledger:
                 seen = self._look_at([entry])[job_name]
                 states = seen.states
                 self._refuse_runaways(filter(None, [self._entry(job_name)]))
-                self._end_if_stuck(job_name, seen)
                 last_answer = self._clock.now()
+                last_hope = last_hope if seen.stuck else last_answer
+                self._end_if_stuck(job_name, seen, last_hope)
             except SchedulerError as error:
                 self._give_up_after_silence(last_answer, error)
             watch(states)
@@ -229,8 +231,9 @@ class Ledger:
             raise SchedulerError(f"no answer for {silent.total_seconds() / 60:.0f} minutes: {error}") from None
         log.debug("waiting for the scheduler: %s", error)
 
-    def _end_if_stuck(self, job_name: str, seen: Observation) -> None:
-        if seen.stuck:
+    def _end_if_stuck(self, job_name: str, seen: Observation, last_hope: datetime) -> None:
+        """Cancel what nothing but a person could start; some reasons pass when another job ends, so after a while."""
+        if seen.stuck and self._clock.now() - last_hope > self._silence:
             self._cluster.cancel(job_name)
             raise InfrastructureError(f"{job_name} can never start and was cancelled: {seen.stuck} (squeue)")
 
@@ -248,12 +251,14 @@ class Ledger:
             self._update(entries, accounts.unanswered)
             raise
         unqueued = [entry for entry in entries if entry.job_id is None]
-        found = {each.job_name: self._id_of(each) for each in unqueued if seen[each.job_name].states}
+        found = {each.job_name: self._id_of(each, seen[each.job_name]) for each in unqueued}
         self._update(entries, lambda entry: accounts.observed(entry, seen[entry.job_name], self._grace), found)
         return seen
 
-    def _id_of(self, entry: LedgerEntry) -> str | None:
-        return self._cluster.find(entry.job_name, entry.reserved_at)
+    def _id_of(self, entry: LedgerEntry, seen: Observation) -> str | None:
+        if seen.attempts:
+            return seen.attempts[0].job_id
+        return self._cluster.find(entry.job_name, entry.reserved_at) if seen.states else None
 
     def _update(
         self,

@@ -114,7 +114,7 @@ class Observation:
     """Tasks that the queue itself lists as not over."""
     attempts: tuple[Attempt, ...]
     stuck: str = ""
-    """Why none of its tasks can ever start, in the queue's word; empty if they can."""
+    """Why none of its tasks can start, as things are, in the queue's word; empty if they can."""
 
 
 class OwnJob(Record):

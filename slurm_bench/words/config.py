@@ -103,7 +103,7 @@ class ClusterConfig:
     accounting: str = MISSING
     """Where usage is known from: sacct, or own (squeue and the tasks themselves) for sites without slurmdbd."""
     silence_minutes: float = MISSING
-    """How long a scheduler that gives no answer is waited for, before what waits on it is undecided."""
+    """How long a scheduler that gives no answer, or lets nothing start, is waited for before a verdict is undecided."""
     shared_poll: str = MISSING
     """Folder that all desks of one user share on this cluster, so that they ask the scheduler as often as one."""
     scratch: str = MISSING
