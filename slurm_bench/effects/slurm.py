@@ -52,7 +52,7 @@ class SlurmCluster:
     def __init__(self, config: ClusterConfig, usage: Path) -> None:
         self._environment = slurm_commands.environment(config.slurm_conf)
         self._accounting = self._accounting_of(config, usage)
-        needed = ("sbatch", "squeue", *self._accounting.programs, "scancel", "srun")
+        needed = ("sbatch", "squeue", *self._accounting.programs, "scancel", "srun", "scontrol")
         missing = [name for name in needed if not shutil.which(name)]
         if missing:
             raise UsageError(

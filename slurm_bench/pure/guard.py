@@ -214,15 +214,8 @@ def qos(text: str) -> Qos | None:
 
 
 def partitions_qos(text: str, partition: str | None) -> set[str]:
-    """Names of the QOS that partitions have of their own, in `scontrol --oneliner show partition`.
-
-    Args:
-        partition: one, or several with commas; None is the default.
-    """
-    rows = [dict(word.partition("=")[::2] for word in line.split()) for line in text.splitlines()]
-    ours = (partition or "").split(",")
-    found = {row["QoS"] for row in rows if row["PartitionName"] in ours or (not partition and row["Default"] == "YES")}
-    return found - {"N/A"}
+    """Names of the QOS that our partitions have of their own, in `scontrol --oneliner show partition`."""
+    return {row.get("QoS", "N/A") for row in slurm_settings.partitions(text, partition)} - {"N/A"}
 
 
 def association(text: str, account: str | None, partition: str | None) -> Association | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from slurm_bench.pure.sacct import gpus, job_state
+from slurm_bench.pure.sacct import epoch_time, gpus, job_state
 from slurm_bench.words.accounting import Attempt, JobState, OwnJob, Sighting, Sightings
 from slurm_bench.words.errors import SchedulerError
 
@@ -54,8 +54,8 @@ def _row(line: str) -> Sighting:
     # One that completes may be on its way to a restart: its row is then already the next attempt's, with no start.
     begun = bool(node) and state not in _NOT_BEGUN and state is not JobState.COMPLETING
     try:
-        started = _time(start) if begun else None
-        ended = _time(end) if started and state.is_terminal else None
+        started = epoch_time(start) if begun else None
+        ended = epoch_time(end) if started and state.is_terminal else None
         attempt = Attempt(
             raw_id=raw_id,
             job_id=job,
@@ -80,10 +80,6 @@ def exit_code(text: str) -> int:
     code, colon, signal = text.partition(":")
     numbers = (int(code), int(signal)) if colon else (int(code) >> 8, int(code) & 0x7F)
     return numbers[0] or (128 + numbers[1] if numbers[1] else 0)
-
-
-def _time(text: str) -> datetime | None:
-    return datetime.fromtimestamp(int(text), UTC) if text.isdigit() else None
 
 
 def _seconds(started: datetime | None, ended: datetime | None) -> int:

@@ -74,15 +74,16 @@ def _attempt(row: Sequence[str]) -> Attempt:
             # A job that runs can still have an empty AllocTRES; one that never ran was allocated nothing.
             gpus=gpus(allocated or ("" if state.is_terminal else requested)),
             submitted=datetime.fromtimestamp(int(submit), UTC),
-            started=_time(start),
-            ended=_time(end),
+            started=epoch_time(start),
+            ended=epoch_time(end),
             node=node,
         )
     except ValueError as error:
         raise SchedulerError(f"sacct printed a row that is none ({error}): {row!r}") from None
 
 
-def _time(text: str) -> datetime | None:
+def epoch_time(text: str) -> datetime | None:
+    """None of Unknown, None and the like."""
     return datetime.fromtimestamp(int(text), UTC) if text.isdigit() else None
 
 

@@ -1,4 +1,4 @@
-"""What a site's slurmctld says of itself, `scontrol show config`."""
+"""What a site's slurmctld says of itself and its partitions: `scontrol show config`, `show partition`."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -32,18 +32,21 @@ def overrun_s(site: Mapping[str, str], of_partitions: Iterable[str] = ()) -> int
     return int(kill_wait[1]) + 60 * over + _TIME_LIMIT_GRANULARITY_S
 
 
-def over_time_limits(text: str, partition: str | None) -> list[str]:
-    """OverTimeLimits of partitions, where they have their own, in `scontrol --oneliner show partition`.
+def partitions(text: str, chosen: str | None) -> list[dict[str, str]]:
+    """Settings of partitions in `scontrol --oneliner show partition`.
 
     Args:
-        partition: one, or several with commas; None is the default.
+        chosen: one, or several with commas; None is the default.
     """
     rows = [dict(word.partition("=")[::2] for word in line.split()) for line in text.splitlines()]
-    ours = (partition or "").split(",")
-    chosen = [
-        row for row in rows if row.get("PartitionName") in ours or (not partition and row.get("Default") == "YES")
-    ]
-    return [row["OverTimeLimit"] for row in chosen if row.get("OverTimeLimit", "NONE") != "NONE"]
+    ours = (chosen or "").split(",")
+    return [row for row in rows if row.get("PartitionName") in ours or (not chosen and row.get("Default") == "YES")]
+
+
+def over_time_limits(text: str, partition: str | None) -> list[str]:
+    """OverTimeLimits of our partitions, where they have their own."""
+    limits = [row.get("OverTimeLimit", "NONE") for row in partitions(text, partition)]
+    return [limit for limit in limits if limit != "NONE"]
 
 
 def tracks_gpus(site: Mapping[str, str]) -> bool:

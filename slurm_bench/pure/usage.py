@@ -94,10 +94,6 @@ class CampaignAccount:
     """Sessions, then calibrations."""
 
     @property
-    def lines(self) -> tuple[Line, ...]:
-        return tuple(line for account in self.accounts for line in account.lines)
-
-    @property
     def spent(self) -> float:
         """H100-hours that count; a calibration's once, however many sessions rest on it."""
         return sum(account.spent for account in self.accounts)

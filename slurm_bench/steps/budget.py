@@ -91,6 +91,7 @@ def _accounts(books: Sequence[_Book]) -> tuple[Account, ...]:
 def _bring_up_to_date(books: Sequence[_Book], cluster: Cluster) -> dict[str, list[Attempt]]:
     """Settle what is over, and ask for every attempt at the jobs of these ledgers: a question each for all of them."""
     entries = [entry for book in books for entry in book.ledger.entries()]
+    # One question for all of them: each ledger below finds its answer there.
     cluster.look([Queued(each.job_name, each.reserved_at, each.tasks) for each in entries if each.settled_at is None])
     for book in books:
         book.ledger.settle_finished()

@@ -123,6 +123,18 @@ class Ledger:
             queued = {"job_id": job_id, "queued_at": self._clock.now(), "absent_since": {}}
             return self._keep(entry.model_copy(update=queued))
 
+    def could_afford(self, kind: Kind, job: Job, shrinkable: Shrinkable) -> bool:
+        """Whether a job that takes what is left could be paid if nothing of what is reserved came to be used."""
+        entry = self._worst_case(kind, job)
+        if not self._is_shrinkable(entry):
+            return True
+        error = self.balances().exceeded(job.name, _least_h100_hours(entry, shrinkable))
+        return error is None or not error.for_good
+
+    def _is_shrinkable(self, entry: LedgerEntry) -> bool:
+        """Whether it takes anything of the budget at all."""
+        return entry.gpus > 0 and entry.kind in self._terms.counts
+
     def _worst_case(self, kind: Kind, job: Job) -> LedgerEntry:
         return LedgerEntry(
             job_name=job.name,
@@ -137,7 +149,7 @@ class Ledger:
 
     def _reserve(self, entry: LedgerEntry, shrinkable: Shrinkable | None) -> LedgerEntry:
         remaining = self.balances()
-        if shrinkable and entry.gpus and entry.kind in self._terms.counts:
+        if shrinkable and self._is_shrinkable(entry):
             entry = _shrunk(entry, shrinkable, remaining)
         budget.admit(entry, remaining, self._terms.counts)
         return self._keep(entry)
@@ -325,7 +337,7 @@ def _shrunk(entry: LedgerEntry, shrinkable: Shrinkable, remaining: Balances) -> 
     Raises:
         BudgetExceeded: not even the shortest one does.
     """
-    needed = least_h100_hours(entry, shrinkable)
+    needed = _least_h100_hours(entry, shrinkable)
     error = remaining.exceeded(f"{entry.kind} {entry.job_name}", needed)
     if error:
         raise error
@@ -333,7 +345,7 @@ def _shrunk(entry: LedgerEntry, shrinkable: Shrinkable, remaining: Balances) -> 
     return entry.model_copy(update={"limit_s": min(entry.limit_s, 60 * minutes)})
 
 
-def least_h100_hours(entry: LedgerEntry, shrinkable: Shrinkable) -> float:
+def _least_h100_hours(entry: LedgerEntry, shrinkable: Shrinkable) -> float:
     """What a job takes with its shortest time limit, and what has to be left beside it."""
     short = entry.model_copy(update={"limit_s": min(60 * shrinkable.least_minutes, entry.limit_s)})
     return budget.h100_hours(short.reserved_gpu_seconds, short.weight) + shrinkable.keep

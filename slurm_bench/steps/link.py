@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from slurm_bench.effects.cluster import Cluster, Job, python_command
-from slurm_bench.pure.budget import Balances
 from slurm_bench.steps import retime
-from slurm_bench.steps.ledger import Ledger, Shrinkable, least_h100_hours
+from slurm_bench.steps.ledger import Ledger, Shrinkable
 from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.config import Config
 from slurm_bench.words.paths import SessionPaths
@@ -57,22 +56,6 @@ def shrinkable(config: Config, paths: SessionPaths, cluster: Cluster) -> Shrinka
     if "calibration" in counts and config.retime.design == "classic" and not paths.calibration.exists():
         keep += one  # what the first submission is compared with is timed like it
     return Shrinkable(LEAST_MINUTES, keep)
-
-
-def is_affordable(config: Config, paths: SessionPaths, cluster: Cluster, balances: Balances) -> bool:
-    """Whether another link could be paid if nothing of what is reserved came to be used."""
-    entry = LedgerEntry(
-        job_name="another",
-        kind="session",
-        tasks=1,
-        gpus=config.cluster.session_gpus,
-        limit_s=60 * math.ceil(config.cluster.session_hours * 60),
-        overrun_s=cluster.overrun_s,
-        weight=config.h100_weight,
-        reserved_at=datetime.now(UTC),
-    )
-    error = balances.exceeded("another link", least_h100_hours(entry, shrinkable(config, paths, cluster)))
-    return error is None or not error.for_good
 
 
 @dataclass(frozen=True)

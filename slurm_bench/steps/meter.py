@@ -71,8 +71,8 @@ class Meter:
         left = balances.tightest.left
         if share >= self._config.budget.notice_at and not self._notice:
             self._notice = (
-                f"{100 * share:.0f} % of this session's budget or time is used: {left:.3f} H100-hours are left, and it "
-                f"ends at {self._ends_at:%Y-%m-%d %H:%M:%S} UTC at the latest. Hand in what you have."
+                f"{100 * share:.0f} % of this session's budget or time is used: hand in what you have "
+                f"({self._paths.budget_in_inbox.name} in the inbox says what is left)"
             )
             log.info("the agent is told: %s", self._notice)
         note = BudgetNote(

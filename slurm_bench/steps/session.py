@@ -151,7 +151,9 @@ class _Runner:
         """What ends the agent for good; empty if it can go on in another allocation."""
         if not spent and (self._allocation is None or self._deadline < self._allocation.agent_ends_at):
             return "its hours are over"
-        affordable = link.is_affordable(self._config, self._paths, self._cluster, self._ledger.balances())
+        job = link.next_job(self._config, self._paths, self._session, self._ledger.entries())
+        least = link.shrinkable(self._config, self._paths, self._cluster)
+        affordable = self._ledger.could_afford("session", job, least)
         return "the budget is spent" if spent or not affordable else ""
 
     def _end_agent(self, why: str) -> None:

@@ -173,7 +173,7 @@ class LedgerEntry(Record):
     absent_since: dict[int, datetime] = Field(default_factory=dict)
     """Tasks that are neither queued nor accounted as over, and since when every answer has said so."""
     settled_at: datetime | None = None
-    """When every task was over; what is charged stays as it is from then on."""
+    """When every task was over; from then on it is charged more or less only if the accounting learns better."""
 
     @property
     def task_gpu_seconds(self) -> int:

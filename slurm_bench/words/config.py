@@ -105,7 +105,10 @@ class ClusterConfig:
     silence_minutes: float = MISSING
     """How long a scheduler that gives no answer, or lets nothing start, is waited for before a verdict is undecided."""
     shared_poll: str = MISSING
-    """Folder that all desks of one user share on this cluster, so that they ask the scheduler as often as one."""
+    """Folder that all desks of one user share on this cluster, so that they ask the scheduler as often as one.
+
+    Not used with accounting=own, whose desks share runs/usage/poll.
+    """
     scratch: str = MISSING
     """Node-local folder for trials."""
     slurm_conf: str | None = None
@@ -268,7 +271,7 @@ class BudgetCommand(CommandConfig):
     guard: str | None = None
     """A limit of the campaign in Slurm itself instead: `show` how to make it, or `check` that it is in force."""
     sessions: int = 1
-    """Of the campaign, which that limit is for."""
+    """Of the campaign, which that limit is for; not used where budget.campaign_h100_hours is set."""
 
     def __post_init__(self) -> None:
         _require(self.format in ("table", "csv", "json"), "command.format", "table, csv or json", self.format)

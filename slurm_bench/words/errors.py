@@ -47,7 +47,7 @@ class BudgetExceeded(BenchError):
         self.for_good = worst_case > limit - spent
         """Whether it would not fit either if nothing of what is reserved came to be used."""
         reserved = limit - spent - left
-        beside = f" ({reserved:.3f} are reserved for what is not over)" if reserved > 0 else ""
+        beside = f" ({reserved:.3f} are reserved for what is not over: ask again then)" if not self.for_good else ""
         super().__init__(f"{what} may cost {worst_case:.3f} H100-hours, but {left:.3f} of {limit:g} are left{beside}")
 
 

@@ -69,7 +69,7 @@ def limited(limit: float, *entries: LedgerEntry, campaign: float = math.inf) -> 
 
 def test_admission_says_how_much_was_needed_and_left() -> None:
     budget.admit(entry(), limited(20, entry()), EVERYTHING)
-    said = r"10\.000 H100-hours, but 9\.999 of 19\.999 are left \(10\.000 are reserved for what is not over\)"
+    said = r"10\.000 H100-hours, but 9\.999 of 19\.999 are left \(10\.000 are reserved for what is not over: ask again"
     with pytest.raises(BudgetExceeded, match=said) as refused:
         budget.admit(entry(), limited(19.999, entry()), EVERYTHING)
     assert refused.value.exit_code == 4

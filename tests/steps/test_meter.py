@@ -97,7 +97,7 @@ def test_the_agent_is_told_once_when_most_of_its_time_is_used(scene: Scene) -> N
     assert scene.note().notice == ""
     scene.after(0.02 * 3600)
     told = scene.note().notice
-    assert told.startswith("91 % of this session's budget or time is used: 512.000 H100-hours are left")
+    assert told.startswith("91 % of this session's budget or time is used: hand in")
     scene.after(100)
     assert scene.note().notice == told
     scene.meter = scene.another()
