@@ -188,3 +188,18 @@ def test_a_calibration_counts_for_every_session_that_rests_on_it(tmp_path: Path)
 def entry_in(paths: CalibrationPaths) -> LedgerEntry:
     (path,) = paths.ledger.glob("*.json")
     return store.read(path, LedgerEntry)
+
+
+def test_what_another_link_can_be_paid_from(tmp_path: Path) -> None:
+    """What is only reserved may still come back; what costs nothing, or does not count, can always be paid."""
+    least = Shrinkable(least_minutes=10, keep=0.5)
+    link = session_job(tmp_path, 600)
+    assert not ledger(tmp_path, FakeCluster(), limit=0.8).could_afford("session", link, least)
+    book = ledger(tmp_path, FakeCluster(one_by_one=True), limit=0.9)
+    assert book.could_afford("session", link, least)
+    book.run_to_queue("retiming", job(tmp_path))
+    assert book.could_afford("session", link, least), "it is only reserved"
+    with pytest.raises(BudgetExceeded) as refused:
+        book.run_to_queue("session", link, least)
+    assert not refused.value.for_good
+    assert ledger(tmp_path, FakeCluster(), limit=0.001).could_afford("session", replace(link, gpus=0), least)
