@@ -226,5 +226,5 @@ def test_no_slurm_here_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(UsageError, match="needs sbatch, squeue, sacct, scancel, srun, scontrol on the PATH"):
         SlurmCluster(cluster_config("slurm"), Path("nowhere"))
-    with pytest.raises(UsageError, match="needs sbatch, squeue, scancel, srun on the PATH"):
+    with pytest.raises(UsageError, match="needs sbatch, squeue, scancel, srun, scontrol on the PATH"):
         SlurmCluster(cluster_config("slurm", accounting="own"), Path("nowhere"))
