@@ -11,7 +11,7 @@ from slurm_bench.pure.sacct import merged
 from slurm_bench.pure.usage import Account, CampaignAccount
 from slurm_bench.steps import budget_formats, guard, site
 from slurm_bench.steps.ledger import Ledger
-from slurm_bench.words.accounting import Activity, Attempt, LedgerEntry, RestsOn
+from slurm_bench.words.accounting import Activity, Attempt
 from slurm_bench.words.config import BudgetCommand, ClusterConfig, Config
 from slurm_bench.words.errors import UsageError
 from slurm_bench.words.kinds import Kind
@@ -112,7 +112,7 @@ def _account(book: _Book, fresh: dict[str, list[Attempt]]) -> Account:
         for entry in book.ledger.entries()
     ]
     terms = site.terms(book.config)
-    rests_on = budget.balance(_calibrations_of(book.paths), 0, terms.counts)
+    rests_on = budget.balance(book.ledger.calibrations(), terms.limit, terms.counts)
     return Account(
         name=book.paths.root.name,
         accounting=book.cluster.accounting,
@@ -123,12 +123,6 @@ def _account(book: _Book, fresh: dict[str, list[Attempt]]) -> Account:
         rests_on_reserved=rests_on.reserved,
         limit=terms.limit,
     )
-
-
-def _calibrations_of(paths: TimingPaths) -> list[LedgerEntry]:
-    resting = store.read_if_there(paths.rests_on, RestsOn)
-    folders = [paths.campaign.calibration(name).ledger for name in resting.calibrations] if resting else []
-    return [entry for folder in folders for entry in store.read_all(folder, LedgerEntry)]
 
 
 def _busy(book: _Book) -> dict[Kind, dict[str, float]]:

@@ -75,7 +75,7 @@ class Ledger:
 
     def balances(self) -> Balances:
         """What is left for these jobs, by what was seen last."""
-        own = [*self.entries(), *(entry for folder in self._rests_on() for entry in _entries(folder))]
+        own = [*self.entries(), *self.calibrations()]
         folders = self._paths.campaign.ledgers() if math.isfinite(self._terms.campaign_limit) else []
         return budget.balances(own, [entry for folder in folders for entry in _entries(folder)], self._terms)
 
@@ -83,9 +83,11 @@ class Ledger:
         """What these jobs hold by themselves, whether it counts or not."""
         return sum(budget.h100_hours(budget.held_gpu_seconds(entry), entry.weight) for entry in self.entries())
 
-    def _rests_on(self) -> list[Path]:
+    def calibrations(self) -> list[LedgerEntry]:
+        """The entries of the calibrations that this session's verdicts rest on."""
         resting = store.read_if_there(self._paths.rests_on, RestsOn)
-        return [self._paths.campaign.calibration(name).ledger for name in resting.calibrations] if resting else []
+        folders = [self._paths.campaign.calibration(name).ledger for name in resting.calibrations] if resting else []
+        return [entry for folder in folders for entry in _entries(folder)]
 
     def rest_on(self, calibration: CalibrationPaths) -> None:
         """Count a calibration too: in full for every session that rests on it, once for their campaign."""
