@@ -218,6 +218,33 @@ class SessionPaths(TimingPaths):
         return self.root / "agent.pid.json"
 
     @property
+    def working(self) -> Path:
+        return self.root / "working.json"
+
+    @property
+    def conversation(self) -> Path:
+        """The agent's memory of where it is: its conversation's id, and how its last starts went."""
+        return self.root / "conversation.json"
+
+    @property
+    def transcript(self) -> "TranscriptPaths":
+        return TranscriptPaths(self.root / "transcript")
+
+    @property
+    def prompts(self) -> Path:
+        """What the agent is told; it only reads here."""
+        return self.root / "prompts"
+
+    @property
+    def model_use(self) -> Path:
+        """Tokens and cost, as the key proxy counted them."""
+        return self.root / "model_use.json"
+
+    @property
+    def metadata(self) -> Path:
+        return self.root / "metadata.json"
+
+    @property
     def agent_home(self) -> Path:
         return self.root / "home"
 
@@ -285,6 +312,23 @@ class SessionPaths(TimingPaths):
 
     def verdict_in_inbox(self, request_id: str) -> Path:
         return self.inbox / f"{request_id}.json"
+
+
+@dataclass(frozen=True)
+class TranscriptPaths:
+    """What the agent's program said."""
+
+    root: Path
+
+    @property
+    def events(self) -> Path:
+        """Its raw events, one JSON object a line."""
+        return self.root / "events.jsonl"
+
+    @property
+    def trace(self) -> Path:
+        """The same to read, written live."""
+        return self.root / "agent_trace.txt"
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,10 @@ class Turn(Record):
 
 class SessionState(StrEnum):
     RUNNING = "running"
+    PAUSED = "paused"
+    """Its job's time was up, or its model's service asks for a long wait: the next link goes on."""
     INTERRUPTED = "interrupted"
+    """By a person, or by a problem."""
     FINISHED = "finished"
 
 
@@ -76,3 +79,21 @@ class Session(Record):
     problem: str = ""
     """Why the last start of the session ended before its agent did."""
     problem_exit_code: int = 0
+    resume_at: datetime | None = None
+    """Of a paused one: the next link is of no use before."""
+    fruitless_links: int = 0
+    """Links in a row, up to the last one, in which its agent did nothing."""
+
+
+class Working(Record):
+    """How long an agent may still work, kept up to date while it does.
+
+    Time without an allocation does not count: whoever goes on moves the deadline by what has passed since `seen_at`.
+    """
+
+    deadline: datetime
+    """When it is ended at the latest."""
+    seen_at: datetime
+    """When its desk last looked."""
+    progressed_at: datetime | None = None
+    """When it last did something."""
