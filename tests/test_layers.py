@@ -10,8 +10,9 @@ PACKAGE = Path(__file__).parents[1] / "slurm_bench"
 MAY_IMPORT = {
     "words": {"words"},
     "pure": {"pure", "words"},
+    "agents": {"agents", "pure", "words"},
     "effects": {"effects", "pure", "words"},
-    "steps": {"steps", "effects", "pure", "words", "rehearsal"},
+    "steps": {"steps", "agents", "effects", "pure", "words", "rehearsal"},
     "rehearsal": {"rehearsal"},
 }
 UNCLEAN = {"os", "pathlib", "time", "subprocess", "socket", "random", "tempfile", "shutil", "logging"}
@@ -24,8 +25,12 @@ READING_ORDER = [
     "guard",
     "judging",
     "session",
+    "metadata",
     "meter",
-    "agents",
+    "conversation",
+    "transcript",
+    "enclosure",
+    "workspace",
     "desk",
     "outbox",
     "judge",

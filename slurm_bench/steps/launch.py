@@ -9,7 +9,7 @@ from pathlib import Path
 
 from slurm_bench.effects import processes, store
 from slurm_bench.effects.cluster import Cluster
-from slurm_bench.steps import judge, link, report, session, site
+from slurm_bench.steps import enclosure, judge, link, report, session, site
 from slurm_bench.steps.ledger import Ledger
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import AgentFailed, BenchError, BudgetExceeded, InfrastructureError, UsageError
@@ -35,6 +35,7 @@ def perform(config: Config) -> None:
         log.info("going on with %s, by the configuration that it began with", paths.root)
     cluster = site.check(config)
     judge.check(config)
+    enclosure.check(config)
     opened = _open(config, paths)
     log.info("session %s in %s", config.session, paths.root)
     if opened.state is not SessionState.FINISHED:
@@ -72,7 +73,8 @@ def _raise_what_failed(paths: SessionPaths) -> None:
     if ended.state is not SessionState.FINISHED:
         raise InfrastructureError(f"the session did not finish; see {paths.jobs} and {paths.log}")
     if ended.agent_exit_code:
-        raise AgentFailed(f"the agent ended with exit code {ended.agent_exit_code}; see {paths.agent_log}")
+        why = ended.agent_ended_by or f"the agent ended with exit code {ended.agent_exit_code}"
+        raise AgentFailed(f"{why}; see {paths.transcript.trace} and {paths.agent_log}")
 
 
 def _open(config: Config, paths: SessionPaths) -> Session:

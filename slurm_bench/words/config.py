@@ -15,6 +15,7 @@ from slurm_bench.words.kinds import KINDS
 from slurm_bench.words.paths import CALIBRATIONS, OPINIONS
 
 MAKERS = ("anthropic", "openai", "azure")
+PRICES = ("input", "output", "cache_read", "cache_write")
 _LONGEST_NAME = 100
 
 
@@ -38,17 +39,63 @@ _OUR_SBATCH = frozenset(
 
 
 @dataclass
+class ApiConfig:
+    """Where an agent's model is: asked by the key proxy on the host, never from the agent's container."""
+
+    maker: str = MISSING
+    base_url: str | None = None
+    """Of a gateway; null is the maker's own. With azure the resource's endpoint."""
+    api_version: str | None = None
+    """With azure only."""
+    key_variable: str = MISSING
+    """Environment variable that holds the key; jobs do not inherit it (key_file)."""
+    key_file: str | None = None
+    """Or a file with the key, readable by its owner only."""
+    most_tokens: int | None = None
+    """That a session may use, read from a cache or not, in and out; null is no such limit."""
+    prices: dict[str, float] = field(default_factory=dict)
+    """USD for a million tokens: input, output, cache_read, cache_write; without them no cost is reckoned."""
+
+    def __post_init__(self) -> None:
+        _require(self.maker in MAKERS, "agent.api.maker", " or ".join(MAKERS), self.maker)
+        needs_url = self.maker == "azure" and not self.base_url
+        _require(not needs_url, "agent.api.base_url", "the resource's endpoint (AZURE_OPENAI_ENDPOINT)", self.base_url)
+        if self.most_tokens is not None:
+            _require_positive("agent.api.most_tokens", self.most_tokens)
+        wrong = sorted(set(self.prices) ^ set(PRICES)) if self.prices else []
+        _require(not wrong, "agent.api.prices", f"empty, or {', '.join(PRICES)}", self.prices)
+
+
+_MAKERS_OF = {"claude": ("anthropic",), "autoresearch": ("anthropic",), "codex": ("openai", "azure")}
+
+
+@dataclass
 class AgentConfig:
     kind: str = MISSING
     hours: float = MISSING
-    """Wall-clock hours that a session of this agent may last."""
+    """Hours that an agent may work; waiting for an allocation does not count."""
     submissions_per_hour: int = MISSING
     """What it may hand in within any hour; more waits until the hour is over."""
+    image: str | None = None
+    """Of its container, where that is not the trials' own (container.image)."""
+    model: str | None = None
+    """The model's name; with azure the deployment's. Null for an agent without one."""
+    effort: str | None = None
+    """Reasoning effort; null is the program's default."""
+    api: ApiConfig | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    """Further variables for its program."""
 
     def __post_init__(self) -> None:
-        _require(self.kind in ("scripted",), "agent.kind", "scripted", self.kind)
+        kinds = ("scripted", *_MAKERS_OF)
+        _require(self.kind in kinds, "agent.kind", " or ".join(kinds), self.kind)
         _require_positive("agent.hours", self.hours)
         _require_positive("agent.submissions_per_hour", self.submissions_per_hour)
+        makers = _MAKERS_OF.get(self.kind)
+        if makers:
+            _require(bool(self.model), "agent.model", "the name of a model", self.model)
+            maker = self.api.maker if self.api else None
+            _require(maker in makers, "agent.api.maker", " or ".join(makers), maker)
 
 
 @dataclass
@@ -358,6 +405,8 @@ class Config:
             f"a table with {self.cluster.gpu_type} in it",
             self.budget.weights,
         )
+        contained = self.agent.api is None or self.container.kind == "apptainer"
+        _require(contained, "container", f"apptainer with agent={self.agent.kind}", self.container.kind)
 
     @property
     def session_dir(self) -> Path:
