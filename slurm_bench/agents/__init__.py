@@ -15,7 +15,7 @@ def of(config: AgentConfig) -> Agent:
         case "claude":
             return Claude(model, effort)
         case "codex":
-            return Codex(model, effort)
+            return Codex(model, effort, config.context_window)
         case "autoresearch":
             return Autoresearch(model, effort)
         case _:

@@ -25,8 +25,8 @@ class Seen:
     """For the readable trace."""
     acted: bool = False
     """Whether the agent did something: more than to speak."""
-    failure: str = ""
-    """What ended its program, in the program's own words."""
+    failure: str | None = None
+    """At the end of a turn why it failed, in the program's own words, empty if it did not; None before."""
 
 
 class Agent(Protocol):

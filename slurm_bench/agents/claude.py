@@ -36,8 +36,10 @@ class Claude:
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
             "DISABLE_AUTOUPDATER": "1",
             "DISABLE_TELEMETRY": "1",
+            "DISABLE_ERROR_REPORTING": "1",
             "BASH_DEFAULT_TIMEOUT_MS": str(_LONGEST_COMMAND_MS),
             "BASH_MAX_TIMEOUT_MS": str(_LONGEST_COMMAND_MS),
+            "CLAUDE_CODE_PRINT_BG_WAIT_CEILING_MS": str(_LONGEST_COMMAND_MS),
             # Root of a user namespace is refused its permission bypass otherwise; the container is the sandbox.
             "IS_SANDBOX": "1",
         }
@@ -64,7 +66,7 @@ class Claude:
             case {"type": "result", "is_error": True}:
                 return Seen(text=f"-- failed: {_failure(event)} --", failure=_failure(event))
             case {"type": "result"}:
-                return Seen(text=f"-- its turn ends ({event.get('num_turns')} steps) --")
+                return Seen(text=f"-- its turn ends ({event.get('num_turns')} steps) --", failure="")
         return Seen(conversation)
 
     def has_lost(self, failure: str) -> bool:

@@ -17,8 +17,8 @@ class Codex:
     asks_version: Sequence[str] = ("codex", "--version")
     first_prompt: Sequence[str] = ("problem", "rules", "execution")
 
-    def __init__(self, model: str, effort: str | None) -> None:
-        self._model, self._effort = model, effort
+    def __init__(self, model: str, effort: str | None, context_window: int | None) -> None:
+        self._model, self._effort, self._context_window = model, effort, context_window
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -35,6 +35,7 @@ class Codex:
     def _settings(self) -> dict[str, str]:
         """Values are TOML."""
         effort = {"model_reasoning_effort": f'"{self._effort}"'} if self._effort else {}
+        window = {"model_context_window": str(self._context_window)} if self._context_window else {}
         where = f'name="proxy", base_url="{MODEL_URL}/v1", env_key="{_KEY_VARIABLE}"'
         return {
             "model_provider": '"proxy"',
@@ -42,32 +43,27 @@ class Codex:
             "web_search": '"disabled"',
             "analytics.enabled": "false",
             "check_for_update_on_startup": "false",
+            "features.unbounded_connection_retries": "false",  # who waits, and how long, is decided outside
             **effort,
+            **window,
         }
 
     def read(self, event: Mapping[str, Any]) -> Seen:
         match event:
             case {"type": "thread.started", "thread_id": str(thread)}:
                 return Seen(thread, f"-- {self._model}, conversation {thread} --")
-            case {"type": "item.started", "item": dict(item)}:
-                return _begun(item)
-            case {"type": "item.completed", "item": dict(item)}:
-                return _done(item)
+            case {"type": "item.started" | "item.completed" as when, "item": dict(item)}:
+                return _done(item) if when == "item.completed" else _begun(item)
             case {"type": "turn.failed", "error": {"message": str(message)}}:
                 return Seen(text=f"-- failed: {message} --", failure=message)
-        return Seen(text=_said_besides(event))
+            case {"type": "turn.completed"}:
+                return Seen(text="-- its turn ends --", failure="")
+            case {"type": "error", "message": str(message)}:
+                return Seen(text=f"-- {message} --")  # it may still go on: the turn's end says whether it failed
+        return Seen()
 
     def has_lost(self, failure: str) -> bool:
         return _UNKNOWN in failure
-
-
-def _said_besides(event: Mapping[str, Any]) -> str:
-    match event:
-        case {"type": "turn.completed"}:
-            return "-- its turn ends --"
-        case {"type": "error", "message": str(message)}:
-            return f"-- {message} --"  # it may still go on: the turn's end says whether it failed
-    return ""
 
 
 def _begun(item: Mapping[str, Any]) -> Seen:

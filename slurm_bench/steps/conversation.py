@@ -16,7 +16,7 @@ from typing import Protocol
 from slurm_bench.agents.agent import Agent
 from slurm_bench.effects import processes, store
 from slurm_bench.effects.clock import Clock, SystemClock
-from slurm_bench.effects.key_proxy import Trouble
+from slurm_bench.pure.model_troubles import Trouble
 from slurm_bench.steps.transcript import Transcript
 from slurm_bench.words.errors import InfrastructureError
 from slurm_bench.words.paths import SessionPaths
@@ -31,8 +31,10 @@ _BREATH = timedelta(seconds=1)
 _FIRST_WAIT_S = 5.0
 _LONGEST_WAIT_S = 600.0
 _JITTER = 0.1
-_MOST_FAILURES = 5
+_MOST_FAILURES = 6
 """In a row, where the model's service is not what fails."""
+_LOST_AFTER = 4
+"""Of them a conversation is given up, e.g. one that has become too long: its workspace is still there."""
 _MOST_HOPELESS = 3
 """In a row, where the service says what no waiting mends: a key that it does not know, a model that is not there."""
 _PATIENCE = timedelta(hours=2)
@@ -92,8 +94,7 @@ class Conversation:
         self._clock = clock or SystemClock()
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: Thread | None = None
-        self._began: datetime = self._clock.now()
-        self.next_at: datetime = self._began
+        self.next_at: datetime = self._clock.now()
         """When its program is started again."""
         self.over: Over | None = None
 
@@ -129,7 +130,6 @@ class Conversation:
         number = self._state.starts + 1
         log.info("starting the agent%s", f" again ({number}), in conversation {known}" if known else "")
         self._transcript.note(f"start {number}{f', conversation {known}' if known else ''}")
-        self._began = self._clock.now()
         self._process = self._site.start(
             self._agent.command(self._resume_prompt if known else self._first_prompt, known)
         )
@@ -142,7 +142,7 @@ class Conversation:
             time.sleep(_SIGTERM_S)  # whoever ends our job ends its steps first: then we are interrupted here
         self._finish_reading()
         self._process = None
-        acted = self._transcript.acted_at is not None and self._transcript.acted_at >= self._began
+        acted = self._transcript.has_acted
         self._remember()
         if not self._agent.converses:
             self._refuse_sick_node(code, acted)
@@ -176,7 +176,7 @@ class Conversation:
         why = (trouble.message if trouble else "") or said or f"exit code {code}"
         log.warning("the agent's program failed (%d in a row): %s", failures, why)
         self._keep(failures=failures, failing_since=since)
-        if self._agent.has_lost(said):
+        if self._agent.has_lost(said) or (trouble is None and failures == _LOST_AFTER):
             log.warning("conversation %s is lost: it begins another", self._state.conversation)
             self._transcript.conversation = None
             self._keep(conversation=None)

@@ -11,7 +11,8 @@ from typing import Self
 from slurm_bench.agents.agent import MODEL_PORT, Agent
 from slurm_bench.effects import keys, processes, store
 from slurm_bench.effects.containers import Mount
-from slurm_bench.effects.key_proxy import KeyProxy, Trouble, Upstream
+from slurm_bench.effects.key_proxy import KeyProxy, Upstream
+from slurm_bench.pure.model_troubles import Trouble
 from slurm_bench.steps import site, workspace
 from slurm_bench.words.config import ApiConfig, Config
 from slurm_bench.words.errors import UsageError

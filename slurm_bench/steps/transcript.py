@@ -37,8 +37,10 @@ class Transcript:
         """The last conversation that was named."""
         self.acted_at: datetime | None = None
         """When the agent last did something."""
+        self.has_acted = False
+        """Whether the agent did something since the last `follow`."""
         self.failure = ""
-        """What the program said of its failure since the last `follow`."""
+        """Why the last turn since the last `follow` failed, as far as the program says."""
 
     def note(self, text: str) -> None:
         """A line of our own in the readable trace."""
@@ -47,7 +49,7 @@ class Transcript:
 
     def follow(self, stream: IO[bytes]) -> threading.Thread:
         """Read a program's output to its end, beside whatever else happens; return the thread that does it."""
-        self.failure = ""
+        self.failure, self.has_acted = "", False
         thread = threading.Thread(target=self._read, args=(stream,), name="transcript", daemon=True)
         thread.start()
         return thread
@@ -79,8 +81,10 @@ class Transcript:
         if seen.conversation and _ID.fullmatch(seen.conversation):
             self.conversation = seen.conversation
         if seen.acted:
+            self.has_acted = True
             self.acted_at = datetime.now(UTC)
-        self.failure = seen.failure or self.failure
+        if seen.failure is not None:
+            self.failure = seen.failure
 
 
 def _event(line: str) -> dict[str, object] | None:

@@ -82,6 +82,8 @@ class AgentConfig:
     """The model's name; with azure the deployment's. Null for an agent without one."""
     effort: str | None = None
     """Reasoning effort; null is the program's default."""
+    context_window: int | None = None
+    """Of the model (tokens), for a program that does not know it (codex)."""
     api: ApiConfig | None = None
     environment: dict[str, str] = field(default_factory=dict)
     """Further variables for its program."""
