@@ -38,10 +38,15 @@ _AGENT_GRACE_S = 5.0
 _MAX_AGENT_LOG = 2**30
 _BY_SIGTERM = (-signal.SIGTERM, 128 + signal.SIGTERM)
 _SIGTERM_S = 3.0
+LOST_NODE_S = 600.0
+"""Until a file system has taken back the lock of a desk whose node is lost."""
 
 
-def run(folder: Path) -> Session:
+def run(folder: Path, patience_s: float = 0) -> Session:
     """Begin or go on with the session in this folder, and return it ended.
+
+    Args:
+        patience_s: how long another process that serves it is waited for.
 
     Raises:
         UsageError: another process serves this session already.
@@ -50,11 +55,12 @@ def run(folder: Path) -> Session:
     """
     paths = SessionPaths(folder)
     config = site.load_config(paths)
-    with store.lock(paths.lock, busy=f"session {config.session} is running already (in {folder})"):
+    busy = f"session {config.session} is running already (in {folder})"
+    with store.lock(paths.lock, busy, patience_s):
         session = store.read(paths.session, Session)
         if session.state is SessionState.FINISHED:
             return session
-        with _log_file(paths.log), _sigterm_as_interrupt():
+        with log_file(paths.log), _sigterm_as_interrupt():
             return _Runner(config, paths, session).run()
 
 
@@ -94,6 +100,9 @@ class _Runner:
             self._desk.close()
         except BenchError as error:
             self._keep(state=SessionState.INTERRUPTED, problem=str(error), problem_exit_code=error.exit_code)
+            raise
+        except AllocationEnds as error:
+            self._keep(state=SessionState.PAUSED, problem=str(error), problem_exit_code=InfrastructureError.exit_code)
             raise
         except BaseException as error:
             problem = str(error) or f"the session was ended by {type(error).__name__}"
@@ -167,7 +176,8 @@ class _Runner:
     def _allocation_ends(self) -> AllocationEnds:
         assert self._allocation is not None
         limit = self._allocation.limit_minutes
-        return AllocationEnds(f"the session's job ends at its limit of {limit} minutes; the same command goes on")
+        by_hand = "" if self._config.cluster.chain else "; the same command goes on"
+        return AllocationEnds(f"the session's job ends at its limit of {limit} minutes{by_hand}")
 
     def _start_agent(self) -> "subprocess.Popen[bytes]":
         program = agent_program(self._config, self._paths, self._container)
@@ -252,7 +262,8 @@ def _end_leftover(paths: SessionPaths) -> None:
 
 
 @contextmanager
-def _log_file(path: Path) -> Iterator[None]:
+def log_file(path: Path) -> Iterator[None]:
+    """Write what is logged into the session's own log too."""
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("slurm_bench")
@@ -282,7 +293,9 @@ def main(folder: str, _task: str) -> None:
     """The body of the session's job; what goes wrong is its log's last line and its exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
-        run(Path(folder))
+        run(Path(folder), LOST_NODE_S)
+    except AllocationEnds as pause:
+        log.info("%s", pause)
     except BenchError as error:
         log.error("%s", error)
         sys.exit(error.exit_code)
