@@ -19,6 +19,8 @@ UNCLEAN = {"os", "pathlib", "time", "subprocess", "socket", "random", "tempfile"
 READING_ORDER = [
     "cli",
     "launch",
+    "relay",
+    "chain",
     "report",
     "budget",
     "budget_formats",

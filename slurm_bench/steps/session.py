@@ -33,10 +33,15 @@ log = logging.getLogger("slurm_bench.steps.session")  # as a job's main module i
 
 _DESK_POLL_S = 0.1
 _LONG_WAIT = timedelta(minutes=15)
+LOST_NODE_S = 600.0
+"""Until a file system has taken back the lock of a desk whose node is lost."""
 
 
-def run(folder: Path) -> Session:
+def run(folder: Path, patience_s: float = 0) -> Session:
     """Begin or go on with the session in this folder, and return it ended.
+
+    Args:
+        patience_s: how long another process that serves it is waited for.
 
     Raises:
         UsageError: another process serves this session already.
@@ -45,11 +50,12 @@ def run(folder: Path) -> Session:
     """
     paths = SessionPaths(folder)
     config = site.load_config(paths)
-    with store.lock(paths.lock, busy=f"session {config.session} is running already (in {folder})"):
+    busy = f"session {config.session} is running already (in {folder})"
+    with store.lock(paths.lock, busy, patience_s):
         session = store.read(paths.session, Session)
         if session.state is SessionState.FINISHED:
             return session
-        with _log_file(paths.log), _sigterm_as_interrupt():
+        with log_file(paths.log), _sigterm_as_interrupt():
             return _Runner(config, paths, session).run()
 
 
@@ -95,24 +101,22 @@ class _Runner:
                 self._let_agent_work()
             self._desk.close()
             metadata.finish(self._paths, self._session)
-        except AllocationEnds as error:
-            self._keep(
-                state=SessionState.PAUSED,
-                resume_at=error.resume_at,
-                problem=str(error),
-                problem_exit_code=InfrastructureError.exit_code,
-            )
+        except AllocationEnds as pause:
+            self._keep(resume_at=pause.resume_at)
+            self._stop(SessionState.PAUSED, str(pause))
             raise
         except BenchError as error:
-            self._keep(state=SessionState.INTERRUPTED, problem=str(error), problem_exit_code=error.exit_code)
+            self._stop(SessionState.INTERRUPTED, str(error), error.exit_code)
             raise
         except BaseException as error:
-            problem = str(error) or f"the session was ended by {type(error).__name__}"
-            self._keep(state=SessionState.INTERRUPTED, problem=problem, problem_exit_code=InfrastructureError.exit_code)
+            self._stop(SessionState.INTERRUPTED, str(error) or f"the session was ended by {type(error).__name__}")
             raise
         self._keep(state=SessionState.FINISHED, ended=datetime.now(UTC))
         log.info("session %s is over", self._session.name)
         return self._session
+
+    def _stop(self, state: SessionState, problem: str, exit_code: int = InfrastructureError.exit_code) -> None:
+        self._keep(state=state, problem=problem, problem_exit_code=exit_code)
 
     def _in_which_allocation(self) -> Allocation | None:
         with suppress(SchedulerError):
@@ -197,7 +201,8 @@ class _Runner:
     def _allocation_ends(self) -> AllocationEnds:
         assert self._allocation is not None
         limit = self._allocation.limit_minutes
-        return AllocationEnds(f"the session's job ends at its limit of {limit} minutes; the same command goes on")
+        by_hand = "" if self._config.cluster.chain else "; the same command goes on"
+        return AllocationEnds(f"the session's job ends at its limit of {limit} minutes{by_hand}")
 
     def _keep(self, **changes: object) -> None:
         self._session = self._session.model_copy(update=changes)
@@ -213,7 +218,8 @@ def _end_leftover(paths: SessionPaths) -> None:
 
 
 @contextmanager
-def _log_file(path: Path) -> Iterator[None]:
+def log_file(path: Path) -> Iterator[None]:
+    """Write what is logged into the session's own log too."""
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("slurm_bench")
@@ -243,7 +249,9 @@ def main(folder: str, _task: str) -> None:
     """The body of the session's job; what goes wrong is its log's last line and its exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
-        run(Path(folder))
+        run(Path(folder), LOST_NODE_S)
+    except AllocationEnds as pause:
+        log.info("%s", pause)
     except BenchError as error:
         log.error("%s", error)
         sys.exit(error.exit_code)

@@ -5,6 +5,7 @@ no sense, by the field's full name. Defaults live in conf/, not here.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 
@@ -36,6 +37,11 @@ _OUR_SBATCH = frozenset(
     }
 )
 """Options that decide what a trial is, or what a job may cost: they are set by fields of their own."""
+
+
+def _refuse_options(name: str, options: Iterable[str], ours: frozenset[str]) -> None:
+    refused = sorted(ours & {option.replace("-", "_") for option in options})
+    _require(not refused, name, "without what trials depend on", refused)
 
 
 @dataclass
@@ -139,7 +145,11 @@ class ClusterConfig:
     session_gpus: int = MISSING
     """GPUs of the agent's own allocation."""
     session_hours: float = MISSING
-    """Time limit of the agent's job: its own hours, and those that it waits for verdicts."""
+    """Longest time limit of a session's job, and that of a relay: as long as its partitions allow."""
+    chain: bool = MISSING
+    """Whether the next job of a session is queued by itself, through a small job without GPUs (a relay)."""
+    cpu_partition: str | None = None
+    """Partition of jobs without GPUs; null is cluster.partition."""
     exclusive: bool = MISSING
     """Whether a trial has its node to itself."""
     foreign_cores: float | None = None
@@ -165,6 +175,8 @@ class ClusterConfig:
     """Shell lines before the job's program, e.g. `module load apptainer`."""
     sbatch: dict[str, str] = field(default_factory=dict)
     """Further sbatch options of the site, by their long names."""
+    cpu_sbatch: dict[str, str] = field(default_factory=dict)
+    """Those of jobs without GPUs, in place of cluster.sbatch; account and qos too where they differ."""
     follow: bool = MISSING
     """Whether `run` stays until the session is over."""
 
@@ -179,8 +191,8 @@ class ClusterConfig:
         _require_positive("cluster.parallel", self.parallel)
         _require_positive("cluster.poll_seconds", self.poll_seconds)
         _require_positive("cluster.silence_minutes", self.silence_minutes)
-        ours = sorted(_OUR_SBATCH & {name.replace("-", "_") for name in self.sbatch})
-        _require(not ours, "cluster.sbatch", "without what trials depend on", ours)
+        _refuse_options("cluster.sbatch", self.sbatch, _OUR_SBATCH)
+        _refuse_options("cluster.cpu_sbatch", self.cpu_sbatch, _OUR_SBATCH - {"account", "qos"})
         foreign = self.foreign_cores
         _require(foreign is None or foreign > 0, "cluster.foreign_cores", "above 0 or null", foreign)
         _require(
