@@ -35,6 +35,7 @@ def stage(config: Config, paths: SessionPaths, record: Path) -> None:
     for folder in (paths.outbox, paths.inbox, paths.agent_home, paths.candidates, paths.workspace / "experiments"):
         _move_aside(folder, unless=Path.is_dir)
         folder.mkdir(parents=True, exist_ok=True)
+    paths.transcript.root.mkdir(exist_ok=True)
     for file in record.iterdir():
         target = paths.workspace / file.name
         # A session that goes on finds a workspace that was the agent's: a link in it must not lead us out.

@@ -24,7 +24,6 @@ class Scene:
         config.container.kind = "apptainer" if container.image else "none"
         self.config, self.container, self.paths = config, container, SessionPaths(config.session_dir)
         Path(config.task.data).mkdir(exist_ok=True)
-        self.paths.transcript.root.mkdir(parents=True)
         workspace.stage(config, self.paths, Path(config.task.record))
 
     def run(self, *command: str) -> processes.Completed:
