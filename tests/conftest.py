@@ -12,6 +12,7 @@ from slurm_bench.words.config import Config
 
 REPOSITORY = Path(__file__).parents[1]
 IMAGE = REPOSITORY / "containers" / "rehearsal.sif"
+AGENT_IMAGE = REPOSITORY / "containers" / "agent.sif"
 DEV_CLUSTER = Path(os.environ.get("SLURM_BENCH_DEV_CLUSTER", "/var/lib/slurm_bench_dev"))
 
 
@@ -27,6 +28,10 @@ def _has_apptainer() -> bool:
     return bool(shutil.which("apptainer")) and IMAGE.exists()
 
 
+def _has_agent_programs() -> bool:
+    return bool(shutil.which("apptainer")) and AGENT_IMAGE.exists()
+
+
 _NEEDS = {
     "slurm": (
         _has_cluster,
@@ -35,6 +40,10 @@ _NEEDS = {
     "apptainer": (
         _has_apptainer,
         "no Apptainer or image: as root, scripts/install_cluster_packages and scripts/build_image rehearsal",
+    ),
+    "agent_programs": (
+        _has_agent_programs,
+        "no Apptainer or image: as root, scripts/install_cluster_packages and scripts/build_image agent",
     ),
 }
 
