@@ -17,6 +17,7 @@ class FakeCluster:
         cancelled: tasks that run and are cancelled at their end.
         requeued: tasks that run twice.
         one_by_one: each look at an array's states runs one more of its tasks.
+        by_hand: nothing runs; jobs wait until somebody says how they end.
     """
 
     accounting = "memory"
@@ -29,7 +30,9 @@ class FakeCluster:
         cancelled: Iterable[int] = (),
         requeued: Iterable[int] = (),
         one_by_one: bool = False,
+        by_hand: bool = False,
     ) -> None:
+        self.by_hand = by_hand
         self.one_by_one = one_by_one
         self.lost, self.cancelled, self.requeued = set(lost), set(cancelled), set(requeued)
         self.queued: list[Job] = []
@@ -37,6 +40,8 @@ class FakeCluster:
         """No command of the scheduler answers."""
         self.refusing = False
         """sbatch refuses."""
+        self.gpus_only = False
+        """sbatch refuses jobs without GPUs."""
         self.unheard = False
         """sbatch gives no answer, and has queued nothing."""
         self.lying = False
@@ -54,7 +59,7 @@ class FakeCluster:
 
     def submit(self, job: Job) -> str:
         self._speak()
-        if self.refusing:
+        if self.refusing or (self.gpus_only and not job.gpus):
             raise JobRefused("sbatch refused: invalid account")
         if self.unheard:
             raise SchedulerError("sbatch: unable to contact slurm controller")
@@ -62,7 +67,7 @@ class FakeCluster:
         kept = [task for task in range(job.tasks) if task not in self.lost]
         self._attempts[job.name] = []
         self._pending[job.name] = [*kept, *(task for task in self.requeued if task < job.tasks)]
-        while self._pending[job.name] and not self.one_by_one:
+        while self._pending[job.name] and not (self.one_by_one or self.by_hand):
             self._run_next(job)
         if self.dying_after_queueing:
             raise KeyboardInterrupt
@@ -75,11 +80,18 @@ class FakeCluster:
         task = self._pending[job.name].pop(0)
         self._attempts[job.name].append(self._run(job, task))
 
+    def end(self, name: str, state: JobState) -> None:
+        """A job that waits begins, and ends like this, without its command."""
+        (job,) = [each for each in self.queued if each.name == name]
+        self._attempts[name] = [self._attempt(job, task, state, 0) for task in self._pending[name]]
+        self._pending[name] = []
+
     def _run(self, job: Job, task: int) -> Attempt:
         code = _exit_code([*job.command, str(task)])
         state = JobState.FAILED if code else JobState.COMPLETED
-        if task in self.cancelled:
-            state = JobState.CANCELLED
+        return self._attempt(job, task, JobState.CANCELLED if task in self.cancelled else state, code)
+
+    def _attempt(self, job: Job, task: int, state: JobState, code: int) -> Attempt:
         now = datetime.now(UTC)
         return Attempt(
             raw_id=f"{len(self.queued)}-{task}",
@@ -107,7 +119,7 @@ class FakeCluster:
 
     def _look(self, known: Queued) -> Observation:
         for job in self.queued:
-            if job.name == known.name and self._pending[known.name] and not self.stuck:
+            if job.name == known.name and self._pending[known.name] and not (self.stuck or self.by_hand):
                 self._run_next(job)
         pending = dict.fromkeys(self._pending.get(known.name, ()), JobState.PENDING)
         attempts = tuple(self.attempts([known.name], known.since))

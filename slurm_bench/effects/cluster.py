@@ -32,6 +32,12 @@ class Job:
     exclusive: bool
     limit_minutes: int
     """Whole minutes, as Slurm counts time limits."""
+    cpu_only: bool = False
+    """Whether it may run where there are no GPUs."""
+    after: str | None = None
+    """Id of a job that has to be over before it starts, however that ends."""
+    begin: datetime | None = None
+    """It does not start before (UTC)."""
 
     @property
     def held_gpus(self) -> int:

@@ -32,11 +32,33 @@ class Key:
         secret = self._secret()
         return text.replace(secret, "<key>") if secret else text
 
+    def redactor(self) -> "Redactor":
+        return Redactor(self)
+
     def __repr__(self) -> str:
         return "<key>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a key is not to be pickled or copied")
+
+
+class Redactor:
+    """Redacts what comes in pieces, any of which may end within the key."""
+
+    def __init__(self, key: Key) -> None:
+        self._key = key
+        self._held = b""
+        """The end of what has come, where it may be the beginning of the key."""
+
+    def feed(self, piece: bytes) -> bytes:
+        secret = self._key.reveal().encode()
+        text = (self._held + piece).replace(secret, b"<key>") if secret else piece
+        held = next((size for size in range(len(secret) - 1, 0, -1) if text.endswith(secret[:size])), 0)
+        self._held = text[len(text) - held :]
+        return text[: len(text) - held]
+
+    def end(self) -> bytes:
+        return self._held
 
 
 def read(variable: str, file: Path | None, environment: Mapping[str, str] = os.environ) -> Key:

@@ -21,7 +21,7 @@ from slurm_bench.effects import processes, store
 from slurm_bench.effects.cluster import Job, Queued, python_command
 from slurm_bench.words.accounting import Attempt, JobState, Observation
 from slurm_bench.words.config import ClusterConfig
-from slurm_bench.words.errors import SchedulerError
+from slurm_bench.words.errors import JobRefused, SchedulerError
 from slurm_bench.words.records import Record
 
 _LANE_START_S = 30.0
@@ -65,6 +65,8 @@ class LocalCluster:
         self._usage = usage
 
     def submit(self, job: Job) -> str:
+        if job.after or job.begin:
+            raise JobRefused(f"{job.name}: cluster=local starts every job at once, and lets none wait")
         folder = self._usage / job.name
         lanes = min(self._config.parallel, job.tasks)
         array = _Array(

@@ -148,6 +148,14 @@ def start(argv: Sequence[str], *, output: Path, most_output: int | None = None) 
         )
 
 
+def start_piped(argv: Sequence[str], *, errors: Path, most_errors: int) -> "subprocess.Popen[bytes]":
+    """The same with its standard output for us to read; what it says otherwise goes into a file."""
+    with errors.open("ab") as file, _capped(file, most_errors) as stream:
+        return subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stream, start_new_session=True
+        )
+
+
 @contextmanager
 def _capped(file: IO[bytes], most: int | None) -> Iterator[IO[bytes]]:
     """The file itself, or a pipe into it that closes after so many bytes (and outlives us, as a file would)."""

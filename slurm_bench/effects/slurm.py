@@ -2,6 +2,7 @@
 own poller warns and goes on where a budget must stop."""
 
 import hashlib
+import math
 import os
 import re
 import shlex
@@ -103,11 +104,13 @@ class SlurmCluster:
 
     def _parameters(self, job: Job) -> dict[str, object]:
         config = self._config
+        options = config.cpu_sbatch if job.cpu_only else config.sbatch
         # A requeued trial would be another trial; the environment of whoever submits is none of the job's.
-        further: dict[str, object] = {**config.sbatch, "no_requeue": True, "export": "NONE"}
+        further: dict[str, object] = {**options, **_start(job), "no_requeue": True, "export": "NONE"}
         if job.gpus:
             further["gres"] = f"gpu:{config.gpu_type}:{job.gpus}"
-        site = {"partition": config.partition, "account": config.account, "qos": config.qos}
+        partition = (config.cpu_partition if job.cpu_only else None) or config.partition
+        site = {"partition": partition, "account": config.account, "qos": config.qos}
         return {
             "job_name": job.name,
             "time": job.limit_minutes,
@@ -166,6 +169,15 @@ class SlurmCluster:
 
     def _ask(self, *argv: str) -> str:
         return slurm_commands.ask(self._environment, *argv)
+
+
+def _start(job: Job) -> dict[str, object]:
+    """What has to come before it."""
+    start: dict[str, object] = {"dependency": f"afterany:{job.after}"} if job.after else {}
+    if job.begin is not None:
+        wait_s = (job.begin - datetime.now(UTC)).total_seconds()
+        start["begin"] = f"now+{max(0, math.ceil(wait_s))}"  # whose clock and time zone slurmctld has does not matter
+    return start
 
 
 def _observation(job: Queued, answer: polling.Answer) -> Observation:

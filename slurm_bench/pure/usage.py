@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from slurm_bench.pure.budget import h100_hours, held_gpu_seconds
 from slurm_bench.words.accounting import Attempt, LedgerEntry
-from slurm_bench.words.kinds import Kind
+from slurm_bench.words.kinds import KINDS, Kind
 
 _DAY_S = 86400
 
@@ -115,13 +115,14 @@ def idle_share(lines: Iterable[Line]) -> float | None:
 
 
 def lines(entries: Iterable[LedgerEntry], busy: Mapping[Kind, Mapping[str, float]]) -> tuple[Line, ...]:
-    """
+    """Relays take no GPUs, and are left out.
+
     Args:
         busy: GPU-seconds that training ran, by kind and day; a kind that is missing was not watched.
     """
     seconds, began = Counter[tuple[Kind, str]](), Counter[tuple[Kind, str]]()
     hours: dict[tuple[Kind, str], float] = {}
-    for entry in entries:
+    for entry in (each for each in entries if each.kind in KINDS):
         by_day: dict[str, int] = {}
         for attempt in entry.attempts:
             elapsed = days(attempt)

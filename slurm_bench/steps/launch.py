@@ -2,24 +2,20 @@
 
 import logging
 import uuid
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from slurm_bench.effects import processes, store
 from slurm_bench.effects.cluster import Cluster
-from slurm_bench.steps import judge, link, report, session, site
-from slurm_bench.steps.ledger import Ledger
+from slurm_bench.steps import chain, enclosure, judge, report, session, site
+from slurm_bench.steps.chain import Chain
 from slurm_bench.words.config import Config
-from slurm_bench.words.errors import AgentFailed, BenchError, BudgetExceeded, InfrastructureError, UsageError
+from slurm_bench.words.errors import AgentFailed, BenchError, InfrastructureError, UsageError
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
 from slurm_bench.words.records import Session, SessionState
 
 log = logging.getLogger(__name__)
-
-_DYING_S = 30.0
-"""That a cancelled job may need until it is gone."""
 
 
 def perform(config: Config) -> None:
@@ -35,6 +31,7 @@ def perform(config: Config) -> None:
         log.info("going on with %s, by the configuration that it began with", paths.root)
     cluster = site.check(config)
     judge.check(config)
+    enclosure.check(config)
     opened = _open(config, paths)
     log.info("session %s in %s", config.session, paths.root)
     if opened.state is not SessionState.FINISHED:
@@ -49,14 +46,15 @@ def perform(config: Config) -> None:
 
 
 def _run_as_job(config: Config, paths: SessionPaths, cluster: Cluster, follow: bool) -> bool:
-    """Queue the session's job and, if asked to, stay with it; return whether it is over."""
-    name = _queue(config, paths, cluster)
+    """Let the session go on by its next job and, if asked to, stay with it; return whether it is over."""
+    jobs = Chain(config, paths, cluster)
+    name = jobs.go_on()
     if name is not None and not follow:
-        log.info("queued as %s; its log will be %s", name, paths.log)
+        log.info("it goes on by the job %s; its log will be %s", name, paths.log)
         log.info("cluster.follow=true session=%s stays with it; scancel --name=%s interrupts it", config.session, name)
         return False
     if name is not None:
-        _follow(config, paths, cluster, name)
+        _follow(paths, jobs, name)
     if store.read(paths.session, Session).agent_exit_code is not None:
         session.run(paths.root)  # what its agent handed in is left to answer: that needs its desk alone, and no GPU
     return True
@@ -72,7 +70,8 @@ def _raise_what_failed(paths: SessionPaths) -> None:
     if ended.state is not SessionState.FINISHED:
         raise InfrastructureError(f"the session did not finish; see {paths.jobs} and {paths.log}")
     if ended.agent_exit_code:
-        raise AgentFailed(f"the agent ended with exit code {ended.agent_exit_code}; see {paths.agent_log}")
+        why = ended.agent_ended_by or f"the agent ended with exit code {ended.agent_exit_code}"
+        raise AgentFailed(f"{why}; see {paths.transcript.trace} and {paths.agent_log}")
 
 
 def _open(config: Config, paths: SessionPaths) -> Session:
@@ -104,54 +103,22 @@ def _revision() -> str:
     return done.stdout.strip() if done.exit_code == 0 else ""
 
 
-def _queue(config: Config, paths: SessionPaths, cluster: Cluster) -> str | None:
-    """Queue the session's next job unless one is queued or running; return its name, None if it needs none any more.
-
-    Raises:
-        BudgetExceeded: it cannot be paid now, because of what is reserved for others; or never could.
-    """
-    ledger = site.ledger_of(config, paths, cluster)
-    with store.lock(paths.launch_lock):
-        ledger.settle_finished()
-        entries, begun = ledger.entries(), store.read(paths.session, Session)
-        known = link.still_open(entries)
-        if known is None and begun.agent_exit_code is not None:
-            return None
-        # A link that is not over keeps its name: it is found again, queued or not.
-        job = link.next_job(config, paths, begun, entries)
-        job = replace(job, name=known.job_name) if known else job
-        try:
-            entry = ledger.run_to_queue("session", job, link.shrinkable(config, paths, cluster))
-        except BudgetExceeded as error:
-            if not error.for_good or not link.has_run(entries):
-                raise
-            log.info("the budget is spent: %s", error)
-            over = {"agent_exit_code": 0, "agent_ended_by": "the budget is spent"}
-            store.write(paths.session, begun.model_copy(update=over))
-            return None
-        if entry.limit_s < job.limit_s:
-            log.info("its time limit is cut to what the budget leaves: %d minutes", entry.limit_s // 60)
-        return entry.job_name
-
-
-def _follow(config: Config, paths: SessionPaths, cluster: Cluster, name: str) -> None:
-    """Say what the session's own log says until its job is over."""
+def _follow(paths: SessionPaths, jobs: Chain, name: str | None) -> None:
+    """Say what the session's own log says until none of its jobs is left, or it is finished."""
     news = _Tail(paths.log)
-    ledger: Ledger = site.ledger_of(config, paths, cluster)
     try:
-        ledger.wait_until_over(name, config.cluster.poll_seconds, lambda states: news.show())
+        while name is not None and store.read(paths.session, Session).state is not SessionState.FINISHED:
+            jobs.wait(name, news.show)
+            name = jobs.open_job()
     except KeyboardInterrupt:
         log.info("the session itself goes on as a job; scancel --name=%s ends it", name)
         raise
-    _write_down_that_it_was_killed(paths)
+    chain.amend(paths, _died)
 
 
-def _write_down_that_it_was_killed(paths: SessionPaths) -> None:
-    """A session whose job could not do that itself; unless another desk serves it already."""
-    with suppress(UsageError), store.lock(paths.lock, busy="it is served", patience_s=_DYING_S):
-        left = store.read(paths.session, Session)
-        if left.state is SessionState.RUNNING:
-            store.write(paths.session, left.model_copy(update={"state": SessionState.INTERRUPTED}))
+def _died(left: Session) -> Mapping[str, object]:
+    """What a session whose job was killed could not write down itself."""
+    return {"state": SessionState.INTERRUPTED} if left.state is SessionState.RUNNING else {}
 
 
 class _Tail:

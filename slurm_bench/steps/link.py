@@ -5,16 +5,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from slurm_bench.effects import store
 from slurm_bench.effects.cluster import Cluster, Job, python_command
 from slurm_bench.steps import retime
 from slurm_bench.steps.ledger import Ledger, Shrinkable
 from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.config import Config
 from slurm_bench.words.paths import SessionPaths
-from slurm_bench.words.records import Session
+from slurm_bench.words.records import Session, Working
 
 LEAST_MINUTES = 10
 """Below this an agent is not started for what is left of a budget."""
+_OPENING_S = 600.0
+"""That a session may need at worst before its agent works."""
 _CLOSING_S = 120.0
 """Before the end of its allocation that a session begins to end."""
 
@@ -43,8 +46,15 @@ def next_job(config: Config, paths: SessionPaths, session: Session, entries: Ite
         gpus=config.cluster.session_gpus,
         node_gpus=config.cluster.node_gpus,
         exclusive=False,
-        limit_minutes=math.ceil(config.cluster.session_hours * 60),
+        limit_minutes=math.ceil(min(3600 * config.cluster.session_hours, _useful_s(config, paths)) / 60),
     )
+
+
+def _useful_s(config: Config, paths: SessionPaths) -> float:
+    """What the agent may still work, and what comes around it."""
+    working = store.read_if_there(paths.working, Working)
+    left = working.deadline - working.seen_at if working else timedelta(hours=config.agent.hours)
+    return _OPENING_S + max(0.0, left.total_seconds()) + _CLOSING_S
 
 
 def shrinkable(config: Config, paths: SessionPaths, cluster: Cluster) -> Shrinkable:

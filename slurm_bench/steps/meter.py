@@ -13,6 +13,7 @@ from slurm_bench.words.accounting import Activity, BudgetNote
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import BenchError
 from slurm_bench.words.paths import SessionPaths
+from slurm_bench.words.records import Working
 
 log = logging.getLogger(__name__)
 
@@ -22,23 +23,11 @@ _LONGEST_SAMPLE = 4
 
 
 class Meter:
-    """
-    Args:
-        ends_at: when the session's agent is ended at the latest.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        paths: SessionPaths,
-        ledger: Ledger,
-        ends_at: datetime,
-        *,
-        clock: Clock | None = None,
-    ) -> None:
+    def __init__(self, config: Config, paths: SessionPaths, ledger: Ledger, *, clock: Clock | None = None) -> None:
         self._config, self._paths, self._ledger = config, paths, ledger
         self._clock = clock or SystemClock()
-        self._began_at, self._ends_at = self._clock.now(), ends_at
+        self.deadline = self._clock.now() + self._time_left()
+        """When the session's agent is ended at the latest: what it had left when it was last seen, from now on."""
         self._interval = timedelta(seconds=max(_LEAST_INTERVAL_S, config.cluster.poll_seconds))
         in_a_job = link.still_open(ledger.entries()) is not None
         self._gpus = config.cluster.session_gpus if in_a_job and config.container.gpu_devices else 0
@@ -49,11 +38,20 @@ class Meter:
         note = store.read_if_there(self._paths.budget_in_inbox, BudgetNote)
         return note.notice if note else ""
 
-    def read(self) -> bool:
-        """Bring the agent's note up to date, if that is due; return whether the budget is spent."""
+    def _time_left(self) -> timedelta:
+        seen = store.read_if_there(self._paths.working, Working)
+        return seen.deadline - seen.seen_at if seen else timedelta(hours=self._config.agent.hours)
+
+    def read(self, acted_at: datetime | None = None) -> bool:
+        """Bring the agent's note up to date, if that is due; return whether the budget is spent.
+
+        Args:
+            acted_at: when the agent last did something, since this meter is there.
+        """
         now = self._clock.now()
         if self._read_at is not None and now - self._read_at < self._interval:
             return False
+        self._keep_working(now, acted_at)
         self._keep_activity(now)
         self._read_at = now
         try:
@@ -66,7 +64,7 @@ class Meter:
         return balances.share >= 1
 
     def _tell(self, balances: Balances, now: datetime) -> None:
-        time_used = (now - self._began_at) / (self._ends_at - self._began_at)
+        time_used = 1 - (self.deadline - now) / timedelta(hours=self._config.agent.hours)
         share = min(1.0, max(balances.share, time_used))
         left = balances.tightest.left
         if share >= self._config.budget.notice_at and not self._notice:
@@ -80,11 +78,16 @@ class Meter:
             spent=balances.own.spent,
             reserved=balances.own.reserved,
             left=left,
-            ends_at=self._ends_at,
+            ends_at=self.deadline,
             notice=self._notice,
         )
         if note != store.read_if_there(self._paths.budget_in_inbox, BudgetNote):
             store.write(self._paths.budget_in_inbox, note)
+
+    def _keep_working(self, now: datetime, acted_at: datetime | None) -> None:
+        earlier = store.read_if_there(self._paths.working, Working)
+        progressed_at = acted_at or (earlier.progressed_at if earlier else None)
+        store.write(self._paths.working, Working(deadline=self.deadline, seen_at=now, progressed_at=progressed_at))
 
     def _keep_activity(self, now: datetime) -> None:
         """Add up the GPUs that compute at each reading: what is not seen to compute is idle."""

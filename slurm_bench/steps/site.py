@@ -93,15 +93,21 @@ def container_of(config: ContainerConfig) -> Container:
     return Apptainer(image.resolve(), config.gpu_devices)
 
 
+def agent_container_of(config: Config) -> Container:
+    """The container of the agent: the trials' own, or that of its own image."""
+    image = config.agent.image if config.container.kind == "apptainer" else None
+    return container_of(replace(config.container, image=image) if image else config.container)
+
+
 def make_absolute(config: Config) -> None:
     """Jobs run in other folders than this one."""
     config.runs = os.path.abspath(config.runs)
     config.task.data = os.path.abspath(config.task.data)
     config.cluster.shared_poll = os.path.abspath(config.cluster.shared_poll)
-    if config.container.image:
-        here = Path(config.container.image)
-        found = here if here.exists() else shipped(config.container.image)
-        config.container.image = os.path.abspath(found)
+    for part in (config.container, config.agent):
+        if part.image:
+            here = Path(part.image)
+            part.image = os.path.abspath(here if here.exists() else shipped(part.image))
 
 
 def check(config: Config) -> Cluster:

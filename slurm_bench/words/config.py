@@ -5,6 +5,7 @@ no sense, by the field's full name. Defaults live in conf/, not here.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from slurm_bench.words.kinds import KINDS
 from slurm_bench.words.paths import CALIBRATIONS, OPINIONS
 
 MAKERS = ("anthropic", "openai", "azure")
+PRICES = ("input", "output", "cache_read", "cache_write")
 _LONGEST_NAME = 100
 
 
@@ -37,18 +39,71 @@ _OUR_SBATCH = frozenset(
 """Options that decide what a trial is, or what a job may cost: they are set by fields of their own."""
 
 
+def _refuse_options(name: str, options: Iterable[str], ours: frozenset[str]) -> None:
+    refused = sorted(ours & {option.replace("-", "_") for option in options})
+    _require(not refused, name, "without what trials depend on", refused)
+
+
+@dataclass
+class ApiConfig:
+    """Where an agent's model is: asked by the key proxy on the host, never from the agent's container."""
+
+    maker: str = MISSING
+    base_url: str | None = None
+    """Of a gateway; null is the maker's own. With azure the resource's endpoint."""
+    api_version: str | None = None
+    """With azure only."""
+    key_variable: str = MISSING
+    """Environment variable that holds the key; jobs do not inherit it (key_file)."""
+    key_file: str | None = None
+    """Or a file with the key, readable by its owner only."""
+    most_tokens: int | None = None
+    """That a session may use, read from a cache or not, in and out; null is no such limit."""
+    prices: dict[str, float] = field(default_factory=dict)
+    """USD for a million tokens: input, output, cache_read, cache_write; without them no cost is reckoned."""
+
+    def __post_init__(self) -> None:
+        _require(self.maker in MAKERS, "agent.api.maker", " or ".join(MAKERS), self.maker)
+        needs_url = self.maker == "azure" and not self.base_url
+        _require(not needs_url, "agent.api.base_url", "the resource's endpoint (AZURE_OPENAI_ENDPOINT)", self.base_url)
+        if self.most_tokens is not None:
+            _require_positive("agent.api.most_tokens", self.most_tokens)
+        wrong = sorted(set(self.prices) ^ set(PRICES)) if self.prices else []
+        _require(not wrong, "agent.api.prices", f"empty, or {', '.join(PRICES)}", self.prices)
+
+
+_MAKERS_OF = {"claude": ("anthropic",), "autoresearch": ("anthropic",), "codex": ("openai", "azure")}
+
+
 @dataclass
 class AgentConfig:
     kind: str = MISSING
     hours: float = MISSING
-    """Wall-clock hours that a session of this agent may last."""
+    """Hours that an agent may work; waiting for an allocation does not count."""
     submissions_per_hour: int = MISSING
     """What it may hand in within any hour; more waits until the hour is over."""
+    image: str | None = None
+    """Of its container, where that is not the trials' own (container.image)."""
+    model: str | None = None
+    """The model's name; with azure the deployment's. Null for an agent without one."""
+    effort: str | None = None
+    """Reasoning effort; null is the program's default."""
+    context_window: int | None = None
+    """Of the model (tokens), for a program that does not know it (codex)."""
+    api: ApiConfig | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    """Further variables for its program."""
 
     def __post_init__(self) -> None:
-        _require(self.kind in ("scripted",), "agent.kind", "scripted", self.kind)
+        kinds = ("scripted", *_MAKERS_OF)
+        _require(self.kind in kinds, "agent.kind", " or ".join(kinds), self.kind)
         _require_positive("agent.hours", self.hours)
         _require_positive("agent.submissions_per_hour", self.submissions_per_hour)
+        makers = _MAKERS_OF.get(self.kind)
+        if makers:
+            _require(bool(self.model), "agent.model", "the name of a model", self.model)
+            maker = self.api.maker if self.api else None
+            _require(maker in makers, "agent.api.maker", " or ".join(makers), maker)
 
 
 @dataclass
@@ -90,7 +145,11 @@ class ClusterConfig:
     session_gpus: int = MISSING
     """GPUs of the agent's own allocation."""
     session_hours: float = MISSING
-    """Time limit of the agent's job: its own hours, and those that it waits for verdicts."""
+    """Longest time limit of a session's job, and that of a relay: as long as its partitions allow."""
+    chain: bool = MISSING
+    """Whether the next job of a session is queued by itself, through a small job without GPUs (a relay)."""
+    cpu_partition: str | None = None
+    """Partition of jobs without GPUs; null is cluster.partition."""
     exclusive: bool = MISSING
     """Whether a trial has its node to itself."""
     foreign_cores: float | None = None
@@ -116,6 +175,8 @@ class ClusterConfig:
     """Shell lines before the job's program, e.g. `module load apptainer`."""
     sbatch: dict[str, str] = field(default_factory=dict)
     """Further sbatch options of the site, by their long names."""
+    cpu_sbatch: dict[str, str] = field(default_factory=dict)
+    """Those of jobs without GPUs, in place of cluster.sbatch; account and qos too where they differ."""
     follow: bool = MISSING
     """Whether `run` stays until the session is over."""
 
@@ -130,8 +191,8 @@ class ClusterConfig:
         _require_positive("cluster.parallel", self.parallel)
         _require_positive("cluster.poll_seconds", self.poll_seconds)
         _require_positive("cluster.silence_minutes", self.silence_minutes)
-        ours = sorted(_OUR_SBATCH & {name.replace("-", "_") for name in self.sbatch})
-        _require(not ours, "cluster.sbatch", "without what trials depend on", ours)
+        _refuse_options("cluster.sbatch", self.sbatch, _OUR_SBATCH)
+        _refuse_options("cluster.cpu_sbatch", self.cpu_sbatch, _OUR_SBATCH - {"account", "qos"})
         foreign = self.foreign_cores
         _require(foreign is None or foreign > 0, "cluster.foreign_cores", "above 0 or null", foreign)
         _require(
@@ -358,6 +419,8 @@ class Config:
             f"a table with {self.cluster.gpu_type} in it",
             self.budget.weights,
         )
+        contained = self.agent.api is None or self.container.kind == "apptainer"
+        _require(contained, "container", f"apptainer with agent={self.agent.kind}", self.container.kind)
 
     @property
     def session_dir(self) -> Path:

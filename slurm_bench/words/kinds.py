@@ -1,6 +1,8 @@
-"""What jobs are for: an agent's own allocation, timing a candidate, timing what candidates have to beat."""
+"""What jobs are for: an agent's own allocation, timing a candidate, timing what candidates have to beat, and the
+relay that decides how a session goes on."""
 
-from typing import Literal, get_args
+from typing import Literal
 
-Kind = Literal["session", "retiming", "calibration"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+Kind = Literal["session", "retiming", "calibration", "relay"]
+KINDS: tuple[Kind, ...] = ("session", "retiming", "calibration")
+"""Those that take GPUs, and can count against a budget."""

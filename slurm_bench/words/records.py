@@ -85,6 +85,20 @@ class Session(Record):
     """Links in a row, up to the last one, in which its agent did nothing."""
 
 
+class ConversationState(Record):
+    """Where an agent's conversation is, for whoever starts its program next."""
+
+    conversation: str | None = None
+    """Its id, by which the program finds what it knows."""
+    starts: int = 0
+    """Of the program so far."""
+    idle: int = 0
+    """Answers in a row, up to the last, without an action."""
+    failures: int = 0
+    """Ends of the program in a row, up to the last, that were failures."""
+    failing_since: datetime | None = None
+
+
 class Working(Record):
     """How long an agent may still work, kept up to date while it does.
 

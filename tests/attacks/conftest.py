@@ -4,7 +4,6 @@
 of a submission; `trial` is one run of a candidate that every judge let pass, on the cluster.
 """
 
-import dataclasses
 import itertools
 import json
 import os
@@ -16,8 +15,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from slurm_bench import agents
 from slurm_bench.effects import processes, seals, store
-from slurm_bench.steps import judge, session, site, trial
+from slurm_bench.steps import judge, site, trial, workspace
 from slurm_bench.steps.desk import Desk
 from slurm_bench.steps.retime import Retimer, Timing
 from slurm_bench.words.config import Config
@@ -44,7 +44,7 @@ class Scene:
         Path(self.config.task.data).mkdir()
         Path(self.config.cluster.scratch).mkdir()
         (Path(self.config.task.data) / "validation.bin").write_text("true tokens")
-        session.stage(self.config, self.paths, self.record)
+        workspace.stage(self.config, self.paths, self.record)
         self.cluster = site.cluster_of(self.config)
         self.container = site.container_of(self.config.container)
         ledger = site.ledger_of(self.config, self.paths, self.cluster)
@@ -52,7 +52,7 @@ class Scene:
             self.config, self.paths.seals, uuid.uuid4().hex[:12], self.cluster, self.container, ledger
         )
         judged_by = judge.of(self.config, CampaignPaths(self.paths.root.parent).opinions)
-        self.desk = Desk(self.config, self.paths, self.retimer, judged_by, session.workspace_mount(self.paths))
+        self.desk = Desk(self.config, self.paths, self.retimer, judged_by, workspace.mount(self.paths))
         self._numbers = itertools.count()
 
     def agent(self, script: str, timeout_s: float = 60) -> processes.Completed:
@@ -60,8 +60,9 @@ class Scene:
         return processes.run(self.agent_argv(script), timeout_s=timeout_s)
 
     def agent_argv(self, script: str) -> list[str]:
-        program = session.agent_program(self.config, self.paths, self.container)
-        return self.container.argv(dataclasses.replace(program, command=["bash", "-c", script]))
+        agent = agents.of(self.config.agent)
+        program = workspace.program(self.config, self.paths, self.container, agent, ["bash", "-c", script])
+        return self.container.argv(program)
 
     def agent_while_serving(self, script: str) -> processes.Completed:
         """Run a script in the agent's container while the desk answers, so that it may call `submit`."""

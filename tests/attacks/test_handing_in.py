@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from slurm_bench.effects import processes, store
-from slurm_bench.steps import judge, session, site
+from slurm_bench.steps import judge, site, workspace
 from slurm_bench.steps.desk import Desk
 from slurm_bench.steps.outbox import MOST_WAITING
 from slurm_bench.steps.retime import Retimer
@@ -304,7 +304,7 @@ def test_submissions_beyond_the_budget(scene: Scene) -> None:
     ledger = site.ledger_of(config, scene.paths, scene.cluster)
     retimer = Retimer(config, scene.paths.seals, scene.retimer.identity, scene.cluster, scene.container, ledger)
     judged_by = judge.of(config, CampaignPaths(scene.paths.root.parent).opinions)
-    desk = Desk(config, scene.paths, retimer, judged_by, session.workspace_mount(scene.paths))
+    desk = Desk(config, scene.paths, retimer, judged_by, workspace.mount(scene.paths))
     desk.take_incumbent(scene.record)
     generous, scene.desk = scene.desk, desk
     try:
@@ -345,10 +345,10 @@ def test_a_workspace_that_waits_for_the_next_start(scene: Scene) -> None:
     """
     try:
         assert scene.agent(script).exit_code == 0
-        session.stage(scene.config, scene.paths, scene.record)
+        workspace.stage(scene.config, scene.paths, scene.record)
         assert not victim.exists()
         assert (scene.paths.workspace / "RULES.md").is_file()
         assert (scene.paths.workspace / "experiments").is_dir()
     finally:
         processes.run(["rm", str(scene.paths.workspace / "run.sh")], timeout_s=10)
-        session.stage(scene.config, scene.paths, scene.record)
+        workspace.stage(scene.config, scene.paths, scene.record)

@@ -16,7 +16,7 @@ from slurm_bench.effects.local import LocalCluster
 from slurm_bench.effects.slurm import SlurmCluster
 from slurm_bench.words.accounting import JobState
 from slurm_bench.words.config import ClusterConfig
-from slurm_bench.words.errors import SchedulerError, UsageError
+from slurm_bench.words.errors import JobRefused, SchedulerError, UsageError
 from tests.conftest import DEV_CLUSTER, REPOSITORY
 from tests.fake_cluster import FakeCluster
 
@@ -152,6 +152,50 @@ def test_tasks_cancelled_while_they_wait_are_over_at_once(accounting: str, name:
     assert states == dict.fromkeys(range(5), JobState.CANCELLED)
     (attempt,) = cluster.attempts([name], since)
     assert (attempt.task, attempt.state) == (0, JobState.CANCELLED)
+
+
+@pytest.mark.parametrize("cluster", [each for each in ("memory", *REAL) if each != "local"], indirect=True)
+def test_a_job_waits_until_another_is_over(cluster: Cluster, name: str, tmp_path: Path) -> None:
+    since, first, second = datetime.now(UTC), f"{name}-first", f"{name}-second"
+    before = cluster.submit(job(first, tmp_path, "sleep for 2", count=1))
+    cluster.submit(job(second, tmp_path, "touch", count=1, gpus=0, cpu_only=True, after=before))
+    until_over(cluster, second, 1, since)
+    (waited,) = cluster.attempts([second], since)
+    assert waited.gpus == 0 and waited.started
+    (awaited,) = cluster.attempts([first], since)
+    assert awaited.ended and awaited.ended <= waited.started
+
+
+def test_this_machine_lets_no_job_wait(name: str, tmp_path: Path) -> None:
+    cluster = LocalCluster(cluster_config("local"), tmp_path / "usage")
+    for wait_for in ({"after": "1"}, {"begin": datetime.now(UTC)}):
+        with pytest.raises(JobRefused, match="starts every job at once"):
+            cluster.submit(job(name, tmp_path, "touch", **wait_for))
+    assert cluster.find(name, datetime.now(UTC)) is None
+
+
+@pytest.mark.slurm
+def test_a_job_begins_when_it_may(name: str, tmp_path: Path) -> None:
+    cluster, since = slurm(tmp_path), datetime.now(UTC)
+    begin = since + timedelta(seconds=4)
+    cluster.submit(job(name, tmp_path, "touch", count=1, begin=begin))
+    until_over(cluster, name, 1, since)
+    (attempt,) = cluster.attempts([name], since)
+    assert attempt.started and attempt.started >= begin.replace(microsecond=0)
+
+
+@pytest.mark.slurm
+def test_jobs_without_gpus_have_a_partition_and_options_of_their_own(name: str, tmp_path: Path) -> None:
+    small = job(name, tmp_path, "touch", count=1, gpus=0, cpu_only=True)
+    with pytest.raises(JobRefused, match=r"(?i)invalid partition"):
+        slurm(tmp_path, cpu_partition="nobody-has-this").submit(small)
+    with pytest.raises(JobRefused, match=r"(?i)invalid account"):
+        slurm(tmp_path, cpu_sbatch={"account": "nobody-has-this"}).submit(small)
+    gpus_only = slurm(tmp_path, sbatch={"constraint": "nobody-has-this"})
+    with pytest.raises(JobRefused, match=r"(?i)invalid feature"):
+        gpus_only.submit(job(name, tmp_path, "touch", count=1))
+    assert gpus_only.submit(small)
+    gpus_only.cancel(name)
 
 
 @pytest.mark.slurm

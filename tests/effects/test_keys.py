@@ -117,3 +117,17 @@ def test_a_key_shows_itself_nowhere() -> None:
 def test_a_key_is_taken_out_of_a_text() -> None:
     assert Key(SECRET).redact(f"a {SECRET} and {SECRET}{SECRET}.") == "a <key> and <key><key>."
     assert Key("").redact("nothing to hide") == "nothing to hide"
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 1000])
+def test_a_stream_is_redacted_whatever_its_pieces(size: int) -> None:
+    text = f"data: {SECRET[:3]}{SECRET}, {SECRET[:-1]} {SECRET}{SECRET[:5]}".encode()
+    redactor = Key(SECRET).redactor()
+    shown = b"".join(redactor.feed(text[at : at + size]) for at in range(0, len(text), size)) + redactor.end()
+    assert shown == text.replace(SECRET.encode(), b"<key>")
+
+
+def test_nothing_is_held_that_cannot_be_the_key() -> None:
+    redactor = Key(SECRET).redactor()
+    assert redactor.feed(b"data: hello\n\n") == b"data: hello\n\n"
+    assert redactor.end() == b""

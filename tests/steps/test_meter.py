@@ -39,8 +39,7 @@ class Scene:
         self.meter = self.another()
 
     def another(self) -> Meter:
-        ends_at = self.clock.now() + timedelta(hours=1)
-        return Meter(self.config, self.paths, self.ledger, ends_at, clock=self.clock)
+        return Meter(self.config, self.paths, self.ledger, clock=self.clock)
 
     def spend(self, name: str, tasks: int) -> None:
         """A GPU-second each."""

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """An agent that plays a fixed part: four submissions, from a malformed one to an honest speed-up.
 
 It sees what a real agent sees: the workspace (its working directory) and `submit` on its PATH. It remembers in

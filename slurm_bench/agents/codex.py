@@ -1,0 +1,87 @@
+"""Codex, headless: `codex exec`, with its events as one JSON object a line."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from slurm_bench.agents.agent import FINAL_WORDS, MODEL_URL, NO_KEY, Seen, indented
+
+_KEY_VARIABLE = "BENCHMARK_MODEL_KEY"
+_UNKNOWN = "no rollout found for thread id"
+
+
+class Codex:
+    """Its memory is CODEX_HOME: the conversation under sessions/, resumed by its thread id."""
+
+    converses = True
+    shipped = None
+    asks_version: Sequence[str] = ("codex", "--version")
+    first_prompt: Sequence[str] = ("problem", "rules", "execution")
+
+    def __init__(self, model: str, effort: str | None, context_window: int | None) -> None:
+        self._model, self._effort, self._context_window = model, effort, context_window
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {"CODEX_HOME": "/home/agent/.codex", _KEY_VARIABLE: NO_KEY}
+
+    def command(self, prompt: str, conversation: str | None) -> Sequence[str]:
+        # Settings as arguments: a file of ours in its home would lie where the agent writes.
+        settings = [part for name, value in self._settings().items() for part in ("-c", f"{name}={value}")]
+        freely = ("--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox")
+        options = ("--json", "-o", FINAL_WORDS, *freely, "-m", self._model, *settings)
+        what = ("resume", *options, conversation) if conversation else options
+        return ("codex", "exec", *what, "--", prompt)
+
+    def _settings(self) -> dict[str, str]:
+        """Values are TOML."""
+        effort = {"model_reasoning_effort": f'"{self._effort}"'} if self._effort else {}
+        window = {"model_context_window": str(self._context_window)} if self._context_window else {}
+        where = f'name="proxy", base_url="{MODEL_URL}/v1", env_key="{_KEY_VARIABLE}"'
+        return {
+            "model_provider": '"proxy"',
+            "model_providers.proxy": f'{{{where}, wire_api="responses", supports_websockets=false}}',
+            "web_search": '"disabled"',
+            "analytics.enabled": "false",
+            "check_for_update_on_startup": "false",
+            "features.unbounded_connection_retries": "false",  # who waits, and how long, is decided outside
+            **effort,
+            **window,
+        }
+
+    def read(self, event: Mapping[str, Any]) -> Seen:
+        match event:
+            case {"type": "thread.started", "thread_id": str(thread)}:
+                return Seen(thread, f"-- {self._model}, conversation {thread} --")
+            case {"type": "item.started" | "item.completed" as when, "item": dict(item)}:
+                return _done(item) if when == "item.completed" else _begun(item)
+            case {"type": "turn.failed", "error": {"message": str(message)}}:
+                return Seen(text=f"-- failed: {message} --", failure=message)
+            case {"type": "turn.completed"}:
+                return Seen(text="-- its turn ends --", failure="")
+            case {"type": "error", "message": str(message)}:
+                return Seen(text=f"-- {message} --")  # it may still go on: the turn's end says whether it failed
+        return Seen()
+
+    def has_lost(self, failure: str) -> bool:
+        return _UNKNOWN in failure
+
+
+def _begun(item: Mapping[str, Any]) -> Seen:
+    command = item.get("command")
+    return Seen(text=f"$ {command}", acted=True) if item.get("type") == "command_execution" else Seen()
+
+
+def _done(item: Mapping[str, Any]) -> Seen:
+    match item:
+        case {"type": "agent_message", "text": str(text)}:
+            return Seen(text=text)
+        case {"type": "reasoning", "text": str(text)}:
+            return Seen(text=f"(thinks) {text}")
+        case {"type": "command_execution", "aggregated_output": str(output)}:
+            return Seen(text=indented(output))
+        case {"type": "file_change", "changes": list(changes)}:
+            paths = [str(change.get("path")) for change in changes if isinstance(change, dict)]
+            return Seen(text=f"$ edit {' '.join(paths)}", acted=True)
+        case {"type": "error", "message": str(message)}:
+            return Seen(text=f"-- {message} --")
+    return Seen()

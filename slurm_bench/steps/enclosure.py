@@ -1,0 +1,152 @@
+"""Where an agent's program runs: its container on the node, and the one way out of it, to its model."""
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Self
+
+from slurm_bench.agents.agent import MODEL_PORT, Agent
+from slurm_bench.effects import keys, processes, store
+from slurm_bench.effects.containers import Mount
+from slurm_bench.effects.key_proxy import KeyProxy, Upstream
+from slurm_bench.pure.model_troubles import Trouble
+from slurm_bench.steps import site, workspace
+from slurm_bench.words.config import ApiConfig, Config
+from slurm_bench.words.errors import UsageError
+from slurm_bench.words.model_use import Prices
+from slurm_bench.words.paths import SessionPaths
+
+_MOST_ERRORS = 2**30
+_PROBE_S = 60
+_LAST_BYTES = 4096
+_SOCKET = "model"
+
+
+class Enclosure:
+    """
+    Args:
+        step: what stands before a command line to run it in the session's allocation.
+    """
+
+    def __init__(self, config: Config, paths: SessionPaths, agent: Agent, step: Sequence[str]) -> None:
+        self._config, self._paths, self._agent, self._step = config, paths, agent, step
+        self.container = site.agent_container_of(config)
+        self._keys = _keys(config)
+        self._opened = ExitStack()
+        self._proxy: KeyProxy | None = None
+        self._way_out: tuple[Mount, ...] = ()
+        self._said_before = 0
+
+    def __enter__(self) -> Self:
+        api = self._config.agent.api
+        if api:
+            folder = self._opened.enter_context(_socket_folder(self._config))
+            self._proxy = self._opened.enter_context(_proxy(self._config, api, folder / _SOCKET, self._paths))
+            self._way_out = (Mount(folder, "/desk/model"),)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def start(self, command: Sequence[str]) -> "subprocess.Popen[bytes]":
+        """Start the agent's program, with its standard output for us to read."""
+        if self._way_out:
+            command = ["with_model", str(MODEL_PORT), f"{self._way_out[0].inside}/{_SOCKET}", *command]
+        self._said_before = _size(self._paths.agent_log)
+        process = processes.start_piped(self._argv(command), errors=self._paths.agent_log, most_errors=_MOST_ERRORS)
+        store.write(self._paths.agent_process, processes.identify(process.pid))
+        return process
+
+    def run(self, *command: str) -> processes.Completed:
+        """Run a short command as the agent would."""
+        try:
+            return processes.run(self._argv(command), timeout_s=_PROBE_S)
+        except (processes.TimedOut, OSError) as error:
+            return processes.Completed(1, "", str(error))
+
+    def _argv(self, command: Sequence[str]) -> list[str]:
+        parts = (self._config, self._paths, self.container, self._agent)
+        return [*self._step, *self.container.argv(workspace.program(*parts, command, *self._way_out))]
+
+    def why_not(self) -> str:
+        """Why no container starts here; empty if one does."""
+        done = self.run("true")
+        return "" if done.exit_code == 0 else done.stderr[-300:].strip() or f"exit code {done.exit_code}"
+
+    def last_words(self) -> str:
+        """The last line that the program wrote since its start and that was no event."""
+        if not self._paths.agent_log.exists():
+            return ""
+        with self._paths.agent_log.open("rb") as log:
+            log.seek(max(self._said_before, _size(self._paths.agent_log) - _LAST_BYTES))
+            lines = log.read().decode("utf-8", errors="replace").strip().splitlines()
+        return lines[-1].strip() if lines else ""
+
+    def trouble(self) -> Trouble | None:
+        return self._proxy.trouble if self._proxy else None
+
+    def has_spent_its_tokens(self) -> bool:
+        return self._proxy is not None and self._proxy.is_spent
+
+    def redact(self, line: str) -> str:
+        """The line without any key of ours; none is inside, so that this finds none."""
+        for key in self._keys:
+            line = key.redact(line)
+        return line
+
+
+def check(config: Config) -> None:
+    """See that the agent's image is there, and its model's key where the session runs.
+
+    Raises:
+        UsageError: naming what is missing.
+    """
+    site.agent_container_of(config)
+    api = config.agent.api
+    if api is None:
+        return
+    if config.cluster.kind == "slurm" and not api.key_file:
+        raise UsageError(
+            f"agent.api.key_file: jobs do not inherit {api.key_variable}; "
+            "write the key into a file of mode 0600 and name it here"
+        )
+    _key(api.key_variable, api.key_file)
+
+
+def _proxy(config: Config, api: ApiConfig, socket: Path, paths: SessionPaths) -> KeyProxy:
+    upstream = Upstream(
+        maker=api.maker,
+        base_url=api.base_url,
+        api_version=api.api_version,
+        key=_key(api.key_variable, api.key_file),
+        models=frozenset({str(config.agent.model)}),
+    )
+    prices = Prices(**api.prices) if api.prices else None
+    return KeyProxy(upstream, socket, paths.model_use, prices=prices, most_tokens=api.most_tokens)
+
+
+@contextmanager
+def _socket_folder(config: Config) -> Iterator[Path]:
+    """On the node's own disk: a socket's path must be short, and shared file systems know no sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="slurm_bench-model-", dir=config.cluster.scratch))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _key(variable: str, file: str | None) -> keys.Key:
+    return keys.read(variable, Path(file).expanduser() if file else None)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _keys(config: Config) -> list[keys.Key]:
+    models = [(model.key_variable, model.key_file) for model in config.judge.models.values()]
+    api = config.agent.api
+    return [_key(*named) for named in [*models, *([(api.key_variable, api.key_file)] if api else [])]]

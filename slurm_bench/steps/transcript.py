@@ -1,0 +1,100 @@
+"""The transcript: what an agent's program says, kept as raw events and as text to read, while it says it."""
+
+import json
+import logging
+import re
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from slurm_bench.agents.agent import Agent, Seen
+from slurm_bench.words.paths import TranscriptPaths
+
+log = logging.getLogger(__name__)
+
+_LONGEST_LINE = 16 * 2**20
+_MOST_BYTES = 8 * 2**30
+"""Of raw events in a session: an agent must not fill the disk by talking."""
+_ID = re.compile(r"[0-9a-zA-Z][0-9a-zA-Z_-]{0,99}")
+"""Of a conversation: it becomes an argument of the next command line, and anything can write to that stream."""
+
+
+class Transcript:
+    """
+    Args:
+        redact: takes secrets out of a line.
+        plain: file for lines that are no events.
+    """
+
+    def __init__(self, paths: TranscriptPaths, agent: Agent, redact: Callable[[str], str], *, plain: Path) -> None:
+        self._paths, self._agent, self._redact, self._plain = paths, agent, redact, plain
+        paths.root.mkdir(parents=True, exist_ok=True)
+        paths.events.touch()
+        self._left = _MOST_BYTES - paths.events.stat().st_size
+        self.conversation: str | None = None
+        """The last conversation that was named."""
+        self.acted_at: datetime | None = None
+        """When the agent last did something."""
+        self.has_acted = False
+        """Whether the agent did something since the last `follow`."""
+        self.failure = ""
+        """Why the last turn since the last `follow` failed, as far as the program says."""
+
+    def note(self, text: str) -> None:
+        """A line of our own in the readable trace."""
+        with self._paths.trace.open("a", encoding="utf-8") as trace:
+            trace.write(f"\n== {datetime.now(UTC):%Y-%m-%d %H:%M:%S} {text}\n")
+
+    def follow(self, stream: IO[bytes]) -> threading.Thread:
+        """Read a program's output to its end, beside whatever else happens; return the thread that does it."""
+        self.failure, self.has_acted = "", False
+        thread = threading.Thread(target=self._read, args=(stream,), name="transcript", daemon=True)
+        thread.start()
+        return thread
+
+    def _read(self, stream: IO[bytes]) -> None:
+        with (
+            stream,
+            self._paths.events.open("a", encoding="utf-8") as events,
+            self._paths.trace.open("a", encoding="utf-8") as trace,
+            self._plain.open("a", encoding="utf-8") as plain,
+        ):
+            while raw := stream.readline(_LONGEST_LINE):
+                line = self._redact(raw.decode("utf-8", errors="replace")).rstrip("\n")
+                event = _event(line)
+                if self._left < len(raw):
+                    continue
+                self._left -= len(raw)
+                print(line, file=plain if event is None else events, flush=True)
+                seen = self._agent.read(event) if event is not None else self._plainly(line)
+                if seen.text:
+                    print(_printable(seen.text), file=trace, flush=True)
+                self._remember(seen)
+
+    def _plainly(self, line: str) -> Seen:
+        """What a line says that is no event: of an agent without events it is all that shows what it does."""
+        return Seen(text=line, acted=not self._agent.converses)
+
+    def _remember(self, seen: Seen) -> None:
+        if seen.conversation and _ID.fullmatch(seen.conversation):
+            self.conversation = seen.conversation
+        if seen.acted:
+            self.has_acted = True
+            self.acted_at = datetime.now(UTC)
+        if seen.failure is not None:
+            self.failure = seen.failure
+
+
+def _event(line: str) -> dict[str, object] | None:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) else None
+
+
+def _printable(text: str) -> str:
+    """Whoever reads the trace on a terminal must not be commanded by it."""
+    return "".join(each if each.isprintable() or each in "\n\t" else "\N{REPLACEMENT CHARACTER}" for each in text)

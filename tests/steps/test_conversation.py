@@ -1,0 +1,311 @@
+"""The loop around an agent's program: when it is started, what it is told, when it is given up."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slurm_bench.agents.agent import Seen
+from slurm_bench.effects import processes, store
+from slurm_bench.pure.model_troubles import Trouble
+from slurm_bench.steps.conversation import Conversation, Over
+from slurm_bench.words.errors import InfrastructureError
+from slurm_bench.words.paths import SessionPaths
+from slurm_bench.words.records import ConversationState
+
+ID = "conversation-1"
+SAYS_ID = {"id": ID}
+ACTS = {"acts": True}
+
+
+class PlayedAgent:
+    """Its events are its words; what its program says stands in its command line."""
+
+    shipped = None
+    asks_version: Sequence[str] = ()
+    first_prompt: Sequence[str] = ()
+    environment: Mapping[str, str] = {}
+
+    def __init__(self, converses: bool = True) -> None:
+        self.converses = converses
+
+    def command(self, prompt: str, conversation: str | None) -> Sequence[str]:
+        return (prompt, conversation or "")
+
+    def read(self, event: Mapping[str, Any]) -> Seen:
+        return Seen(event.get("id"), str(event), bool(event.get("acts")), event.get("fails"))
+
+    def has_lost(self, failure: str) -> bool:
+        return "unknown conversation" in failure
+
+
+class PlayedSite:
+    """Starts a real process for each start: it prints events, says something besides, and exits."""
+
+    def __init__(self, paths: SessionPaths) -> None:
+        self.paths = paths
+        self.started: list[Sequence[str]] = []
+        self.events: list[object] = [SAYS_ID, ACTS]
+        self.besides = ""
+        self.exit_code = 0
+        self.lasts_s = 0.0
+        self.troubled: Trouble | None = None
+        self.sick = ""
+
+    def start(self, command: Sequence[str]) -> "subprocess.Popen[bytes]":
+        self.started.append(command)
+        said = "".join(event if isinstance(event, str) else f"{json.dumps(event)}\n" for event in self.events)
+        script = f"import sys, time; print({said!r}, end='', flush=True); time.sleep({self.lasts_s}); "
+        argv = [sys.executable, "-c", f"{script}sys.exit({self.exit_code})"]
+        return processes.start_piped(argv, errors=self.paths.agent_log, most_errors=1000)
+
+    def last_words(self) -> str:
+        return self.besides
+
+    def why_not(self) -> str:
+        return self.sick
+
+    def redact(self, line: str) -> str:
+        return line.replace("my-secret", "<key>")
+
+    def trouble(self) -> Trouble | None:
+        return self.troubled
+
+
+class SetClock:
+    def __init__(self) -> None:
+        self.time = datetime(2026, 11, 25, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+class Scene:
+    def __init__(self, folder: Path, converses: bool = True) -> None:
+        self.paths = SessionPaths(folder)
+        self.clock = SetClock()
+        self.site = PlayedSite(self.paths)
+        self.agent = PlayedAgent(converses)
+        self.conversation = self.another()
+
+    def another(self) -> Conversation:
+        return Conversation(self.agent, ("first", "resume"), self.site, self.paths, self.clock)
+
+    def run_once(self) -> None:
+        """Until the program that is due has been started and has ended."""
+        before = len(self.site.started)
+        deadline = time.monotonic() + 20
+        self.clock.time = max(self.clock.time, self.conversation.next_at)
+        while len(self.site.started) == before or self.conversation._process is not None:
+            self.conversation.tick()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    @property
+    def wait_s(self) -> float:
+        return (self.conversation.next_at - self.clock.time).total_seconds()
+
+    @property
+    def state(self) -> ConversationState:
+        return store.read(self.paths.conversation, ConversationState)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    made = Scene(tmp_path)
+    yield made
+    made.conversation.stop()
+
+
+def trouble(status: int = 529, retry_at: datetime | None = None) -> Trouble:
+    return Trouble(status, f"the service says {status}", retry_at, datetime.now(UTC), is_hopeless=status == 401)
+
+
+def test_it_is_told_the_problem_once_and_then_to_go_on(scene: Scene) -> None:
+    for _ in range(3):
+        scene.run_once()
+        assert scene.wait_s <= 1
+    assert scene.site.started == [("first", ""), ("resume", ID), ("resume", ID)]
+    assert scene.conversation.over is None
+
+
+def test_whoever_comes_next_resumes_the_same_conversation(scene: Scene) -> None:
+    scene.site.lasts_s = 60
+    scene.conversation.tick()
+    while not scene.paths.conversation.exists() or scene.state.conversation is None:
+        scene.conversation.tick()
+        time.sleep(0.01)
+    # its link dies here, without a word
+    successor = scene.another()
+    scene.site.lasts_s = 0
+    successor.tick()
+    assert scene.site.started == [("first", ""), ("resume", ID)]
+    successor.stop()
+
+
+def test_stopping_ends_the_program_and_keeps_the_conversation(scene: Scene) -> None:
+    scene.site.lasts_s = 60
+    scene.conversation.tick()
+    while not scene.paths.transcript.trace.exists() or "'acts'" not in scene.paths.transcript.trace.read_text():
+        time.sleep(0.01)
+    began = time.monotonic()
+    scene.conversation.stop()
+    assert time.monotonic() - began < 10
+    assert scene.state.conversation == ID
+    scene.conversation.stop()
+
+
+def test_failures_are_waited_for_longer_each_time_and_end_it(scene: Scene) -> None:
+    scene.site.events, scene.site.exit_code, scene.site.besides = [], 1, "no such option"
+    waits = []
+    while scene.conversation.over is None:
+        scene.run_once()
+        waits.append(scene.wait_s)
+    assert len(waits) == 6
+    assert all(5 * 2**n <= wait <= 5 * 2**n * 1.1 for n, wait in enumerate(waits))
+    assert scene.conversation.over == Over(1, "it can make no progress: 6 failures in a row, the last: no such option")
+
+
+def test_failures_between_work_are_forgotten(scene: Scene) -> None:
+    scene.site.exit_code = 1
+    for _ in range(12):
+        scene.run_once()
+    assert scene.conversation.over is None
+    assert scene.state.failures == 1
+
+
+def test_an_overloaded_service_is_waited_for(scene: Scene) -> None:
+    scene.site.events, scene.site.exit_code, scene.site.troubled = [{"fails": "overloaded"}], 1, trouble()
+    for _ in range(8):
+        scene.run_once()
+    assert scene.conversation.over is None
+    assert 600 <= scene.wait_s <= 660
+    scene.site.events, scene.site.exit_code, scene.site.troubled = [SAYS_ID, ACTS], 0, None
+    scene.run_once()
+    assert scene.state.failures == 0 and scene.wait_s <= 1
+
+
+def test_a_service_that_stays_down_ends_it(scene: Scene) -> None:
+    scene.site.events, scene.site.exit_code, scene.site.troubled = [], 1, trouble()
+    for _ in range(40):
+        if scene.conversation.over is None:
+            scene.run_once()
+    assert scene.conversation.over is not None
+    assert scene.conversation.over.reason.endswith("the last: the service says 529")
+
+
+def test_a_quota_is_slept_through_until_its_reset(scene: Scene) -> None:
+    reset = scene.clock.time + timedelta(hours=5)
+    scene.site.events, scene.site.exit_code, scene.site.troubled = [], 1, trouble(429, reset)
+    scene.run_once()
+    assert scene.conversation.next_at == reset
+    scene.conversation.tick()
+    assert len(scene.site.started) == 1
+    for _ in range(6):
+        scene.site.troubled = trouble(429, scene.conversation.next_at + timedelta(hours=5))
+        scene.run_once()
+    assert scene.conversation.over is None, "it says until when"
+
+
+def test_a_key_that_is_refused_ends_it_soon(scene: Scene) -> None:
+    scene.site.events, scene.site.exit_code, scene.site.troubled = [], 1, trouble(401)
+    for _ in range(3):
+        scene.run_once()
+    assert scene.conversation.over
+    assert "3 failures in a row, the last: the service says 401" in scene.conversation.over.reason
+
+
+def test_a_failure_that_the_program_itself_calls_no_error(scene: Scene) -> None:
+    scene.site.events = [{"fails": "API Error"}]
+    scene.run_once()
+    assert scene.state.failures == 1
+
+
+def test_the_last_turn_says_how_it_ended(scene: Scene) -> None:
+    scene.site.events = [{"fails": "for a moment"}, {"fails": ""}]
+    scene.run_once()
+    assert scene.state.failures == 0
+
+
+def test_a_conversation_that_only_fails_is_given_up_before_the_agent_is(scene: Scene) -> None:
+    scene.run_once()
+    scene.site.events, scene.site.exit_code = [{"fails": "the prompt is too long"}], 1
+    for _ in range(4):
+        scene.run_once()
+    assert scene.state.conversation is None
+    scene.site.events, scene.site.exit_code = [{"id": "conversation-2"}, ACTS], 0
+    scene.run_once()
+    assert scene.site.started[-1] == ("first", "")
+    assert scene.conversation.over is None
+
+
+def test_an_agent_with_nothing_left_to_do_ends_it(scene: Scene) -> None:
+    scene.site.events = [SAYS_ID]
+    count = 0
+    while scene.conversation.over is None:
+        scene.run_once()
+        count += 1
+    assert count == 10
+    assert scene.conversation.over == Over(0, "it answered 10 times in a row without doing anything")
+
+
+def test_a_conversation_that_is_lost_is_begun_anew(scene: Scene) -> None:
+    scene.run_once()
+    scene.site.events, scene.site.exit_code, scene.site.besides = [], 1, "unknown conversation"
+    scene.run_once()
+    scene.site.events, scene.site.exit_code, scene.site.besides = [{"id": "conversation-2"}, ACTS], 0, ""
+    scene.run_once()
+    assert scene.site.started == [("first", ""), ("resume", ID), ("first", "")]
+    assert scene.state.conversation == "conversation-2"
+
+
+def test_a_node_that_starts_no_container_is_not_the_agents_failure(tmp_path: Path) -> None:
+    for converses in (True, False):
+        scene = Scene(tmp_path / str(converses), converses)
+        scene.site.events, scene.site.exit_code, scene.site.sick = [], 255, "no fuse"
+        with pytest.raises(InfrastructureError, match="does not start on this node: no fuse"):
+            scene.run_once()
+
+
+def test_an_agent_without_a_conversation_is_over_when_it_ends(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, converses=False)
+    scene.site.events, scene.site.exit_code = ["done what I could\n"], 3
+    scene.run_once()
+    assert scene.conversation.over == Over(3)
+    assert scene.conversation.acted_at is not None
+    assert "done what I could" in scene.paths.agent_log.read_text()
+
+
+def test_what_it_says_is_kept_without_secrets_and_cannot_command_a_terminal(scene: Scene) -> None:
+    words = "my-secret \x1b[2Jnew"
+    scene.site.events = [
+        SAYS_ID,
+        {"acts": words},
+        "not json my-secret\n",
+        '{"id": \n',
+        "[1]\n",
+        '{"acts":' + "[" * 9999,
+    ]
+    scene.run_once()
+    events = [json.loads(line) for line in scene.paths.transcript.events.read_text().splitlines()]
+    assert events == [SAYS_ID, {"acts": words.replace("my-secret", "<key>")}]
+    trace = scene.paths.transcript.trace.read_text()
+    assert "\x1b" not in trace and "not json <key>" in trace
+    assert "my-secret" not in scene.paths.agent_log.read_text() + trace
+
+
+@pytest.mark.parametrize("forged", ["--settings=x", "../../etc", "a b", "x" * 101, ""])
+def test_no_conversation_of_a_name_that_is_none(scene: Scene, forged: str) -> None:
+    """Whatever runs in the container can write to that stream, and the id becomes an argument."""
+    scene.site.events = [{"id": forged, "acts": True}]
+    scene.run_once()
+    assert scene.state.conversation is None
