@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,12 +16,28 @@ from urllib.parse import parse_qs, urlsplit
 INPUT_TOKENS = 120
 OUTPUT_TOKENS = 34
 REFUSAL = "I will not judge this."
+LONGEST_WAIT_MS = 30_000
+"""The longest that Codex lets a call of its shell tool wait."""
 _MAKERS = {"/v1/messages": "anthropic", "/v1/responses": "openai", "/openai/responses": "azure"}
 
 
 @dataclass(frozen=True)
 class Says:
     text: str
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A call of the shell tool that Claude Code, or Codex, gives its model."""
+
+    command: str
+
+
+@dataclass(frozen=True)
+class Polls:
+    """A call of Codex's tool that waits for more of a command that has not ended."""
+
+    session: int
 
 
 @dataclass(frozen=True)
@@ -64,7 +81,7 @@ class Overloads:
     """An error event in mid-stream."""
 
 
-Step = Says | Refuses | CutOff | Status | Stalls | Breaks | Overloads
+Step = Says | Runs | Polls | Refuses | CutOff | Status | Stalls | Breaks | Overloads
 
 
 @dataclass(frozen=True)
@@ -90,17 +107,22 @@ class Request:
 
     @property
     def system(self) -> str:
-        return _text(self.body.get("system" if self.maker == "anthropic" else "instructions", ""))
+        return text_of(self.body.get("system" if self.maker == "anthropic" else "instructions", ""))
 
     @property
     def texts(self) -> list[str]:
         """Of all messages after the system's, in their order."""
-        messages = self.body["messages" if self.maker == "anthropic" else "input"]
-        return [messages] if isinstance(messages, str) else [_text(each["content"]) for each in messages]
+        return [text_of(each.get("content") or each.get("output")) for each in self.messages]
 
     @property
     def roles(self) -> list[str]:
-        return [each["role"] for each in self.body["messages" if self.maker == "anthropic" else "input"]]
+        """Of the same messages; a call of a tool and its output have none with OpenAI, but a type."""
+        return [each.get("role") or each["type"] for each in self.messages]
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        messages = self.body["messages" if self.maker == "anthropic" else "input"]
+        return [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -116,8 +138,11 @@ class Request:
         return bool(self.body.get("stream"))
 
 
-def _text(content: str | Sequence[Mapping[str, str]]) -> str:
-    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+def text_of(content: str | Sequence[Mapping[str, Any]] | None) -> str:
+    """All text in a message's content, or in a tool's output."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    return "".join(part.get("text") or text_of(part.get("content")) for part in content)
 
 
 Script = Sequence[Step] | Callable[[Request], Step]
@@ -184,6 +209,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         url = urlsplit(self.path)
         content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if url.path == "/v1/messages/count_tokens":
+            self._send_json(200, {"input_tokens": INPUT_TOKENS})
+            return
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         maker = _MAKERS.get(url.path, "")
         if not maker or (maker == "azure") != ("api-version" in query):
@@ -278,19 +306,32 @@ class _Voice:
     def text(self) -> str:
         return self.step.text if isinstance(self.step, Says | CutOff) else ""
 
+    @cached_property
+    def id(self) -> str:
+        """No two of a conversation may be alike."""
+        return uuid.uuid4().hex
+
 
 class _Anthropic(_Voice):
     @property
     def whole(self) -> dict[str, Any]:
-        content = [{"type": "text", "text": self.text}] if self.text else []
-        return self._message(content, OUTPUT_TOKENS) | self._stop
+        text = [{"type": "text", "text": self.text}] if self.text else []
+        return self._message([self._call] if self._call else text, OUTPUT_TOKENS) | self._stop
+
+    @cached_property
+    def _call(self) -> dict[str, Any] | None:
+        assert not isinstance(self.step, Polls), "Claude Code waits for its commands itself"
+        if not isinstance(self.step, Runs):
+            return None
+        given = {"command": self.step.command, "description": "What the script says"}
+        return {"type": "tool_use", "id": f"toolu_{self.id}", "name": "Bash", "input": given}
 
     def events(self) -> Iterator[dict[str, Any]]:
+        block = {**self._call, "input": {}} if self._call else {"type": "text", "text": ""}
         yield {"type": "message_start", "message": self._message([], 1)}
-        yield {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+        yield {"type": "content_block_start", "index": 0, "content_block": block}
         yield {"type": "ping"}
-        for piece in _pieces(self.text):
-            delta = {"type": "text_delta", "text": piece}
+        for delta in self._deltas():
             yield {"type": "content_block_delta", "index": 0, "delta": delta}
         if isinstance(self.step, Overloads):
             yield {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
@@ -299,9 +340,14 @@ class _Anthropic(_Voice):
         yield {"type": "message_delta", "delta": self._stop, "usage": {"output_tokens": OUTPUT_TOKENS}}
         yield {"type": "message_stop"}
 
+    def _deltas(self) -> Iterator[dict[str, Any]]:
+        given = json.dumps(self._call["input"]) if self._call else ""
+        yield from ({"type": "input_json_delta", "partial_json": piece} for piece in _pieces(given))
+        yield from ({"type": "text_delta", "text": piece} for piece in _pieces(self.text))
+
     def _message(self, content: list[dict[str, Any]], output_tokens: int) -> dict[str, Any]:
         usage = {"input_tokens": INPUT_TOKENS, "output_tokens": output_tokens}
-        whose = {"id": "msg_1", "type": "message", "role": "assistant", "model": self.model}
+        whose = {"id": f"msg_{self.id}", "type": "message", "role": "assistant", "model": self.model}
         return {**whose, "content": content, "stop_reason": None, "stop_sequence": None, "usage": usage}
 
     @property
@@ -309,7 +355,7 @@ class _Anthropic(_Voice):
         if isinstance(self.step, Refuses):
             details = {"type": "refusal", "category": None, "explanation": REFUSAL}
             return {"stop_reason": "refusal", "stop_sequence": None, "stop_details": details}
-        reason = "max_tokens" if isinstance(self.step, CutOff) else "end_turn"
+        reason = {CutOff: "max_tokens", Runs: "tool_use"}.get(type(self.step), "end_turn")
         return {"stop_reason": reason, "stop_sequence": None}
 
 
@@ -318,6 +364,25 @@ class _OpenAI(_Voice):
     def whole(self) -> dict[str, Any]:
         status = "incomplete" if isinstance(self.step, CutOff) else "completed"
         return self._response(status, [self._item(status, [self._part])])
+
+    @cached_property
+    def _call(self) -> dict[str, Any] | None:
+        given: dict[str, Any]
+        match self.step:
+            case Runs(command):
+                name, given = "exec_command", {"cmd": command, "yield_time_ms": LONGEST_WAIT_MS}
+            case Polls(session):
+                name, given = "write_stdin", {"session_id": session, "chars": "", "yield_time_ms": LONGEST_WAIT_MS}
+            case _:
+                return None
+        arguments = json.dumps(given)
+        return {
+            "id": f"fc_{self.id}",
+            "type": "function_call",
+            "call_id": f"call_{self.id}",
+            "name": name,
+            "arguments": arguments,
+        }
 
     def events(self) -> Iterator[dict[str, Any]]:
         for number, event in enumerate(self._unnumbered()):
@@ -340,7 +405,12 @@ class _OpenAI(_Voice):
         yield {"type": f"response.{whole['status']}", "response": whole}
 
     def _content(self) -> Iterator[dict[str, Any]]:
-        where = {"item_id": "item_1", "output_index": 0, "content_index": 0}
+        if self._call:
+            where, whole = {"item_id": self._call["id"], "output_index": 0}, self._call["arguments"]
+            yield {"type": "response.function_call_arguments.delta", **where, "delta": whole}
+            yield {"type": "response.function_call_arguments.done", **where, "arguments": whole}
+            return
+        where = {"item_id": self.id, "output_index": 0, "content_index": 0}
         refuses = isinstance(self.step, Refuses)
         kind, name, text = ("refusal", "refusal", REFUSAL) if refuses else ("output_text", "text", self.text)
         empty = {**self._part, name: ""}
@@ -359,7 +429,10 @@ class _OpenAI(_Voice):
         return {"type": "output_text", "text": self.text, "annotations": [], "logprobs": []}
 
     def _item(self, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
-        return {"id": "item_1", "type": "message", "role": "assistant", "status": status, "content": content}
+        if self._call:
+            begun = {"arguments": ""} if status == "in_progress" else {}
+            return {**self._call, "status": status, **begun}
+        return {"id": self.id, "type": "message", "role": "assistant", "status": status, "content": content}
 
     def _response(self, status: str, output: list[dict[str, Any]]) -> dict[str, Any]:
         over = status in ("completed", "incomplete")
@@ -371,7 +444,7 @@ class _OpenAI(_Voice):
             "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS,
         }
         return {
-            "id": "resp_1",
+            "id": f"resp_{self.id}",
             "object": "response",
             "created_at": 0,
             "model": self.model,

@@ -1,0 +1,119 @@
+"""A model that plays a whole agent by a script: what it says next follows from the request alone.
+
+So it does not matter which program asks, how often it is started again, or whether an answer of the model was lost.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from tests.model_server import Polls, Request, Runs, Says, Step, text_of
+
+_PROGRAMS_OWN = re.compile(r"\s*(<[a-z_-]+>|\[Request interrupted)")
+"""How both programs begin what they tell their model in the user's name: <system-reminder>, <environment_context>."""
+_GOES_ON = re.compile(r"^Process running with session ID (\d+)$", re.MULTILINE)
+_HEAD = re.compile(r"\A.*?^Output:\n", re.MULTILINE | re.DOTALL)
+"""What Codex puts before a command's output."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The conversation that a request sends along."""
+
+    request: Request
+
+    @property
+    def prompts(self) -> list[str]:
+        """From the first to the last."""
+        return [prompt for prompt in map(self._prompt_in, self.request.messages) if prompt]
+
+    @cached_property
+    def results(self) -> list[str]:
+        """The output of each command since the last prompt."""
+        results: list[str] = []
+        for message in self.request.messages:
+            if self._prompt_in(message):
+                results.clear()
+            elif message.get("type") == "function_call_output":
+                self._add_output(message, results)
+            elif isinstance(message.get("content"), list):
+                parts = [part for part in message["content"] if part["type"] == "tool_result"]
+                results += [text_of(part["content"]) for part in parts]
+        return results
+
+    @property
+    def waits_for(self) -> int | None:
+        """Codex's session of a command that has not ended."""
+        last = self.request.messages[-1]
+        goes_on = _GOES_ON.search(text_of(last.get("output")))
+        return int(goes_on[1]) if goes_on else None
+
+    def _prompt_in(self, message: dict[str, Any]) -> str:
+        if message.get("role") != "user":
+            return ""
+        content = message["content"]
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        if any(part["type"] == "tool_result" for part in parts):
+            return ""
+        return "".join(part["text"] for part in parts if "text" in part and not _PROGRAMS_OWN.match(part["text"]))
+
+    def _add_output(self, message: dict[str, Any], results: list[str]) -> None:
+        """What a wait for more brings belongs to the command before."""
+        output = _HEAD.sub("", text_of(message["output"]))
+        if message["call_id"] in self._waits:
+            results[-1] += output
+        else:
+            results.append(output)
+
+    @cached_property
+    def _waits(self) -> set[str]:
+        return {each["call_id"] for each in self.request.messages if each.get("name") == "write_stdin"}
+
+
+Instead = Callable[[Scene], Step | None]
+
+
+class ScriptedModel:
+    """The script of a ModelServer.
+
+    Args:
+        turns: shell commands for each prompt, run one after another, after which the turn ends; the last for all
+            further prompts.
+        instead: sees each scene first; a step that it returns is taken in the script's place.
+    """
+
+    def __init__(self, turns: Sequence[Sequence[str]], instead: Iterable[Instead] = ()) -> None:
+        self.scenes: list[Scene] = []
+        self._turns = turns
+        self._instead = tuple(instead)
+
+    def __call__(self, request: Request) -> Step:
+        if not request.body.get("tools"):
+            return Says("An agent")  # a title, a summary: whatever a program asks for beside its conversation
+        scene = Scene(request)
+        self.scenes.append(scene)
+        steps = (instead(scene) for instead in self._instead)
+        return next((step for step in steps if step), None) or self._next(scene)
+
+    def _next(self, scene: Scene) -> Step:
+        if scene.waits_for is not None:
+            return Polls(scene.waits_for)
+        number = len(scene.prompts) - 1
+        commands = self._turns[min(number, len(self._turns) - 1)]
+        done = len(scene.results)
+        return Runs(commands[done]) if done < len(commands) else Says(f"Turn {number} ends.")
+
+
+class Times:
+    """A step for so many requests, from the one where a prompt has had so many of its commands run."""
+
+    def __init__(self, step: Step, times: int, prompt: int = 0, command: int = 0) -> None:
+        self._step, self._left, self._where = step, times, (prompt, command)
+
+    def __call__(self, scene: Scene) -> Step | None:
+        if self._left == 0 or (len(scene.prompts) - 1, len(scene.results)) != self._where:
+            return None
+        self._left -= 1
+        return self._step
