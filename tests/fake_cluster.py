@@ -52,6 +52,9 @@ class FakeCluster:
         self._attempts: dict[str, list[Attempt]] = {}
         self._pending: dict[str, list[int]] = {}
 
+    def step_beside(self, gpus: int) -> tuple[str, ...]:
+        return self.step
+
     def submit(self, job: Job) -> str:
         self._speak()
         if self.refusing:

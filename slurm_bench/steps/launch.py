@@ -35,6 +35,7 @@ def perform(config: Config) -> None:
         log.info("going on with %s, by the configuration that it began with", paths.root)
     cluster = site.check(config)
     judge.check(config)
+    link.check(config)
     opened = _open(config, paths)
     log.info("session %s in %s", config.session, paths.root)
     if opened.state is not SessionState.FINISHED:
@@ -57,7 +58,8 @@ def _run_as_job(config: Config, paths: SessionPaths, cluster: Cluster, follow: b
         return False
     if name is not None:
         _follow(config, paths, cluster, name)
-    if store.read(paths.session, Session).agent_exit_code is not None:
+    left = store.read(paths.session, Session)
+    if left.agent_exit_code is not None and (name is None or not link.is_needed(config, paths, left)):
         session.run(paths.root)  # what its agent handed in is left to answer: that needs its desk alone, and no GPU
     return True
 
@@ -115,7 +117,7 @@ def _queue(config: Config, paths: SessionPaths, cluster: Cluster) -> str | None:
         ledger.settle_finished()
         entries, begun = ledger.entries(), store.read(paths.session, Session)
         known = link.still_open(entries)
-        if known is None and begun.agent_exit_code is not None:
+        if known is None and not link.is_needed(config, paths, begun):
             return None
         # A link that is not over keeps its name: it is found again, queued or not.
         job = link.next_job(config, paths, begun, entries)

@@ -13,12 +13,12 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 
-from slurm_bench.effects import processes, store
+from slurm_bench.effects import processes, standstill, store
 from slurm_bench.effects.containers import Container, Mount, Program
 from slurm_bench.pure import rules
 from slurm_bench.steps import agents, judge, link, site
@@ -75,7 +75,14 @@ class _Runner:
         self._deadline = self._last_moment()
         self._meter = Meter(config, paths, self._ledger, self._deadline)
         retimer = Retimer(
-            config, paths.seals, session.id, self._cluster, self._container, self._ledger, watch=self._watch
+            config,
+            paths.seals,
+            session.id,
+            self._cluster,
+            self._container,
+            self._ledger,
+            watch=self._watch,
+            rest=self._agent_at_rest,
         )
         judged_by = judge.of(config, CampaignPaths(paths.root.parent).opinions, watch=self._watch)
         self._desk = Desk(config, paths, retimer, judged_by, workspace_mount(paths))
@@ -162,6 +169,7 @@ class _Runner:
         if why:
             self._keep(agent_exit_code=0, agent_ended_by=why)
         self._is_paused = not why
+        standstill.end(self._paths.agent_head)
         processes.end_tree(self._agent.pid, grace_s=_AGENT_GRACE_S)
 
     def _allocation_ends(self) -> AllocationEnds:
@@ -172,10 +180,15 @@ class _Runner:
     def _start_agent(self) -> "subprocess.Popen[bytes]":
         program = agent_program(self._config, self._paths, self._container)
         log.info("starting the agent (%s)", self._config.agent.kind)
-        argv = [*self._cluster.step, *self._container.argv(program)]
+        recorded = standstill.recorded(self._paths.agent_head) if self._config.retime.is_nested else ()
+        argv = [*self._cluster.step, *recorded, *self._container.argv(program)]
         agent = processes.start(argv, output=self._paths.agent_log, most_output=_MAX_AGENT_LOG)
         store.write(self._paths.agent_process, processes.identify(agent.pid))
         return agent
+
+    def _agent_at_rest(self) -> AbstractContextManager[None]:
+        is_there = self._agent is not None and self._agent.poll() is None
+        return standstill.of(self._paths.agent_head) if is_there else nullcontext()
 
     def _keep(self, **changes: object) -> None:
         self._session = self._session.model_copy(update=changes)
@@ -228,7 +241,9 @@ def stage(config: Config, paths: SessionPaths, record: Path) -> None:
     _move_aside(paths.workspace / "RULES.md", unless=Path.is_file)
     store.write_text(
         paths.workspace / "RULES.md",
-        rules.as_markdown(config.task.target_loss, config.agent.submissions_per_hour, config.retime.level),
+        rules.as_markdown(
+            config.task.target_loss, config.agent.submissions_per_hour, config.retime.level, config.retime.where
+        ),
     )
     data = paths.workspace / "data"
     if config.container.kind == "none" and not data.is_symlink():
