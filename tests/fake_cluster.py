@@ -92,7 +92,7 @@ class FakeCluster:
             state=state,
             exit_code=code,
             elapsed_s=1,
-            gpus=job.gpus,
+            gpus=job.held_gpus,
             submitted=now,
             started=now,
             ended=now,

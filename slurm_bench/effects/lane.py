@@ -34,6 +34,8 @@ class Array(Record):
     """A queued array: written before its lanes start, so that it is never started twice."""
 
     name: str
+    folder: Path
+    """For the tasks' output, named as on Slurm."""
     command: tuple[str, ...]
     tasks: int
     lanes: int
@@ -142,7 +144,7 @@ def _work(usage: Path, array: Array, lane: int, watch: Callable[[], None]) -> No
         record = usage / f"task-{task:02}.json"
         store.write(record, _Task(attempt=running))
         began = time.monotonic()
-        state, exit_code = _run(array, task, usage / f"task-{task:02}.log", watch)
+        state, exit_code = _run(array, task, array.folder / f"{running.job_id}_{task}_0_log.err", watch)
         elapsed = max(1, round(time.monotonic() - began))
         ended = replace(running, state=state, exit_code=exit_code, elapsed_s=elapsed, ended=datetime.now(UTC))
         store.write(record, _Task(attempt=ended))

@@ -63,6 +63,7 @@ class LocalCluster:
         folder = self._usage / job.name
         array = Array(
             name=job.name,
+            folder=job.folder,
             command=tuple(job.command),
             tasks=job.tasks,
             lanes=1 if owner else min(self._config.parallel, job.tasks),

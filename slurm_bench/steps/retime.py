@@ -128,7 +128,12 @@ class Retimer:
             stopping.look_again(states)
             self.watch()
 
-        return self.ledger.wait_until_over(plan.job_name, poll_s, watch)
+        try:
+            return self.ledger.wait_until_over(plan.job_name, poll_s, watch)
+        except BaseException:
+            if self.config.retime.is_nested:
+                self.cluster.cancel(plan.job_name)  # it must not run on beside an agent that goes on
+            raise
 
     def _await_records(self, plan: TrialPlan, attempts: Sequence[Attempt]) -> None:
         """A file system shared by many nodes may show a record later than the scheduler shows its task's end."""
