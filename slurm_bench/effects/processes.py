@@ -194,14 +194,22 @@ def own_start() -> float:
 
 def is_alive(identity: ProcessIdentity) -> bool:
     """Whether it runs, as far as this host can know: a process of another host is a stranger here."""
-    if not identity.is_of_this_host:
-        return False
+    process = _process(identity)
     try:
-        process = psutil.Process(identity.pid)
-        same = abs(process.create_time() - identity.created) < 1
-        return same and process.status() != psutil.STATUS_ZOMBIE
+        return process is not None and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def _process(identity: ProcessIdentity) -> psutil.Process | None:
+    """The process of this identity, also if it is a zombie; None where there is none any more."""
+    if not identity.is_of_this_host:
+        return None
+    try:
+        process = psutil.Process(identity.pid)
+        return process if abs(process.create_time() - identity.created) < 1 else None
+    except psutil.NoSuchProcess:
+        return None
 
 
 def end_tree(pid: int, grace_s: float = 0.0) -> None:
@@ -244,7 +252,7 @@ def _stop(head: ProcessIdentity, stopped: set[psutil.Process]) -> None:
     deadline = time.monotonic() + _STOP_S
     passes_at_rest = 0
     while passes_at_rest < _SURE_PASSES:
-        family = _family(head.pid) if is_alive(head) else []
+        family = _family(head.pid) if _process(head) else []
         running = [process for process in family if _runs(process)]
         if running and time.monotonic() > deadline:
             raise InfrastructureError(f"process {running[0].pid} cannot be stopped")
@@ -256,7 +264,8 @@ def _stop(head: ProcessIdentity, stopped: set[psutil.Process]) -> None:
 
 def is_held(head: ProcessIdentity) -> bool:
     """Whether a process is there and stands still."""
-    return is_alive(head) and not _runs(psutil.Process(head.pid))
+    process = _process(head)
+    return process is not None and not _runs(process)
 
 
 def _runs(process: psutil.Process) -> bool:

@@ -33,9 +33,9 @@ def perform(config: Config) -> None:
     if paths.begun():
         config = site.load_config(paths)
         log.info("going on with %s, by the configuration that it began with", paths.root)
+    link.check(config)
     cluster = site.check(config)
     judge.check(config)
-    link.check(config)
     opened = _open(config, paths)
     log.info("session %s in %s", config.session, paths.root)
     if opened.state is not SessionState.FINISHED:
