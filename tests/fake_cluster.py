@@ -57,6 +57,9 @@ class FakeCluster:
         self._attempts: dict[str, list[Attempt]] = {}
         self._pending: dict[str, list[int]] = {}
 
+    def step_beside(self, gpus: int) -> tuple[str, ...]:
+        return self.step
+
     def submit(self, job: Job) -> str:
         self._speak()
         if self.refusing or (self.gpus_only and not job.gpus):
@@ -101,7 +104,7 @@ class FakeCluster:
             state=state,
             exit_code=code,
             elapsed_s=1,
-            gpus=job.gpus,
+            gpus=job.held_gpus,
             submitted=now,
             started=now,
             ended=now,

@@ -1,6 +1,7 @@
 """What the benchmark asks of a cluster: queue an array, say what became of it, account for it, end it.
 
-`slurm.SlurmCluster` and `local.LocalCluster` keep this contract (tests/contract runs the same tests on both).
+`slurm.SlurmCluster`, `nested.NestingCluster` and `local.LocalCluster` keep this contract (tests/contract runs the same
+tests on all of them).
 """
 
 import sys
@@ -38,10 +39,14 @@ class Job:
     """Id of a job that has to be over before it starts, however that ends."""
     begin: datetime | None = None
     """It does not start before (UTC)."""
+    nested: bool = False
+    """Whether it runs in the job of whoever queues it, one task after the other, as steps beside those there."""
 
     @property
     def held_gpus(self) -> int:
-        """GPUs that a task is charged for: an exclusive one for its whole node's."""
+        """GPUs that a task is charged for: an exclusive one for its whole node's, a nested one for none of its own."""
+        if self.nested:
+            return 0
         return self.node_gpus if self.exclusive else self.gpus
 
     @property
@@ -76,6 +81,9 @@ class Cluster(Protocol):
     @property
     def step(self) -> tuple[str, ...]:
         """What stands before a command line to run it as a step of the allocation."""
+
+    def step_beside(self, gpus: int) -> tuple[str, ...]:
+        """The same for a step that shares with those that run there, and gets so many of the allocation's GPUs."""
 
     def submit(self, job: Job) -> str:
         """Queue a job and return its id.

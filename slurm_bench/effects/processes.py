@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import IO
 
 import psutil
 
+from slurm_bench.words.errors import InfrastructureError
 from slurm_bench.words.records import Record
 
 # What srun and sbatch leave behind for a job's program would steer the next sbatch from inside it; SLURM_CONF
@@ -24,6 +26,13 @@ _GRACE_S = 5.0
 """For srun to end its step before it is ended itself."""
 _PASSED_ON = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2})
 _LATE_S = 0.5
+_STOP_S = 30.0
+"""For processes that are in the middle of what cannot be interrupted, e.g. on a network file system."""
+_STOP_POLL_S = 0.02
+_SURE_PASSES = 2
+"""Looks at a family in a row that find nobody running: a child may be born during the first of them."""
+_AT_REST = "TtZX"
+"""Linux's letters for threads that are stopped, or over."""
 _DEAF_IN_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 """Signals that Python ignores, and that a command expects to end it."""
 
@@ -170,14 +179,19 @@ def _capped(file: IO[bytes], most: int | None) -> Iterator[IO[bytes]]:
 
 
 class ProcessIdentity(Record):
-    """A process across our own restarts: its number, and its start, because numbers come again."""
+    """A process across our own restarts: its host and number, and its start, because numbers come again."""
 
+    host: str
     pid: int
     created: float
 
+    @property
+    def is_of_this_host(self) -> bool:
+        return self.host == socket.gethostname()
+
 
 def identify(pid: int) -> ProcessIdentity:
-    return ProcessIdentity(pid=pid, created=psutil.Process(pid).create_time())
+    return ProcessIdentity(host=socket.gethostname(), pid=pid, created=psutil.Process(pid).create_time())
 
 
 def own_start() -> float:
@@ -187,27 +201,89 @@ def own_start() -> float:
 
 
 def is_alive(identity: ProcessIdentity) -> bool:
+    """Whether it runs, as far as this host can know: a process of another host is a stranger here."""
+    process = _process(identity)
     try:
-        process = psutil.Process(identity.pid)
-        same = abs(process.create_time() - identity.created) < 1
-        return same and process.status() != psutil.STATUS_ZOMBIE
+        return process is not None and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
+def _process(identity: ProcessIdentity) -> psutil.Process | None:
+    """The process of this identity, also if it is a zombie; None where there is none any more."""
+    if not identity.is_of_this_host:
+        return None
+    try:
+        process = psutil.Process(identity.pid)
+        return process if abs(process.create_time() - identity.created) < 1 else None
+    except psutil.NoSuchProcess:
+        return None
+
+
 def end_tree(pid: int, grace_s: float = 0.0) -> None:
     """End a process that `start` started, and its descendants; with a grace, ask first (SIGTERM)."""
-    try:
-        family = [psutil.Process(pid)]
-        family += family[0].children(recursive=True)
-    except psutil.NoSuchProcess:
-        family = []
+    family = _family(pid)
     if grace_s:
         _signal_all(family, signal.SIGTERM)
         _, family = psutil.wait_procs(family, timeout=grace_s)
     _signal_all(family, signal.SIGKILL)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    """A process and its descendants; none if it is gone."""
+    try:
+        head = psutil.Process(pid)
+        return [head, *head.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+@contextmanager
+def held(head: ProcessIdentity) -> Iterator[None]:
+    """Keep a process and its descendants from running; what ran before goes on afterwards.
+
+    Raises:
+        InfrastructureError: one of them cannot be stopped.
+    """
+    stopped: set[psutil.Process] = set()
+    try:
+        _stop(head, stopped)
+        yield
+    finally:
+        _signal_all(list(stopped), signal.SIGCONT)
+
+
+def _stop(head: ProcessIdentity, stopped: set[psutil.Process]) -> None:
+    """Stop all that run and note them, again and again: until it stands still one of them may fork."""
+    deadline = time.monotonic() + _STOP_S
+    passes_at_rest = 0
+    while passes_at_rest < _SURE_PASSES:
+        family = _family(head.pid) if _process(head) else []
+        running = [process for process in family if _runs(process)]
+        if running and time.monotonic() > deadline:
+            raise InfrastructureError(f"process {running[0].pid} cannot be stopped")
+        stopped.update(running)
+        _signal_all(running, signal.SIGSTOP)
+        passes_at_rest = 0 if running else passes_at_rest + 1
+        time.sleep(_STOP_POLL_S)
+
+
+def is_held(head: ProcessIdentity) -> bool:
+    """Whether a process is there and stands still."""
+    process = _process(head)
+    return process is not None and not _runs(process)
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether any thread does: a program whose first thread has ended looks like a zombie."""
+    try:
+        threads = list(Path("/proc", str(process.pid), "task").iterdir())
+        states = [(thread / "stat").read_text().rpartition(")")[2].split()[0] for thread in threads]
+    except OSError:
+        return process.is_running()  # a thread has ended meanwhile: the next look tells
+    return any(state not in _AT_REST for state in states)
 
 
 def _signal_all(processes: Sequence[psutil.Process], number: signal.Signals) -> None:

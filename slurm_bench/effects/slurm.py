@@ -80,6 +80,13 @@ class SlurmCluster:
         # All of the allocation's cores go to the one task; sbatch ran with --export=NONE, which srun would inherit.
         return ("srun", "--ntasks=1", "--nodes=1", "--export=ALL", "--kill-on-bad-exit=1")
 
+    def step_beside(self, gpus: int) -> tuple[str, ...]:
+        # Since Slurm 22.05 --overlap shares GPUs too; before, such a step waits until the others end.
+        return (*self.step, "--overlap", f"--gres={self._gres(gpus)}")
+
+    def _gres(self, gpus: int) -> str:
+        return f"gpu:{self._config.gpu_type}:{gpus}"
+
     @cached_property
     def overrun_s(self) -> int:
         site = slurm_settings.settings(self._ask("scontrol", "show", "config"))
@@ -108,7 +115,7 @@ class SlurmCluster:
         # A requeued trial would be another trial; the environment of whoever submits is none of the job's.
         further: dict[str, object] = {**options, **_start(job), "no_requeue": True, "export": "NONE"}
         if job.gpus:
-            further["gres"] = f"gpu:{config.gpu_type}:{job.gpus}"
+            further["gres"] = self._gres(job.gpus)
         partition = (config.cpu_partition if job.cpu_only else None) or config.partition
         site = {"partition": partition, "account": config.account, "qos": config.qos}
         return {
@@ -163,6 +170,23 @@ class SlurmCluster:
         parts = [wanted[first : first + _MOST_NAMES] for first in range(0, len(wanted), _MOST_NAMES)]
         rows = sacct.merged(*(self._accounting.attempts(part, begin) for part in parts))
         return [row for row in rows if row.submitted >= begin]
+
+    def is_queued(self, name: str) -> bool:
+        """Whether the job of this name waits, runs or comes to its end.
+
+        Raises:
+            SchedulerError: no answer.
+        """
+        return bool(self._ask("squeue", "--noheader", f"--name={name}", "--format=%T").split())
+
+    def ends_at(self, job_id: str) -> float:
+        """When a running job meets its time limit (epoch seconds); infinite if it has none.
+
+        Raises:
+            SchedulerError: no answer.
+        """
+        said = self._ask("squeue", "--noheader", f"--jobs={job_id}", "--format=%e").strip()
+        return float(said) if said.isdigit() else math.inf
 
     def cancel(self, name: str) -> None:
         self._ask("scancel", f"--name={name}")

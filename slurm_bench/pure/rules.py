@@ -153,8 +153,17 @@ LEVEL_TEXT: Final = {
 """What `retime.level` means, as an agent is told."""
 
 
-def as_markdown(target_loss: float, submissions_per_hour: int, level: str) -> str:
-    """RULES.md as an agent finds it in its workspace; `level` is a key of LEVEL_TEXT."""
+WHERE_TEXT: Final = {
+    "fresh": "Its runs are jobs of their own, beside the session's.",
+    "allocation": "Its runs take this node, one after the other: all your processes are stopped until they are over. "
+    "End what uses a GPU before you hand in, or the verdict is undecided. "
+    "What may take longer than this job lasts is not begun: hand in early.",
+}
+"""What `retime.where` means, as an agent is told."""
+
+
+def as_markdown(target_loss: float, submissions_per_hour: int, level: str, where: str) -> str:
+    """RULES.md as an agent finds it in its workspace; `level` and `where` are keys of the texts above."""
     lines = ["# Rules", "", f"Target: validation loss {target_loss:g}, in less training time.", ""]
     lines += [f"- {describe(rule)}" for rule in RULES.values()]
     lines += [
@@ -162,7 +171,7 @@ def as_markdown(target_loss: float, submissions_per_hour: int, level: str) -> st
         f"A candidate is a folder `submissions/NAME` with `{LAUNCHER}`, `{PROGRAM}` and what they import.",
         "`submit submissions/NAME` prints the verdict as JSON and exits 0 accepted, 1 rejected, "
         "2 invalid, 3 undecided (ask again), 4 over budget.",
-        f"It waits its turn: one candidate at a time, {submissions_per_hour} an hour.",
+        f"It waits its turn: one candidate at a time, {submissions_per_hour} an hour. {WHERE_TEXT[where]}",
         "`$BENCHMARK_INBOX/budget-left.json` says what is left of the budget (H100-hours), and when the session ends.",
         "",
         LEVEL_TEXT[level],

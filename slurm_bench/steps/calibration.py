@@ -78,6 +78,8 @@ def perform(config: Config) -> None:
         InfrastructureError: there are no ten clean runs.
     """
     assert isinstance(config.command, RetimeCommand)
+    if config.retime.is_nested:
+        raise UsageError("retime.where must be fresh with command=retime: there is no session whose job it could use")
     site.make_absolute(config)
     cluster, container = site.check(config), site.container_of(config.container)
     incumbent = _record(config.task.record)
@@ -224,6 +226,7 @@ def _conditions(config: Config, container: Container, hashes: Sequence[str]) -> 
             "seals": hashes,
             "data": [(shard.name, shard.stat().st_size) for shard in shards],
             "environment": config.task.environment,
+            "where": config.retime.where,
             "container": config.container.kind,
             "gpu_devices": config.container.gpu_devices,
             "image": containers.image_sha256(container),

@@ -102,7 +102,7 @@ class Chain:
         """The link that is not over, or else the next one, queued; None if none is needed."""
         entries, begun = self.ledger.entries(), store.read(self._paths.session, Session)
         known = link.still_open(entries)
-        if known is None and begun.agent_exit_code is not None:
+        if known is None and not link.is_needed(self._config, self._paths, begun):
             return None
         # A link that is not over keeps its name: it is found again, queued or not.
         job = link.next_job(self._config, self._paths, begun, entries)

@@ -7,14 +7,15 @@ import logging
 import random
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Thread
 from typing import Protocol
 
 from slurm_bench.agents.agent import Agent
-from slurm_bench.effects import processes, store
+from slurm_bench.effects import store
 from slurm_bench.effects.clock import Clock, SystemClock
 from slurm_bench.pure.model_troubles import Trouble
 from slurm_bench.steps.transcript import Transcript
@@ -24,8 +25,8 @@ from slurm_bench.words.records import ConversationState
 
 log = logging.getLogger(__name__)
 
-GRACE_S = 20.0
-"""That an agent's program gets to write down where it is."""
+_READING_S = 20.0
+"""For the rest of what a program has said that is gone."""
 _BREATH = timedelta(seconds=1)
 """Between an answer and the next prompt."""
 _FIRST_WAIT_S = 5.0
@@ -66,6 +67,12 @@ class Site(Protocol):
     def trouble(self) -> Trouble | None:
         """What its model's service answered last, if that was no success."""
 
+    def end(self, process: "subprocess.Popen[bytes]") -> None:
+        """End it, gently at first; return once it is gone."""
+
+    def standing_still(self) -> AbstractContextManager[None]:
+        """Lets it stand still meanwhile."""
+
     def last_words(self) -> str:
         """The last line that it said and that was no event."""
 
@@ -94,6 +101,7 @@ class Conversation:
         self._clock = clock or SystemClock()
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: Thread | None = None
+        self._is_at_rest = False
         self.next_at: datetime = self._clock.now()
         """When its program is started again."""
         self.over: Over | None = None
@@ -109,7 +117,8 @@ class Conversation:
             InfrastructureError: it does not run, and nothing would here.
         """
         if self._process is None and self.over is None and self._clock.now() >= self.next_at:
-            self._start()
+            if not self._is_at_rest:
+                self._start()
         elif self._process is not None:
             self._remember()
             if (code := self._process.poll()) is not None:
@@ -119,11 +128,20 @@ class Conversation:
         """End the program, gently at first; its conversation can be gone on with."""
         if self._process is None:
             return
-        processes.end_tree(self._process.pid, grace_s=GRACE_S)
-        self._process.wait()
+        self._site.end(self._process)
         self._finish_reading()
         self._process = None
         self._remember()
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Its program stands still meanwhile, and is not started."""
+        self._is_at_rest = True
+        try:
+            with self._site.standing_still() if self._process else nullcontext():
+                yield
+        finally:
+            self._is_at_rest = False
 
     def _start(self) -> None:
         known = self._state.conversation
@@ -154,7 +172,7 @@ class Conversation:
 
     def _finish_reading(self) -> None:
         assert self._reader is not None
-        self._reader.join(GRACE_S)
+        self._reader.join(_READING_S)
 
     def _remember(self) -> None:
         if self._transcript.conversation and self._transcript.conversation != self._state.conversation:

@@ -4,12 +4,12 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
 
 from slurm_bench.agents.agent import MODEL_PORT, Agent
-from slurm_bench.effects import keys, processes, store
+from slurm_bench.effects import keys, processes, standstill, store
 from slurm_bench.effects.containers import Mount
 from slurm_bench.effects.key_proxy import KeyProxy, Upstream
 from slurm_bench.pure.model_troubles import Trouble
@@ -19,6 +19,8 @@ from slurm_bench.words.errors import UsageError
 from slurm_bench.words.model_use import Prices
 from slurm_bench.words.paths import SessionPaths
 
+GRACE_S = 20.0
+"""That an agent's program gets to write down where it is."""
 _MOST_ERRORS = 2**30
 _PROBE_S = 60
 _LAST_BYTES = 4096
@@ -56,20 +58,32 @@ class Enclosure:
         if self._way_out:
             command = ["with_model", str(MODEL_PORT), f"{self._way_out[0].inside}/{_SOCKET}", *command]
         self._said_before = _size(self._paths.agent_log)
-        process = processes.start_piped(self._argv(command), errors=self._paths.agent_log, most_errors=_MOST_ERRORS)
+        recorded = standstill.recorded(self._paths.agent_head) if self._config.retime.is_nested else ()
+        argv = [*self._step, *recorded, *self._contained(command)]
+        process = processes.start_piped(argv, errors=self._paths.agent_log, most_errors=_MOST_ERRORS)
         store.write(self._paths.agent_process, processes.identify(process.pid))
         return process
+
+    def end(self, process: "subprocess.Popen[bytes]") -> None:
+        """End the agent's program, gently at first; return once it is gone."""
+        standstill.end(self._paths.agent_head)
+        processes.end_tree(process.pid, grace_s=GRACE_S)
+        process.wait()
+
+    def standing_still(self) -> AbstractContextManager[None]:
+        """Lets the program that was started last stand still meanwhile."""
+        return standstill.of(self._paths.agent_head)
 
     def run(self, *command: str) -> processes.Completed:
         """Run a short command as the agent would."""
         try:
-            return processes.run(self._argv(command), timeout_s=_PROBE_S)
+            return processes.run([*self._step, *self._contained(command)], timeout_s=_PROBE_S)
         except (processes.TimedOut, OSError) as error:
             return processes.Completed(1, "", str(error))
 
-    def _argv(self, command: Sequence[str]) -> list[str]:
+    def _contained(self, command: Sequence[str]) -> list[str]:
         parts = (self._config, self._paths, self.container, self._agent)
-        return [*self._step, *self.container.argv(workspace.program(*parts, command, *self._way_out))]
+        return self.container.argv(workspace.program(*parts, command, *self._way_out))
 
     def why_not(self) -> str:
         """Why no container starts here; empty if one does."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from slurm_bench.effects import processes, store
 from slurm_bench.effects.cluster import Cluster
-from slurm_bench.steps import chain, enclosure, judge, report, session, site
+from slurm_bench.steps import chain, enclosure, judge, link, report, session, site
 from slurm_bench.steps.chain import Chain
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import AgentFailed, BenchError, InfrastructureError, UsageError
@@ -29,6 +29,7 @@ def perform(config: Config) -> None:
     if paths.begun():
         config = site.load_config(paths)
         log.info("going on with %s, by the configuration that it began with", paths.root)
+    link.check(config)
     cluster = site.check(config)
     judge.check(config)
     enclosure.check(config)
@@ -55,7 +56,8 @@ def _run_as_job(config: Config, paths: SessionPaths, cluster: Cluster, follow: b
         return False
     if name is not None:
         _follow(paths, jobs, name)
-    if store.read(paths.session, Session).agent_exit_code is not None:
+    left = store.read(paths.session, Session)
+    if left.agent_exit_code is not None and (name is None or not link.is_needed(config, paths, left)):
         session.run(paths.root)  # what its agent handed in is left to answer: that needs its desk alone, and no GPU
     return True
 

@@ -7,14 +7,16 @@ from datetime import UTC, datetime, timedelta
 
 from slurm_bench.effects import store
 from slurm_bench.effects.cluster import Cluster, Job, python_command
+from slurm_bench.pure.rules import RUNS
 from slurm_bench.steps import retime
 from slurm_bench.steps.ledger import Ledger, Shrinkable
 from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.config import Config
+from slurm_bench.words.errors import UsageError
 from slurm_bench.words.paths import SessionPaths
-from slurm_bench.words.records import Session, Working
+from slurm_bench.words.records import Session, SessionState, Working
 
-LEAST_MINUTES = 10
+_LEAST_MINUTES = 10
 """Below this an agent is not started for what is left of a budget."""
 _OPENING_S = 600.0
 """That a session may need at worst before its agent works."""
@@ -45,7 +47,7 @@ def next_job(config: Config, paths: SessionPaths, session: Session, entries: Ite
         tasks=1,
         gpus=config.cluster.session_gpus,
         node_gpus=config.cluster.node_gpus,
-        exclusive=False,
+        exclusive=config.retime.is_nested and config.cluster.exclusive,
         limit_minutes=math.ceil(min(3600 * config.cluster.session_hours, _useful_s(config, paths)) / 60),
     )
 
@@ -54,7 +56,33 @@ def _useful_s(config: Config, paths: SessionPaths) -> float:
     """What the agent may still work, and what comes around it."""
     working = store.read_if_there(paths.working, Working)
     left = working.deadline - working.seen_at if working else timedelta(hours=config.agent.hours)
-    return _OPENING_S + max(0.0, left.total_seconds()) + _CLOSING_S
+    useful_s = _OPENING_S + max(0.0, left.total_seconds()) + _CLOSING_S
+    return max(useful_s, 60.0 * least_minutes(config)) if config.retime.is_nested else useful_s
+
+
+def least_minutes(config: Config) -> int:
+    """The shortest job that a session is of use in: one submission can be timed, and be it there."""
+    return _LEAST_MINUTES + (RUNS * retime.most_minutes_of_a_task(config) if config.retime.is_nested else 0)
+
+
+def check(config: Config) -> None:
+    """
+    Raises:
+        UsageError: candidates are to be timed in jobs that are too short for it.
+    """
+    least, got = least_minutes(config), config.cluster.session_hours * 60
+    if config.retime.is_nested and got < least:
+        raise UsageError(
+            f"cluster.session_hours must be {least / 60:.1f} or more with retime.where=allocation, "
+            f"since timing one candidate may take as long; got {config.cluster.session_hours:g}"
+        )
+
+
+def is_needed(config: Config, paths: SessionPaths, session: Session) -> bool:
+    """Whether a session has anything left to do that needs an allocation."""
+    if session.agent_exit_code is None:
+        return True
+    return config.retime.is_nested and session.state is not SessionState.FINISHED and paths.has_unanswered()
 
 
 def shrinkable(config: Config, paths: SessionPaths, cluster: Cluster) -> Shrinkable:
@@ -65,7 +93,7 @@ def shrinkable(config: Config, paths: SessionPaths, cluster: Cluster) -> Shrinka
         keep += one
     if "calibration" in counts and config.retime.design == "classic" and not paths.calibration.exists():
         keep += one  # what the first submission is compared with is timed like it
-    return Shrinkable(LEAST_MINUTES, keep)
+    return Shrinkable(least_minutes(config), keep)
 
 
 @dataclass(frozen=True)

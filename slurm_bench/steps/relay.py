@@ -73,11 +73,15 @@ class Relay:
 
     def _perform(self, decision: Decision) -> bool:
         """Return whether only the desk is left to run."""
-        if decision.move is Move.NEXT:
+        if decision.move is Move.NEXT or (decision.move is Move.CLOSE and self._needs_an_allocation()):
             return self._next()
         if decision.move is Move.STOP:
             self._stop(decision.why, InfrastructureError.exit_code)
         return decision.move is Move.CLOSE
+
+    def _needs_an_allocation(self) -> bool:
+        """Also without its agent: where candidates are timed inside the session's own job."""
+        return link.is_needed(self._config, self._paths, store.read(self._paths.session, Session))
 
     def _next(self) -> bool:
         """Queue the next link, or a relay that does so later; return whether the session needs neither."""

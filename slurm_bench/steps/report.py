@@ -59,6 +59,7 @@ class SessionSummary:
     container: str
     target_loss: float
     design: str
+    where: str
     level: str
     incumbent_runs: Runs
     """The calibration's, in the classic design."""
@@ -165,6 +166,7 @@ def _summary(paths: SessionPaths, account: Account | None) -> SessionSummary:
         container=config.container.kind,
         target_loss=config.task.target_loss,
         design=config.retime.design,
+        where=config.retime.where,
         level=config.retime.level,
         incumbent_runs=_runs(paths.calibration)[0],
         submissions=tuple(

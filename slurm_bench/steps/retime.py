@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,7 +22,7 @@ from slurm_bench.pure.verdict import failed_by_itself
 from slurm_bench.steps import trial
 from slurm_bench.steps.blocks import after_void, collect, final_record, is_void, recorded, why_void
 from slurm_bench.steps.ledger import Ledger
-from slurm_bench.words.accounting import Attempt, JobState
+from slurm_bench.words.accounting import Attempt, JobState, LedgerEntry
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import BudgetExceeded, InfrastructureError, SchedulerError
 from slurm_bench.words.paths import RetimingPaths
@@ -77,6 +77,8 @@ class Retimer:
     ledger: Ledger
     watch: Callable[[], None] = lambda: None
     """Called at each poll while trials are awaited."""
+    rest: Callable[[], AbstractContextManager[None]] = nullcontext
+    """What the node has to be kept in while trials run there that are nested in our job."""
 
     def retime(self, timing: Timing, where: RetimingPaths) -> Retiming:
         """Ten blocks of trials, or as many as its looks let run; what the site voided was run once more.
@@ -110,6 +112,13 @@ class Retimer:
 
     def _array(self, timing: Timing, where: RetimingPaths, indices: tuple[int, ...]) -> list[Block]:
         plan = store.once(where.plan, TrialPlan, lambda: self._plan(timing, where, indices))
+        with self.rest() if self.config.retime.is_nested else nullcontext():
+            entry = self._run(timing, plan, where)
+        self._await_records(plan, entry.attempts)
+        return collect(plan, where.jobs, entry.attempts, store.read_if_there(where.stopped, EarlyStop))
+
+    def _run(self, timing: Timing, plan: TrialPlan, where: RetimingPaths) -> LedgerEntry:
+        """Queue an array unless it is, and return its entry once it is over."""
         self.ledger.run_to_queue(timing.kind, self._job(plan, where))
         progress, poll_s = _Progress(plan, timing.name), self.config.cluster.poll_seconds
         stopping = _Stopping(self.cluster, plan, where, timing.look)
@@ -119,9 +128,12 @@ class Retimer:
             stopping.look_again(states)
             self.watch()
 
-        entry = self.ledger.wait_until_over(plan.job_name, poll_s, watch)
-        self._await_records(plan, entry.attempts)
-        return collect(plan, where.jobs, entry.attempts, store.read_if_there(where.stopped, EarlyStop))
+        try:
+            return self.ledger.wait_until_over(plan.job_name, poll_s, watch)
+        except BaseException:
+            if self.config.retime.is_nested:
+                self.cluster.cancel(plan.job_name)  # it must not run on beside an agent that goes on
+            raise
 
     def _await_records(self, plan: TrialPlan, attempts: Sequence[Attempt]) -> None:
         """A file system shared by many nodes may show a record later than the scheduler shows its task's end."""
@@ -157,6 +169,7 @@ class Retimer:
 
     def _plan(self, timing: Timing, where: RetimingPaths, indices: tuple[int, ...]) -> TrialPlan:
         config, image = self.config, self.container.image
+        gpus = config.cluster.trial_gpus
         folders = (where.trials, where.incumbents)
         return TrialPlan(
             job_name=self.job_name(timing.name),
@@ -170,9 +183,9 @@ class Retimer:
             container="apptainer" if image else "none",
             image=str(image) if image else None,
             image_sha256=containers.image_sha256(self.container),
-            gpus=config.cluster.trial_gpus if config.container.gpu_devices else 0,
+            gpus=gpus if config.container.gpu_devices else 0,
             foreign_cores=config.cluster.foreign_cores,
-            step=self.cluster.step,
+            step=self.cluster.step_beside(gpus) if config.retime.is_nested else self.cluster.step,
         )
 
     def _arm(self, sealed: Seal, trials: Path) -> Arm:
@@ -196,13 +209,24 @@ class Retimer:
             node_gpus=self.config.cluster.node_gpus,
             exclusive=self.config.cluster.exclusive,
             limit_minutes=_limit_minutes(plan.timeout_s, len(plan.arms)),
+            nested=self.config.retime.is_nested,
         )
 
 
-def worst_case_h100_hours(config: Config, overrun_s: int) -> float:
-    """What one submission may cost under this configuration, reruns of void blocks left out."""
+def most_minutes_of_a_task(config: Config) -> int:
+    """Time limit of an array's task under this configuration."""
     arms = 2 if Design(config.retime.design) is Design.PAIRED else 1
-    limit_s = 60 * _limit_minutes(round(config.task.trial_minutes * 60), arms)
+    return _limit_minutes(round(config.task.trial_minutes * 60), arms)
+
+
+def worst_case_h100_hours(config: Config, overrun_s: int) -> float:
+    """What one submission may cost under this configuration, reruns of void blocks left out.
+
+    Nothing where it is timed in the session's own job, whose GPUs are paid for all the time.
+    """
+    if config.retime.is_nested:
+        return 0.0
+    limit_s = 60 * most_minutes_of_a_task(config)
     gpus = config.cluster.node_gpus if config.cluster.exclusive else config.cluster.trial_gpus
     return h100_hours(RUNS * gpus * (limit_s + overrun_s), config.h100_weight)
 

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -18,9 +18,9 @@ from slurm_bench import agents
 from slurm_bench.agents import prompts
 from slurm_bench.effects import processes, store
 from slurm_bench.steps import judge, link, metadata, site, workspace
-from slurm_bench.steps.conversation import GRACE_S, Conversation
+from slurm_bench.steps.conversation import Conversation
 from slurm_bench.steps.desk import Desk
-from slurm_bench.steps.enclosure import Enclosure
+from slurm_bench.steps.enclosure import GRACE_S, Enclosure
 from slurm_bench.steps.link import Allocation
 from slurm_bench.steps.meter import Meter
 from slurm_bench.steps.retime import Retimer
@@ -84,7 +84,16 @@ class _Runner:
         """Whether the agent was ended only because its allocation is."""
         self._allocation = self._in_which_allocation()
         self._meter = Meter(config, paths, self._ledger)
-        retimer = Retimer(config, paths.seals, session.id, self._cluster, container, self._ledger, watch=self._watch)
+        retimer = Retimer(
+            config,
+            paths.seals,
+            session.id,
+            self._cluster,
+            container,
+            self._ledger,
+            watch=self._watch,
+            rest=self._agent_at_rest,
+        )
         judged_by = judge.of(config, CampaignPaths(paths.root.parent).opinions, watch=self._watch)
         self._desk = Desk(config, paths, retimer, judged_by, workspace.mount(paths))
 
@@ -203,6 +212,9 @@ class _Runner:
         limit = self._allocation.limit_minutes
         by_hand = "" if self._config.cluster.chain else "; the same command goes on"
         return AllocationEnds(f"the session's job ends at its limit of {limit} minutes{by_hand}")
+
+    def _agent_at_rest(self) -> AbstractContextManager[None]:
+        return self._conversation.at_rest() if self._conversation else nullcontext()
 
     def _keep(self, **changes: object) -> None:
         self._session = self._session.model_copy(update=changes)

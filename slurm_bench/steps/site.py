@@ -15,6 +15,7 @@ from slurm_bench.effects import store
 from slurm_bench.effects.cluster import Cluster
 from slurm_bench.effects.containers import Apptainer, Container, NoContainer
 from slurm_bench.effects.local import LocalCluster
+from slurm_bench.effects.nested import NestingCluster
 from slurm_bench.effects.slurm import SlurmCluster
 from slurm_bench.pure.budget import Terms
 from slurm_bench.pure.rules import PROGRAM
@@ -60,7 +61,7 @@ def cluster_of(config: Config) -> Cluster:
     """
     usage = Path(config.runs) / "usage"
     if config.cluster.kind == "slurm":
-        return SlurmCluster(config.cluster, usage)
+        return NestingCluster(SlurmCluster(config.cluster, usage), config.cluster, usage)
     return LocalCluster(config.cluster, usage)
 
 

@@ -52,14 +52,15 @@ def stage(config: Config, paths: SessionPaths, record: Path) -> None:
 
 
 def _write_prompts(config: Config, paths: SessionPaths) -> dict[str, str]:
+    task, retime = config.task, config.retime
     texts = prompts.texts(
         prompts.Facts(
-            target_loss=config.task.target_loss,
+            target_loss=task.target_loss,
             gpus=config.cluster.session_gpus,
-            trial_minutes=config.task.trial_minutes,
+            trial_minutes=task.trial_minutes,
             hours=config.agent.hours,
             h100_hours=config.budget.h100_hours,
-            rules=rules.as_markdown(config.task.target_loss, config.agent.submissions_per_hour, config.retime.level),
+            rules=rules.as_markdown(task.target_loss, config.agent.submissions_per_hour, retime.level, retime.where),
         )
     )
     for name, text in texts.items():

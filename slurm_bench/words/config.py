@@ -273,6 +273,8 @@ class JudgeConfig:
 class RetimeConfig:
     design: str = MISSING
     """Where the incumbent's times come from: paired (beside each of the candidate's) or classic (once a campaign)."""
+    where: str = MISSING
+    """Where trials run: fresh (allocations of their own) or allocation (the session's own, for a site of one node)."""
     level: str = MISSING
     """What 0.01 stands for: session (all candidates of a session together) or published (each one, plain t-test)."""
     stop_below: float = MISSING
@@ -282,9 +284,15 @@ class RetimeConfig:
 
     def __post_init__(self) -> None:
         _require(self.design in ("classic", "paired"), "retime.design", "classic or paired", self.design)
+        _require(self.where in ("fresh", "allocation"), "retime.where", "fresh or allocation", self.where)
         _require(self.level in ("session", "published"), "retime.level", "session or published", self.level)
         _require(0 <= self.stop_below < 1, "retime.stop_below", "0 or more, and below 1", self.stop_below)
         _require(self.off_clock_growth >= 0, "retime.off_clock_growth", "0 or more", self.off_clock_growth)
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether trials run in the session's own job."""
+        return self.where == "allocation"
 
 
 @dataclass
@@ -421,6 +429,10 @@ class Config:
         )
         contained = self.agent.api is None or self.container.kind == "apptainer"
         _require(contained, "container", f"apptainer with agent={self.agent.kind}", self.container.kind)
+        if self.retime.is_nested:
+            _require(self.cluster.kind == "slurm", "retime.where", "fresh with cluster.kind=local", self.retime.where)
+            least, got = self.cluster.trial_gpus, self.cluster.session_gpus
+            _require(got >= least, "cluster.session_gpus", f"cluster.trial_gpus ({least}) or more", got)
 
     @property
     def session_dir(self) -> Path:

@@ -218,6 +218,11 @@ class SessionPaths(TimingPaths):
         return self.root / "agent.pid.json"
 
     @property
+    def agent_head(self) -> Path:
+        """The first process of the agent's step, where the agent has to stand still while candidates are timed."""
+        return self.root / "agent_head.pid.json"
+
+    @property
     def working(self) -> Path:
         return self.root / "working.json"
 
@@ -293,6 +298,13 @@ class SessionPaths(TimingPaths):
     @property
     def submissions(self) -> Path:
         return self.root / "submissions"
+
+    def has_unanswered(self) -> bool:
+        """Whether anything that was handed in waits for its verdict."""
+        asked = {request.stem for request in self.outbox.glob("[!.]*.json")}
+        begun = [record.parent for record in self.submissions.glob("*/submission.json")]
+        unanswered = any(not SubmissionPaths(root).verdict.exists() for root in begun)
+        return unanswered or any(not self.verdict_in_inbox(name).exists() for name in asked)
 
     def submission(self, number: str) -> SubmissionPaths:
         return SubmissionPaths(self.submissions / number)

@@ -64,6 +64,7 @@ class Verdict(Decision):
     exit_code: int
     seal: str | None
     gpu_seconds: int
+    """That its runs were charged: none of their own where they ran in the session's job, which is charged for all."""
     repeats: str | None
     """The earlier submission of the same seal whose decision this is; nothing was timed again."""
     decided_at: datetime

@@ -9,6 +9,8 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
+IN_ITS_JOB = ("cluster=dev", "retime.where=allocation")
+
 
 def slurm_bench(*overrides: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
@@ -57,6 +59,11 @@ def slurm_bench(*overrides: str, **environment: str) -> "subprocess.CompletedPro
         (["command=retime", "directory=/nowhere"], "command.directory: no folder /nowhere"),
         (["command=retime", "record=a", "directory=b"], "command.directory must be null where command.record is set"),
         (["retime.level=mine"], "retime.level must be session or published"),
+        (["retime.where=here"], "retime.where must be fresh or allocation, got 'here'"),
+        (["retime.where=allocation"], "retime.where must be fresh with cluster.kind=local, got 'allocation'"),
+        ([*IN_ITS_JOB, "cluster.session_gpus=4"], "cluster.session_gpus must be cluster.trial_gpus (8) or more, got 4"),
+        ([*IN_ITS_JOB, "cluster.session_gpus=8"], "cluster.session_hours must be 2.5 or more with retime.where"),
+        ([*IN_ITS_JOB, "cluster.session_gpus=8", "command=retime"], "retime.where must be fresh with command=retime"),
         (["retime.stop_below=1"], "retime.stop_below must be 0 or more, and below 1"),
         (["session=calibrations"], "session must be another name"),
         (["session=opinions"], "session must be another name"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm_bench.effects import processes, scratch, store
+from slurm_bench.effects import processes, scratch, standstill, store
 from slurm_bench.effects.containers import Apptainer
 from slurm_bench.words.opinions import Opinion
 from slurm_bench.words.trials import TrialOutcome
@@ -88,6 +88,34 @@ def test_arithmetic_without_end(scene: Scene) -> None:
     trial, _ = scene.trial(scene.candidate(after=f"\n{lines}\n{deep}"))
     assert trial.outcome is TrialOutcome.CLEAN, trial.note
     assert time.monotonic() - began < 20
+
+
+def test_working_while_the_incumbent_runs(scene: Scene, tmp_path: Path) -> None:
+    """Attack: with retime.where=allocation on the node of its own trials, an agent's daemon keeps the cores busy.
+
+    Defence: every process of its container is stopped while trials run; a name space of processes holds them all.
+    """
+    record, mark = tmp_path / "head.json", scene.paths.workspace / "experiments/daemon"
+    daemon = "(setsid bash -c 'while true; do echo >> experiments/daemon; sleep 0.01; done' & ) & exec sleep 60"
+    argv = [*standstill.recorded(record), *scene.agent_argv(daemon)]
+    agent = processes.start(argv, output=tmp_path / "output")
+
+    def works() -> bool:
+        before = mark.stat().st_size
+        time.sleep(0.5)
+        return mark.stat().st_size > before
+
+    try:
+        deadline = time.monotonic() + 20
+        while not mark.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert works()
+        with standstill.of(record):
+            assert not works()
+        assert works()
+    finally:
+        processes.end_tree(agent.pid)
+        agent.wait()
 
 
 def test_one_draw_with_a_little_noise(scene: Scene) -> None:

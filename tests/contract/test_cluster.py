@@ -1,9 +1,11 @@
 """One contract for every cluster: in memory, on this machine, and a real Slurm with its accounting or our own."""
 
+import dataclasses
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from slurm_bench.effects import slurm_commands
 from slurm_bench.effects.cluster import Cluster, Job, Queued
 from slurm_bench.effects.local import LocalCluster
+from slurm_bench.effects.nested import NestingCluster
 from slurm_bench.effects.slurm import SlurmCluster
 from slurm_bench.words.accounting import JobState
 from slurm_bench.words.config import ClusterConfig
@@ -21,7 +24,7 @@ from tests.conftest import DEV_CLUSTER, REPOSITORY
 from tests.fake_cluster import FakeCluster
 
 DEADLINE_S = 60
-REAL = ["local", *(pytest.param(accounting, marks=pytest.mark.slurm) for accounting in ("sacct", "own"))]
+REAL = ["local", *(pytest.param(name, marks=pytest.mark.slurm) for name in ("sacct", "own", "nested"))]
 ACCOUNTING = pytest.mark.parametrize("accounting", ["sacct", "own"])
 
 
@@ -40,13 +43,39 @@ def slurm(shared: Path, **changes: object) -> SlurmCluster:
     return SlurmCluster(cluster_config("slurm+dev", **changes), shared / "usage")
 
 
+class Nesting(NestingCluster):
+    """Every job is nested in the one around us."""
+
+    def submit(self, job: Job) -> str:
+        return super().submit(dataclasses.replace(job, nested=True))
+
+
+@contextmanager
+def around(shared: Path, minutes: int = 30) -> Iterator[Nesting]:
+    """Inside a job of eight GPUs, as far as its environment says so."""
+    outside, name, since = slurm(shared), f"slurm_bench-test-{uuid.uuid4().hex}", datetime.now(UTC)
+    outside.submit(job(name, shared / "around", "sleep for 600", count=1, gpus=8, limit_minutes=minutes))
+    wait(lambda: states_of(outside, name, since, 1) == {0: JobState.RUNNING})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_CONF", str(DEV_CLUSTER / "slurm.conf"))
+        patch.setenv("SLURM_JOB_ID", str(outside.find(name, since)))
+        patch.setenv("SLURM_JOB_NAME", name)
+        yield Nesting(outside, cluster_config("slurm+dev"), shared / "usage")
+    outside.cancel(name)
+
+
 @pytest.fixture(params=["memory", *REAL])
-def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Cluster:
+def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
     if request.param == "memory":
-        return FakeCluster()
-    if request.param == "local":
-        return LocalCluster(cluster_config("local"), tmp_path / "usage")
-    return slurm(tmp_path, accounting=request.param)
+        yield FakeCluster()
+    elif request.param == "local":
+        yield LocalCluster(cluster_config("local"), tmp_path / "usage")
+    elif request.param == "nested":
+        (tmp_path / "around").mkdir()
+        with around(tmp_path) as nesting:
+            yield nesting
+    else:
+        yield slurm(tmp_path, accounting=request.param)
 
 
 @pytest.fixture
@@ -96,7 +125,8 @@ def test_an_array_runs_and_is_accounted(cluster: Cluster, name: str, tmp_path: P
     attempts = cluster.attempts([name], since)
     assert [attempt.task for attempt in sorted(attempts, key=lambda row: row.task)] == [0, 1, 2, 3]
     for attempt in attempts:
-        assert (attempt.gpus, attempt.exit_code, attempt.job_name) == (2, 0, name)
+        gpus = 0 if isinstance(cluster, Nesting) else 2
+        assert (attempt.gpus, attempt.exit_code, attempt.job_name) == (gpus, 0, name)
         assert attempt.started and attempt.ended and attempt.started <= attempt.ended
     assert cluster.find(name, since) == job_id
 
@@ -132,7 +162,8 @@ def test_an_unknown_name_is_absent_not_an_error(cluster: Cluster, name: str) -> 
 def test_cancel_ends_running_tasks(cluster: Cluster, name: str, tmp_path: Path) -> None:
     since = datetime.now(UTC)
     cluster.submit(job(name, tmp_path, "sleep", count=2))
-    wait(lambda: len(list(tmp_path.glob("task*"))) == 2)
+    at_once = 1 if isinstance(cluster, Nesting) else 2
+    wait(lambda: len(list(tmp_path.glob("task*"))) == at_once)
     cluster.cancel(name)
     states = until_over(cluster, name, 2, since)
     assert not any(state is JobState.COMPLETED for state in states.values())

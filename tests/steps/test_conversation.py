@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ class PlayedSite:
         self.lasts_s = 0.0
         self.troubled: Trouble | None = None
         self.sick = ""
+        self.stood_still = 0
 
     def start(self, command: Sequence[str]) -> "subprocess.Popen[bytes]":
         self.started.append(command)
@@ -64,6 +66,15 @@ class PlayedSite:
         script = f"import sys, time; print({said!r}, end='', flush=True); time.sleep({self.lasts_s}); "
         argv = [sys.executable, "-c", f"{script}sys.exit({self.exit_code})"]
         return processes.start_piped(argv, errors=self.paths.agent_log, most_errors=1000)
+
+    def end(self, process: "subprocess.Popen[bytes]") -> None:
+        processes.end_tree(process.pid, grace_s=5)
+        process.wait()
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        self.stood_still += 1
+        yield
 
     def last_words(self) -> str:
         return self.besides
@@ -162,6 +173,17 @@ def test_stopping_ends_the_program_and_keeps_the_conversation(scene: Scene) -> N
     assert time.monotonic() - began < 10
     assert scene.state.conversation == ID
     scene.conversation.stop()
+
+
+def test_at_rest_it_stands_still_and_is_not_started(scene: Scene) -> None:
+    with scene.conversation.at_rest():
+        scene.conversation.tick()
+        assert (scene.site.started, scene.site.stood_still) == ([], 0)
+    scene.site.lasts_s = 60
+    scene.conversation.tick()
+    with scene.conversation.at_rest():
+        assert scene.site.stood_still == 1
+    assert len(scene.site.started) == 1
 
 
 def test_failures_are_waited_for_longer_each_time_and_end_it(scene: Scene) -> None:

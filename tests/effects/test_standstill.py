@@ -1,0 +1,124 @@
+"""An agent's processes, stopped and let go on, with real ones that do not want to be."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from slurm_bench.effects import processes, standstill, store
+from slurm_bench.words.errors import InfrastructureError
+
+HEADLESS = """
+import ctypes, pathlib, threading, time
+def work():
+    while True:
+        (pathlib.Path(MARKS) / str(time.monotonic_ns())).touch()
+        time.sleep(0.001)
+threading.Thread(target=work).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+"""Its first thread has ended, so that it looks like a zombie."""
+FAMILY = """
+import os, pathlib, time
+for _ in range(3):
+    if os.fork() == 0:
+        os.setsid()
+        while True:
+            if os.fork() == 0:
+                (pathlib.Path(MARKS) / str(time.monotonic_ns())).touch()
+                os._exit(0)
+            os.wait()
+time.sleep(600)
+"""
+"""It forks all the time, in sessions of their own."""
+
+
+class Agent:
+    def __init__(self, folder: Path, script: str) -> None:
+        self.record, self.marks = folder / "head.json", folder / "marks"
+        self.marks.mkdir()
+        argv = [sys.executable, "-c", f"import os\nMARKS = {str(self.marks)!r}\nHEAD = os.getpid()\n{script}"]
+        self.process = processes.start([*standstill.recorded(self.record), *argv], output=folder / "output")
+
+    def works(self) -> bool:
+        """Whether it leaves new marks."""
+        before = len(list(self.marks.iterdir()))
+        time.sleep(0.3)
+        return len(list(self.marks.iterdir())) > before
+
+    def end(self) -> None:
+        processes.end_tree(self.process.pid)
+        self.process.wait()
+
+
+@pytest.fixture(params=[HEADLESS, FAMILY], ids=["headless", "family"])
+def agent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Agent]:
+    made = Agent(tmp_path, request.param)
+    yield made
+    made.end()
+
+
+def wait_for_work(agent: Agent) -> None:
+    deadline = time.monotonic() + 20
+    while not agent.works():
+        assert agent.process.poll() is None and time.monotonic() < deadline
+
+
+def test_it_stands_still_and_goes_on(agent: Agent) -> None:
+    wait_for_work(agent)
+    with standstill.of(agent.record):
+        assert not agent.works()
+    assert agent.works()
+
+
+def test_what_it_had_stopped_itself_stays_so(tmp_path: Path) -> None:
+    agent = Agent(tmp_path, FAMILY)
+    wait_for_work(agent)
+    first = psutil.Process(agent.process.pid).children()[0]
+    first.send_signal(signal.SIGSTOP)
+    while first.status() != psutil.STATUS_STOPPED:
+        time.sleep(0.01)
+    with standstill.of(agent.record):
+        pass
+    assert first.status() == psutil.STATUS_STOPPED
+    assert agent.works()
+    agent.end()
+
+
+def test_only_one_that_stands_still_is_ended_without_being_asked(agent: Agent) -> None:
+    wait_for_work(agent)
+    standstill.end(agent.record)
+    assert agent.process.poll() is None
+    with standstill.of(agent.record):
+        standstill.end(agent.record)
+        assert agent.process.wait(timeout=10) == -signal.SIGKILL
+        assert not agent.works()
+
+
+def test_an_agent_that_is_gone_needs_no_stop(tmp_path: Path) -> None:
+    agent = Agent(tmp_path, "")
+    agent.process.wait(timeout=20)
+    with standstill.of(agent.record):
+        pass
+    standstill.end(tmp_path / "no-such-record")
+
+
+def test_one_that_does_not_begin_is_the_sites_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An earlier one's record does not stand for it."""
+    record = tmp_path / "head.json"
+    store.write(record, processes.identify(os.getpid()))
+    standstill.recorded(record)
+    monkeypatch.setattr(standstill, "_BEGIN_S", 0.3)
+    with pytest.raises(InfrastructureError, match=r"did not begin within 0\.3 s"), standstill.of(record):
+        pass
+
+
+def test_a_process_of_another_host_is_a_stranger() -> None:
+    ours = processes.identify(os.getpid())
+    assert processes.is_alive(ours)
+    assert not processes.is_alive(ours.model_copy(update={"host": "elsewhere"}))
