@@ -10,7 +10,7 @@ _UNKNOWN = "no rollout found for thread id"
 
 
 class Codex:
-    """Its memory is CODEX_HOME: the conversation under sessions/, resumed by its thread id."""
+    """Its memory is CODEX_HOME, ~/.codex: a conversation lies there under sessions/, and keeps its thread id."""
 
     converses = True
     shipped = None
@@ -22,7 +22,7 @@ class Codex:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        return {"CODEX_HOME": "/home/agent/.codex", _KEY_VARIABLE: NO_KEY}
+        return {_KEY_VARIABLE: NO_KEY}
 
     def command(self, prompt: str, conversation: str | None) -> Sequence[str]:
         # Settings as arguments: a file of ours in its home would lie where the agent writes.
@@ -43,6 +43,7 @@ class Codex:
             "web_search": '"disabled"',
             "analytics.enabled": "false",
             "check_for_update_on_startup": "false",
+            "allow_login_shell": "false",  # its profile would put another PATH in the place of ours
             "features.unbounded_connection_retries": "false",  # who waits, and how long, is decided outside
             **effort,
             **window,

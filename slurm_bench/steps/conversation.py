@@ -176,7 +176,8 @@ class Conversation:
         why = (trouble.message if trouble else "") or said or f"exit code {code}"
         log.warning("the agent's program failed (%d in a row): %s", failures, why)
         self._keep(failures=failures, failing_since=since)
-        if self._agent.has_lost(said) or (trouble is None and failures == _LOST_AFTER):
+        is_lost = self._agent.has_lost(said) or (trouble is None and failures == _LOST_AFTER)
+        if is_lost and self._state.conversation:
             log.warning("conversation %s is lost: it begins another", self._state.conversation)
             self._transcript.conversation = None
             self._keep(conversation=None)

@@ -58,7 +58,7 @@ def _versions(agent: Agent, enclosure: Enclosure) -> dict[str, str]:
     found = {"slurm_bench": version("slurm_bench"), "python": platform.python_version()}
     for program, *asked in _PROGRAMS:
         if shutil.which(program):
-            found[program] = processes.run([program, *asked], timeout_s=_ASK_S).stdout.strip()
+            found[program] = processes.run([program, *asked], timeout_s=_ASK_S).stdout.strip() or "gives no answer"
     if agent.asks_version:
         found[agent.asks_version[0]] = enclosure.run(*agent.asks_version).stdout.strip()
     return found

@@ -19,7 +19,7 @@ from slurm_bench.words.paths import SessionPaths, shipped
 
 log = logging.getLogger(__name__)
 
-_UNTRACKED = ("/data", "/logs/", "/experiments/", "/results.tsv", "/run.log", "__pycache__/")
+_UNTRACKED = ("/data", "/logs/", "/experiments/", "/results.tsv", "/run.log", "/agent_final.txt", "__pycache__/")
 """Paths that are no part of a workspace's history: what is large, or has to outlast a step back."""
 _GIT_SETTINGS = {"safe.directory": "*", "user.name": "agent", "user.email": "agent@localhost"}
 _DEVICES = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")

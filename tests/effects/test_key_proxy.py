@@ -332,6 +332,22 @@ def test_few_headers_come_back(place: Place) -> None:
     assert not {name for name in kept if name in headers and headers[name] == kept[name]}
 
 
+def test_no_cookie_is_kept(place: Place) -> None:
+    with (
+        serving(partial(reply, headers={"Set-Cookie": "a=b; Path=/"})) as service,
+        place.proxy("anthropic", service.url.replace("127.0.0.1", "localhost")),
+    ):
+        post(place.socket, MESSAGE)
+        post(place.socket, MESSAGE)
+    assert [headers["Cookie"] for _, headers, _ in service.requests] == [None, None]
+
+
+def test_a_long_header_is_taken(place: Place) -> None:
+    """Codex tells of itself in one."""
+    with serving(reply) as service, place.proxy("anthropic", service.url):
+        assert post(place.socket, MESSAGE, headers={"X-Codex-Turn-Metadata": "a" * 20_000})[0] == 200
+
+
 def test_a_service_that_compresses_all_the_same(place: Place) -> None:
     answers = partial(reply, body=gzip.compress(WHOLE), headers={"Content-Encoding": "gzip"})
     with serving(answers) as service, place.proxy("anthropic", service.url) as proxy:
@@ -562,7 +578,8 @@ def test_refusals_are_logged_once_and_not_for_ever(place: Place, caplog: pytest.
         for number in range(40):
             post(place.socket, {**MESSAGE, "model": f"other\n{number}"})
             post(place.socket, MESSAGE, "/v1/files")
-            send(place.socket, b"no HTTP\r\n\r\n")
+        send(place.socket, b"no HTTP\r\n\r\n")
+        send(place.socket, raw_post("/v1/messages", b"", "Content-Length: many"))
     assert len(caplog.records) == 20
     assert not [record for record in caplog.records if "\n" in record.getMessage()]
     assert sum("only POST to /v1/messages" in record.getMessage() for record in caplog.records) == 1
