@@ -31,6 +31,8 @@ class Runs:
     """A call of the shell tool that Claude Code, or Codex, gives its model."""
 
     command: str
+    wait_ms: int = LONGEST_WAIT_MS
+    """After this Codex tells its model that the command goes on."""
 
 
 @dataclass(frozen=True)
@@ -369,8 +371,8 @@ class _OpenAI(_Voice):
     def _call(self) -> dict[str, Any] | None:
         given: dict[str, Any]
         match self.step:
-            case Runs(command):
-                name, given = "exec_command", {"cmd": command, "yield_time_ms": LONGEST_WAIT_MS}
+            case Runs(command, wait_ms):
+                name, given = "exec_command", {"cmd": command, "yield_time_ms": wait_ms}
             case Polls(session):
                 name, given = "write_stdin", {"session_id": session, "chars": "", "yield_time_ms": LONGEST_WAIT_MS}
             case _:

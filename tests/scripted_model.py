@@ -24,48 +24,49 @@ class Scene:
 
     request: Request
 
+    @cached_property
+    def turns(self) -> list[tuple[str, list[str]]]:
+        """Each prompt, with the output of each command since."""
+        turns: list[tuple[str, list[str]]] = []
+        for message in self.request.messages:
+            if message.get("type") == "function_call_output":
+                self._add_output(message, turns[-1][1])
+            elif message.get("role") == "user":
+                self._add_message(message["content"], turns)
+        return turns
+
     @property
     def prompts(self) -> list[str]:
-        """From the first to the last."""
-        return [prompt for prompt in map(self._prompt_in, self.request.messages) if prompt]
+        return [prompt for prompt, _ in self.turns]
 
-    @cached_property
+    @property
     def results(self) -> list[str]:
         """The output of each command since the last prompt."""
-        results: list[str] = []
-        for message in self.request.messages:
-            if self._prompt_in(message):
-                results.clear()
-            elif message.get("type") == "function_call_output":
-                self._add_output(message, results)
-            elif isinstance(message.get("content"), list):
-                parts = [part for part in message["content"] if part["type"] == "tool_result"]
-                results += [text_of(part["content"]) for part in parts]
-        return results
+        return self.turns[-1][1]
 
     @property
     def waits_for(self) -> int | None:
         """Codex's session of a command that has not ended."""
-        last = self.request.messages[-1]
-        goes_on = _GOES_ON.search(text_of(last.get("output")))
+        goes_on = _GOES_ON.search(text_of(self.request.messages[-1].get("output")))
         return int(goes_on[1]) if goes_on else None
 
-    def _prompt_in(self, message: dict[str, Any]) -> str:
-        if message.get("role") != "user":
-            return ""
-        content = message["content"]
+    def _add_message(self, content: str | list[dict[str, Any]], turns: list[tuple[str, list[str]]]) -> None:
+        """Claude Code's prompt may come in one message with the outputs before it."""
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        if any(part["type"] == "tool_result" for part in parts):
-            return ""
-        return "".join(part["text"] for part in parts if "text" in part and not _PROGRAMS_OWN.match(part["text"]))
+        outputs = [text_of(part["content"]) for part in parts if part["type"] == "tool_result"]
+        if outputs:
+            turns[-1][1].extend(outputs)
+        prompt = "".join(part["text"] for part in parts if "text" in part and not _PROGRAMS_OWN.match(part["text"]))
+        if prompt:
+            turns.append((prompt, []))
 
-    def _add_output(self, message: dict[str, Any], results: list[str]) -> None:
+    def _add_output(self, message: dict[str, Any], outputs: list[str]) -> None:
         """What a wait for more brings belongs to the command before."""
         output = _HEAD.sub("", text_of(message["output"]))
         if message["call_id"] in self._waits:
-            results[-1] += output
+            outputs[-1] += output
         else:
-            results.append(output)
+            outputs.append(output)
 
     @cached_property
     def _waits(self) -> set[str]:
