@@ -24,6 +24,8 @@ _MAKERS = {"/v1/messages": "anthropic", "/v1/responses": "openai", "/openai/resp
 @dataclass(frozen=True)
 class Says:
     text: str
+    input_tokens: int = INPUT_TOKENS
+    """That its service says it read."""
 
 
 @dataclass(frozen=True)
@@ -308,6 +310,10 @@ class _Voice:
     def text(self) -> str:
         return self.step.text if isinstance(self.step, Says | CutOff) else ""
 
+    @property
+    def input_tokens(self) -> int:
+        return self.step.input_tokens if isinstance(self.step, Says) else INPUT_TOKENS
+
     @cached_property
     def id(self) -> str:
         """No two of a conversation may be alike."""
@@ -348,7 +354,7 @@ class _Anthropic(_Voice):
         yield from ({"type": "text_delta", "text": piece} for piece in _pieces(self.text))
 
     def _message(self, content: list[dict[str, Any]], output_tokens: int) -> dict[str, Any]:
-        usage = {"input_tokens": INPUT_TOKENS, "output_tokens": output_tokens}
+        usage = {"input_tokens": self.input_tokens, "output_tokens": output_tokens}
         whose = {"id": f"msg_{self.id}", "type": "message", "role": "assistant", "model": self.model}
         return {**whose, "content": content, "stop_reason": None, "stop_sequence": None, "usage": usage}
 
@@ -439,11 +445,11 @@ class _OpenAI(_Voice):
     def _response(self, status: str, output: list[dict[str, Any]]) -> dict[str, Any]:
         over = status in ("completed", "incomplete")
         usage = {
-            "input_tokens": INPUT_TOKENS,
+            "input_tokens": self.input_tokens,
             "input_tokens_details": {"cached_tokens": 0},
             "output_tokens": OUTPUT_TOKENS,
             "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": INPUT_TOKENS + OUTPUT_TOKENS,
+            "total_tokens": self.input_tokens + OUTPUT_TOKENS,
         }
         return {
             "id": f"resp_{self.id}",

@@ -1,0 +1,313 @@
+"""Real agents in whole sessions: Claude Code and Codex themselves, in their image, behind the key proxy, in jobs of a
+real Slurm. Only their model is played, by a server on this machine."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from slurm_bench.effects import store
+from slurm_bench.words.metadata import Metadata
+from slurm_bench.words.model_use import ModelUse
+from slurm_bench.words.paths import CampaignPaths, SessionPaths
+from slurm_bench.words.records import ConversationState, Session, SessionState
+from slurm_bench.words.verdicts import Outcome, Verdict
+from tests.acceptance import sacct
+from tests.acceptance.test_ledger_on_slurm import dev_cluster, slurm, wait
+from tests.acceptance.test_links import links, node_dies
+from tests.conftest import REPOSITORY, make_quick_record
+from tests.model_server import ModelServer, Request, Says, Status, Step
+from tests.scripted_model import Instead, Scene, ScriptedModel, Times
+
+pytestmark = [pytest.mark.slurm, pytest.mark.agent_programs, pytest.mark.timeout(400)]
+
+SECRET = "sk-ant-0123456789-very-secret"
+MOST_TOKENS = 1_000_000
+LAST_WORDS = Says("I have nothing more to say.", input_tokens=MOST_TOKENS)
+"""What uses up the session's tokens, so that it ends."""
+MAKER = {"claude": "anthropic", "codex": "openai", "autoresearch": "anthropic"}
+
+
+def candidate(name: str, seconds: float) -> str:
+    return (
+        f"mkdir -p submissions/{name} && cp run.sh train_gpt.py submissions/{name} && "
+        f"sed -i 's/^SECONDS = .*/SECONDS = {seconds}/' submissions/{name}/train_gpt.py"
+    )
+
+
+def handed_in(name: str) -> str:
+    return f"submit submissions/{name} > experiments/{name}.json; echo exit $?"
+
+
+class Campaign:
+    def __init__(self, folder: Path, script: ScriptedModel) -> None:
+        self.runs, self.script = folder / "runs", script
+        self.record = make_quick_record(folder)
+        self.data, self.key = folder / "data", folder / "key"
+        (self.data / "fineweb10B").mkdir(parents=True)
+        (self.data / "fineweb10B" / "fineweb_val_000000.bin").write_bytes(b"shard")
+        self.key.touch(0o600)
+        self.key.write_text(f"{SECRET}\n")
+        self.requests: list[Request] = []
+
+    def paths(self, session: str = "one") -> SessionPaths:
+        return SessionPaths(self.runs / "quick" / session)
+
+    def overrides(self, server: ModelServer, agent: str, *more: str) -> list[str]:
+        return [
+            *(f"runs={self.runs}", "campaign=quick", "container=apptainer", f"agent={agent}"),
+            *(f"task.record={self.record}", f"task.data={self.data}", "task.synthetic=null", "task.target_loss=3.28"),
+            *("task.trial_minutes=0.2", f"agent.api.key_file={self.key}", f"agent.api.most_tokens={MOST_TOKENS}"),
+            f"agent.api.base_url={server.base_url(MAKER[agent.split(',', maxsplit=1)[0]])}",
+            *more,
+        ]
+
+    @contextmanager
+    def served(self) -> Iterator[ModelServer]:
+        with ModelServer(self.script) as server:
+            yield server
+            self.requests = server.requests
+
+    def run(self, agent: str, *more: str) -> "subprocess.CompletedProcess[str]":
+        with self.served() as server:
+            return subprocess.run(
+                [sys.executable, "-m", "slurm_bench", *self.overrides(server, agent, "session=one", *more)],
+                cwd=REPOSITORY,
+                capture_output=True,
+                text=True,
+                timeout=360,
+                check=False,
+            )
+
+    def check_no_key_anywhere(self) -> None:
+        assert {request.key for request in self.requests} == {SECRET}, "the proxy puts it in"
+        holders = [path for path in self.runs.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+        assert holders == []
+
+    def conversations(self, session: str = "one") -> set[str]:
+        """Every id that its program named."""
+        events = self.paths(session).transcript.events.read_text().splitlines()
+        named = (json.loads(line) for line in events)
+        return {each.get("session_id") or each.get("thread_id") for each in named} - {None}
+
+
+def verdicts(paths: SessionPaths) -> list[Verdict]:
+    return [store.read(path, Verdict) for path in sorted(paths.submissions.glob("*/verdict.json"))]
+
+
+def script(*turns: Sequence[str], instead: Sequence[Instead] = ()) -> ScriptedModel:
+    """A model that has nothing more to say when its turns are over."""
+
+    def last(scene: Scene) -> Step | None:
+        return LAST_WORDS if len(scene.prompts) > len(turns) else None
+
+    return ScriptedModel(turns, [*instead, last])
+
+
+TRIES = r"""
+import json, socket, urllib.error, urllib.request
+def get(url, body):
+    headers = {"x-api-key": "other", "content-type": "application/json"}
+    try:
+        asked = urllib.request.Request(url, json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(asked, timeout=5) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return "no way"
+proxy = "http://127.0.0.1:8117"
+print("DIRECT", get("DIRECTLY/v1/messages", {}))
+print("OTHER_PATH", get(proxy + "/v1/files", {}))
+print("OTHER_MODEL", get(proxy + "/v1/THE_PATH", {"model": "another-model", "messages": [], "input": "x"}))
+search = {"type": "web_search_20250305", "name": "web_search"}
+web = {"model": "THE_MODEL", "messages": [], "input": "x", "tools": [search]}
+print("WEB_SEARCH", get(proxy + "/v1/THE_PATH", web))
+print("INTERFACES", sorted(name for _, name in socket.if_nameindex()))
+"""
+
+
+@pytest.mark.parametrize("agent", ["claude", "codex"])
+def test_a_whole_session(tmp_path: Path, agent: str) -> None:
+    """It writes a candidate, hands it in, reads its verdict and ends its turn; is resumed, and improves on it."""
+    reads = 'python3 -c \'import json; print(json.load(open("experiments/one.json"))["outcome"])\''
+    model = script(
+        ["git log --format=%s", candidate("one", 0.05), handed_in("one")],
+        [reads, candidate("two", 0.02), handed_in("two")],
+    )
+    campaign = Campaign(tmp_path, model)
+    done = campaign.run(agent, "cluster=dev")
+    assert done.returncode == 0, done.stderr
+    paths = campaign.paths()
+
+    ended = store.read(paths.session, Session)
+    assert (ended.state, ended.agent_ended_by) == (SessionState.FINISHED, "its tokens are spent")
+    assert [verdict.outcome for verdict in verdicts(paths)] == [Outcome.ACCEPTED, Outcome.ACCEPTED]
+    first, second = (verdict.speed for verdict in verdicts(paths))
+    assert first and second and 0 < first.saved_s < second.saved_s
+
+    state = store.read(paths.conversation, ConversationState)
+    assert campaign.conversations() == {state.conversation}
+    told = model.scenes[-1].prompts
+    assert told[0].startswith("# What you are here for") and "# Rules" in told[0] and "# How you work" in told[0]
+    assert [prompt.startswith("You go on with the same task") for prompt in told] == [False, True, True]
+    outputs = [line for scene in model.scenes for result in scene.results for line in result.splitlines()]
+    assert "The starting record" in outputs
+    assert "accepted" in outputs, "it read its first verdict"
+
+    campaign.check_no_key_anywhere()
+    used = store.read(paths.model_use, ModelUse)
+    assert used.tokens >= MOST_TOKENS and used.usd and list(used.by_model) == [campaign.requests[0].model]
+    written = store.read(paths.metadata, Metadata)
+    assert {agent, "slurm_bench", "apptainer", "sinfo"} <= set(written.starts[0].versions)
+    assert len(written.starts[0].images) == 2 and written.conversation == state.conversation
+    assert written.config["agent"]["model"] == campaign.requests[0].model
+    trace = paths.transcript.trace.read_text()
+    assert "$ " in trace and "submit submissions/one" in trace and "-- its turn ends" in trace
+    assert sacct.gpu_seconds(f"{ended.id}-session") > 0
+
+
+@pytest.mark.parametrize("agent", ["claude", "codex"])
+def test_nothing_but_its_model_is_reachable(tmp_path: Path, agent: str) -> None:
+    """Attack: reach the network, another host, another model, and the web by way of the model's own host."""
+    campaign = Campaign(tmp_path, ScriptedModel([[]]))
+    with campaign.served() as server:
+        name = {"claude": "claude-opus-4-6", "codex": "gpt-5.4"}[agent]
+        path = {"claude": "messages", "codex": "responses"}[agent]
+        tries = TRIES.replace("DIRECTLY", server.url).replace("THE_MODEL", name).replace("THE_PATH", path)
+        (campaign.record / "tries.py").write_text(tries)
+        campaign.script = script(["python3 tries.py"])
+    done = campaign.run(agent, "cluster=local")
+    assert done.returncode == 0, done.stderr
+    (printed,) = [scene.results[0] for scene in campaign.script.scenes if len(scene.results) == 1]
+    assert dict(line.split(" ", 1) for line in printed.splitlines()[:5]) == {
+        "DIRECT": "no way",
+        "OTHER_PATH": "404",
+        "OTHER_MODEL": "400",
+        "WEB_SEARCH": "400",
+        "INTERFACES": "['lo']",
+    }
+    assert {request.key for request in campaign.requests} == {SECRET}
+    assert {request.model for request in campaign.requests} == {name}
+
+
+@pytest.mark.parametrize("agent", ["claude", "codex"])
+def test_a_service_that_is_overloaded_for_a_while(tmp_path: Path, agent: str) -> None:
+    """The program gives up, and is started again when the service says, in the same conversation."""
+    # Codex waits by itself where the service says how long, and gives up at once where it does not.
+    limited = Times(Status(429, "slow down", retry_after=7 if agent == "claude" else None), 1, command=1)
+    overloaded = Times(Status(529, "too many"), 1 if agent == "claude" else 3, prompt=1, command=1)
+    campaign = Campaign(tmp_path, script(["echo begun"], ["echo again"], ["echo done"], instead=[limited, overloaded]))
+    retries = "+agent.environment.CLAUDE_CODE_MAX_RETRIES='0'"
+    done = campaign.run(agent, "cluster=local", retries)
+    assert done.returncode == 0, done.stderr
+    paths = campaign.paths()
+    said = paths.log.read_text()
+    assert "the agent's program failed (1 in a row): HTTP 429" in said
+    assert ("the agent's program failed (1 in a row): HTTP 529" in said) == (agent == "claude")
+    first, second, *_ = [line[:8] for line in said.splitlines() if "starting the agent" in line]
+    waited_s = (datetime.strptime(second, "%H:%M:%S") - datetime.strptime(first, "%H:%M:%S")).seconds
+    assert waited_s >= (7 if agent == "claude" else 5)
+    assert len(campaign.conversations()) == 1
+    assert any("done" in result for scene in campaign.script.scenes for result in scene.results)
+    assert store.read(paths.session, Session).agent_ended_by == "its tokens are spent"
+
+
+def test_a_key_that_is_refused(tmp_path: Path) -> None:
+    campaign = Campaign(tmp_path, ScriptedModel([[]], [lambda scene: Status(401, f"no such key: {SECRET}")]))
+    done = campaign.run("claude", "cluster=local", "+agent.environment.CLAUDE_CODE_MAX_RETRIES='0'")
+    assert done.returncode == 5
+    assert "it can make no progress: 3 failures in a row, the last: HTTP 401" in done.stderr.splitlines()[-1]
+    assert SECRET not in done.stdout + done.stderr
+    campaign.check_no_key_anywhere()
+
+
+def sleeps(number: int) -> list[str]:
+    return [f"echo {number} >> experiments/began", "sleep 600"]
+
+
+def test_a_session_crosses_three_links_in_one_conversation(tmp_path: Path) -> None:
+    """Links of two minutes: the first meets its limit, the second's node dies without a word, the third ends it."""
+    model = script(sleeps(1), sleeps(2))
+    campaign = Campaign(tmp_path, model)
+    paths = campaign.paths()
+    with campaign.served() as server:
+        overrides = campaign.overrides(server, "claude", "session=one", "cluster=dev", "cluster.session_hours=0.0333")
+        running = subprocess.Popen([sys.executable, "-m", "slurm_bench", *overrides], cwd=REPOSITORY)
+        wait(lambda: began(paths) == "1\n2\n")
+        node = node_dies(links(paths)[1])
+        try:
+            assert running.wait(timeout=120) == 0
+        finally:
+            slurm("scontrol", "update", f"nodename={node}", "state=resume")
+            dev_cluster("up")
+    ended = store.read(paths.session, Session)
+    assert (ended.state, ended.agent_ended_by) == (SessionState.FINISHED, "its tokens are spent")
+    assert [link.attempts[-1].state.value for link in links(paths)] == ["COMPLETED", "NODE_FAIL", "COMPLETED"]
+    assert campaign.conversations() == {store.read(paths.conversation, ConversationState).conversation}
+    assert [prompt[:11] for prompt in model.scenes[-1].prompts] == ["# What you ", "You go on w", "You go on w"]
+    assert store.read(paths.conversation, ConversationState).starts == 3
+    assert len(store.read(paths.metadata, Metadata).starts) == 3
+
+
+def test_codex_goes_on_after_its_node_died(tmp_path: Path) -> None:
+    model = script(sleeps(1))
+    campaign = Campaign(tmp_path, model)
+    paths = campaign.paths()
+    with campaign.served() as server:
+        overrides = campaign.overrides(server, "codex", "session=one", "cluster=dev")
+        running = subprocess.Popen([sys.executable, "-m", "slurm_bench", *overrides], cwd=REPOSITORY)
+        wait(
+            lambda: began(paths) == "1\n" and store.read(paths.conversation, ConversationState).conversation is not None
+        )
+        node = node_dies(links(paths)[0])
+        try:
+            assert running.wait(timeout=120) == 0
+        finally:
+            slurm("scontrol", "update", f"nodename={node}", "state=resume")
+            dev_cluster("up")
+    assert [link.attempts[-1].state.value for link in links(paths)] == ["NODE_FAIL", "COMPLETED"]
+    assert campaign.conversations() == {store.read(paths.conversation, ConversationState).conversation}
+    assert len(model.scenes[-1].prompts) == 2
+
+
+def began(paths: SessionPaths) -> str:
+    file = paths.workspace / "experiments" / "began"
+    return file.read_text() if file.exists() else ""
+
+
+def test_nine_sessions_are_queued_by_one_command(tmp_path: Path) -> None:
+    """Agents of a site's own files, as the guide has it; each session asks its model once."""
+    campaign = Campaign(tmp_path, ScriptedModel([[]], [lambda scene: LAST_WORDS]))
+    agents, began = tmp_path / "conf" / "agent", time.monotonic()
+    agents.mkdir(parents=True)
+    with campaign.served() as server:
+        for agent, maker in MAKER.items():
+            own = f"defaults: [{agent}, _self_]\napi: {{base_url: {server.base_url(maker)}}}\n"
+            (agents / f"our_{agent}.yaml").write_text(own)
+        sweep = ["-m", "agent=our_claude,our_codex,our_autoresearch", "seed=1,2,3", "cluster=dev"]
+        rest = [
+            each for each in campaign.overrides(server, "claude") if "agent=" not in each and "base_url" not in each
+        ]
+        argv = [sys.executable, "-m", "slurm_bench", f"--config-dir={tmp_path}/conf", *sweep, *rest]
+        argv += ["cluster.follow=false"]
+        done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+        took_s = time.monotonic() - began
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("queued as slurm_bench-") == 9
+        sessions = CampaignPaths(campaign.runs / "quick").sessions()
+        assert len(sessions) == 9
+        wait(lambda: all(over(each) for each in sessions))
+    assert took_s < 60
+    kinds = sorted(store.read(each.metadata, Metadata).agent for each in sessions)
+    assert kinds == sorted([*MAKER] * 3)
+
+
+def over(paths: SessionPaths) -> bool:
+    return store.read(paths.session, Session).state is SessionState.FINISHED
