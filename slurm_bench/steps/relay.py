@@ -20,7 +20,7 @@ from slurm_bench.steps.chain import Chain
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import BenchError, BudgetExceeded, InfrastructureError, SchedulerError
 from slurm_bench.words.paths import SessionPaths
-from slurm_bench.words.records import Session, SessionState, Working
+from slurm_bench.words.records import Session, SessionState, Submission, Working
 
 T = TypeVar("T")
 
@@ -63,13 +63,20 @@ class Relay:
         return is_left
 
     def _decide(self, followed: str) -> Decision:
-        entries, working = self._chain.ledger.entries(), store.read_if_there(self._paths.working, Working)
+        entries = self._chain.ledger.entries()
         (before,) = [entry for entry in entries if entry.job_name == followed]
-        fruitless = relay.fruitless(link.of_session(entries), working.progressed_at if working else None)
+        fruitless = relay.fruitless(link.of_session(entries), self._progressed_at())
         self._amend({"fruitless_links": fruitless})
         decision = relay.decide(store.read(self._paths.session, Session), before)
         log.info("%s", decision.why)
         return decision
+
+    def _progressed_at(self) -> datetime | None:
+        """When the agent last did something: as its desk saw it, or by handing in."""
+        working = store.read_if_there(self._paths.working, Working)
+        handed_in = [store.read(each.submission, Submission).received_at for each in self._paths.timed()]
+        seen = [working.progressed_at] if working and working.progressed_at else []
+        return max(seen + handed_in, default=None)
 
     def _perform(self, decision: Decision) -> bool:
         """Return whether only the desk is left to run."""

@@ -86,7 +86,7 @@ def test_a_session_ends_with_its_budget_and_its_last_submission_is_answered(
     assert time.monotonic() - began < 16, "before Slurm would have killed it"
 
     left = store.read(paths.session, Session)
-    assert (left.state, left.agent_ended_by) == (SessionState.INTERRUPTED, "the budget is spent")
+    assert (left.state, left.agent_ended_by) == (SessionState.PAUSED, "the budget is spent")
     said = paths.log.read_text()
     assert said.count("the agent is told: ") == 1 and said.count("ending the agent") == 1
     note = store.read(paths.budget_in_inbox, BudgetNote)
@@ -113,7 +113,7 @@ def test_a_session_whose_allocation_ends_goes_on_in_another(tmp_path: Path) -> N
     with pytest.raises(session.AllocationEnds):
         session.run(paths.root)
     left = store.read(paths.session, Session)
-    assert (left.state, left.agent_exit_code, left.agent_ended_by) == (SessionState.INTERRUPTED, None, "")
+    assert (left.state, left.agent_exit_code, left.agent_ended_by) == (SessionState.PAUSED, None, "")
     assert "the same command goes on" in left.problem
 
 

@@ -172,7 +172,7 @@ def check_budget_against_sacct(runs: Path, session: SessionPaths) -> None:
     rows = 0
     for row in sacct.stdout.splitlines():
         name, elapsed, tres = row.split("|")
-        if identity in name:
+        if identity in name and "-relay" not in name:
             resources = dict(part.split("=") for part in tres.split(",") if part)
             seconds += int(elapsed) * int(resources.get("gres/gpu", 0))
             rows += 1

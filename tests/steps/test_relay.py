@@ -14,7 +14,7 @@ from slurm_bench.words.accounting import JobState
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import SchedulerError
 from slurm_bench.words.paths import SessionPaths
-from slurm_bench.words.records import Session, SessionState, Working
+from slurm_bench.words.records import Session, SessionState, Submission, Working
 from tests.fake_cluster import FakeCluster
 from tests.steps.test_meter import SetClock
 
@@ -230,6 +230,15 @@ def test_links_in_which_it_did_something_may_be_many(scene: Scene) -> None:
         store.write(scene.paths.working, Working(deadline=now, seen_at=now, progressed_at=now))
         scene.pass_on(number, JobState.TIMEOUT)
     assert scene.queued()[-2:] == ["session6", "relay6"]
+    assert scene.session().fruitless_links == 0
+
+
+def test_who_hands_in_does_something(scene: Scene) -> None:
+    scene.chain.go_on()
+    now = datetime.now(UTC) + timedelta(seconds=1)
+    handed_in = Submission(number="0001", request="1", path="/workspace/submissions/one", received_at=now)
+    store.write(scene.paths.submission("0001").submission, handed_in)
+    scene.pass_on(1, JobState.TIMEOUT)
     assert scene.session().fruitless_links == 0
 
 
