@@ -44,7 +44,7 @@ class Enclosure:
 
     def __enter__(self) -> Self:
         api = self._config.agent.api
-        if api:
+        if api.maker:
             folder = self._opened.enter_context(_socket_folder(self._config))
             self._proxy = self._opened.enter_context(_proxy(self._config, api, folder / _SOCKET, self._paths))
             self._way_out = (Mount(folder, "/desk/model"),)
@@ -120,7 +120,7 @@ def check(config: Config) -> None:
     """
     site.agent_container_of(config)
     api = config.agent.api
-    if api is None:
+    if api.maker is None:
         return
     if config.cluster.kind == "slurm" and not api.key_file:
         raise UsageError(
@@ -132,7 +132,7 @@ def check(config: Config) -> None:
 
 def _proxy(config: Config, api: ApiConfig, socket: Path, paths: SessionPaths) -> KeyProxy:
     upstream = Upstream(
-        maker=api.maker,
+        maker=str(api.maker),
         base_url=api.base_url,
         api_version=api.api_version,
         key=_key(api.key_variable, api.key_file),
@@ -163,4 +163,4 @@ def _size(path: Path) -> int:
 def _keys(config: Config) -> list[keys.Key]:
     models = [(model.key_variable, model.key_file) for model in config.judge.models.values()]
     api = config.agent.api
-    return [_key(*named) for named in [*models, *([(api.key_variable, api.key_file)] if api else [])]]
+    return [_key(*named) for named in [*models, *([(api.key_variable, api.key_file)] if api.maker else [])]]

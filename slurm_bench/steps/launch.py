@@ -51,7 +51,7 @@ def _run_as_job(config: Config, paths: SessionPaths, cluster: Cluster, follow: b
     jobs = Chain(config, paths, cluster)
     name = jobs.go_on()
     if name is not None and not follow:
-        log.info("it goes on by the job %s; its log will be %s", name, paths.log)
+        log.info("its job is %s; its log will be %s", name, paths.log)
         log.info("cluster.follow=true session=%s stays with it; scancel --name=%s interrupts it", config.session, name)
         return False
     if name is not None:

@@ -48,12 +48,13 @@ def _refuse_options(name: str, options: Iterable[str], ours: frozenset[str]) -> 
 class ApiConfig:
     """Where an agent's model is: asked by the key proxy on the host, never from the agent's container."""
 
-    maker: str = MISSING
+    maker: str | None = None
+    """Null for an agent without a model."""
     base_url: str | None = None
     """Of a gateway; null is the maker's own. With azure the resource's endpoint."""
     api_version: str | None = None
     """With azure only."""
-    key_variable: str = MISSING
+    key_variable: str = ""
     """Environment variable that holds the key; jobs do not inherit it (key_file)."""
     key_file: str | None = None
     """Or a file with the key, readable by its owner only."""
@@ -63,7 +64,8 @@ class ApiConfig:
     """USD for a million tokens: input, output, cache_read, cache_write; without them no cost is reckoned."""
 
     def __post_init__(self) -> None:
-        _require(self.maker in MAKERS, "agent.api.maker", " or ".join(MAKERS), self.maker)
+        known = self.maker is None or self.maker in MAKERS
+        _require(known, "agent.api.maker", " or ".join(MAKERS), self.maker)
         needs_url = self.maker == "azure" and not self.base_url
         _require(not needs_url, "agent.api.base_url", "the resource's endpoint (AZURE_OPENAI_ENDPOINT)", self.base_url)
         if self.most_tokens is not None:
@@ -90,7 +92,7 @@ class AgentConfig:
     """Reasoning effort; null is the program's default."""
     context_window: int | None = None
     """Of the model (tokens), for a program that does not know it (codex)."""
-    api: ApiConfig | None = None
+    api: ApiConfig = field(default_factory=ApiConfig)
     environment: dict[str, str] = field(default_factory=dict)
     """Further variables for its program."""
 
@@ -102,8 +104,7 @@ class AgentConfig:
         makers = _MAKERS_OF.get(self.kind)
         if makers:
             _require(bool(self.model), "agent.model", "the name of a model", self.model)
-            maker = self.api.maker if self.api else None
-            _require(maker in makers, "agent.api.maker", " or ".join(makers), maker)
+            _require(self.api.maker in makers, "agent.api.maker", " or ".join(makers), self.api.maker)
 
 
 @dataclass
@@ -427,7 +428,7 @@ class Config:
             f"a table with {self.cluster.gpu_type} in it",
             self.budget.weights,
         )
-        contained = self.agent.api is None or self.container.kind == "apptainer"
+        contained = self.agent.api.maker is None or self.container.kind == "apptainer"
         _require(contained, "container", f"apptainer with agent={self.agent.kind}", self.container.kind)
         if self.retime.is_nested:
             _require(self.cluster.kind == "slurm", "retime.where", "fresh with cluster.kind=local", self.retime.where)

@@ -228,13 +228,14 @@ def test_a_key_that_is_refused(tmp_path: Path) -> None:
     campaign.check_no_key_anywhere()
 
 
-def sleeps(number: int) -> list[str]:
-    return [f"echo {number} >> experiments/began", "sleep 600"]
+def works_on(number: int) -> list[str]:
+    """(Claude Code refuses a plain sleep.)"""
+    return [f"echo {number} >> experiments/began", "python3 -c 'import time; time.sleep(600)'"]
 
 
 def test_a_session_crosses_three_links_in_one_conversation(tmp_path: Path) -> None:
     """Links of two minutes: the first meets its limit, the second's node dies without a word, the third ends it."""
-    model = script(sleeps(1), sleeps(2))
+    model = script(works_on(1), works_on(2))
     campaign = Campaign(tmp_path, model)
     paths = campaign.paths()
     with campaign.served() as server:
@@ -257,7 +258,7 @@ def test_a_session_crosses_three_links_in_one_conversation(tmp_path: Path) -> No
 
 
 def test_codex_goes_on_after_its_node_died(tmp_path: Path) -> None:
-    model = script(sleeps(1))
+    model = script(works_on(1))
     campaign = Campaign(tmp_path, model)
     paths = campaign.paths()
     with campaign.served() as server:
@@ -300,7 +301,7 @@ def test_nine_sessions_are_queued_by_one_command(tmp_path: Path) -> None:
         done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
         took_s = time.monotonic() - began
         assert done.returncode == 0, done.stderr
-        assert done.stderr.count("queued as slurm_bench-") == 9
+        assert done.stderr.count("its job is slurm_bench-") == 9
         sessions = CampaignPaths(campaign.runs / "quick").sessions()
         assert len(sessions) == 9
         wait(lambda: all(over(each) for each in sessions))
