@@ -3,7 +3,7 @@
 import platform
 import shutil
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from omegaconf import OmegaConf
 
@@ -55,13 +55,20 @@ def finish(paths: SessionPaths, session: Session) -> None:
 
 
 def _versions(agent: Agent, enclosure: Enclosure) -> dict[str, str]:
-    found = {"slurm_bench": version("slurm_bench"), "python": platform.python_version()}
+    found = {"slurm_bench": _own_version(), "python": platform.python_version()}
     for program, *asked in _PROGRAMS:
         if shutil.which(program):
             found[program] = processes.run([program, *asked], timeout_s=_ASK_S).stdout.strip() or "gives no answer"
     if agent.asks_version:
         found[agent.asks_version[0]] = enclosure.run(*agent.asks_version).stdout.strip()
     return found
+
+
+def _own_version() -> str:
+    try:
+        return version("slurm_bench")
+    except PackageNotFoundError:  # a checkout on the path, never installed: the revision tells more
+        return "not installed"
 
 
 def _image(container: Container) -> dict[str, str]:
