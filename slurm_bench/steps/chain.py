@@ -22,7 +22,7 @@ from slurm_bench.words.records import Session
 
 log = logging.getLogger(__name__)
 
-RELAY = "slurm_bench.steps.relay"
+_RELAY = "slurm_bench.steps.relay"
 _DYING_S = 30.0
 """That a cancelled job may need until it is gone."""
 
@@ -86,17 +86,21 @@ class Chain:
         """
         self.ledger.wait_until_over(job_name, self._config.cluster.poll_seconds, lambda states: watch())
 
-    def relay_at(self, begin: datetime) -> None:
-        """Let the session's last link be followed by another relay, which begins then."""
-        last = self._links()[-1]
-        self._queue_relay(self._another_name(), _Following(last.job_name, begin=begin))
+    def new_name(self) -> str:
+        """Of one more relay after the last link; whoever may have queued it asks for it again by this."""
+        first, names = self._first_name(), [entry.job_name for entry in self._relays()]
+        return f"{first}-{1 + sum(name == first or name.startswith(f'{first}-') for name in names)}"
 
-    def relay_after_this(self) -> None:
+    def relay_at(self, begin: datetime, name: str) -> None:
+        """Let the session's last link be followed by another relay, which begins then."""
+        self._queue_relay(name, _Following(self._links()[-1].job_name, begin=begin))
+
+    def relay_after_this(self, name: str) -> None:
         """Let the relay that runs be followed by another, which takes over if Slurm ends this one."""
         self.ledger.settle_finished()
-        running = self._open_relay()
-        if running is not None:
-            self._queue_relay(self._another_name(), _Following(running.job_name, after=running.job_id))
+        running = [entry for entry in self._relays() if _is_open(entry) and entry.job_name != name]
+        if running:
+            self._queue_relay(name, _Following(running[-1].job_name, after=running[-1].job_id))
 
     def _link(self) -> LedgerEntry | None:
         """The link that is not over, or else the next one, queued; None if none is needed."""
@@ -126,12 +130,12 @@ class Chain:
         if entry and self._config.cluster.chain:
             self._queue_relay(self._first_name(), _Following(entry.job_name, after=entry.job_id))
 
-    def _queue_relay(self, name: str, following: "_Following") -> None:
+    def _queue_relay(self, name: str, following: _Following) -> None:
         cluster = self._config.cluster
         job = Job(
             name=name,
             folder=self._paths.jobs,
-            command=python_command(RELAY, str(self._paths.root), following.name),
+            command=python_command(_RELAY, str(self._paths.root), following.name),
             tasks=1,
             gpus=0,
             node_gpus=cluster.node_gpus,
@@ -151,17 +155,16 @@ class Chain:
         return sorted(relays, key=lambda entry: entry.reserved_at)
 
     def _open_relay(self) -> LedgerEntry | None:
-        return next((entry for entry in reversed(self._relays()) if entry.settled_at is None), None)
+        return next(filter(_is_open, reversed(self._relays())), None)
 
     def _first_name(self) -> str:
         """Of the relay after the last link."""
         identity = store.read(self._paths.session, Session).id
         return f"slurm_bench-{identity}-relay{len(self._links())}"
 
-    def _another_name(self) -> str:
-        first = self._first_name()
-        names = [entry.job_name for entry in self._relays()]
-        return f"{first}-{1 + sum(name == first or name.startswith(f'{first}-') for name in names)}"
+
+def _is_open(entry: LedgerEntry) -> bool:
+    return entry.settled_at is None
 
 
 def amend(paths: SessionPaths, change: Callable[[Session], Mapping[str, object]]) -> None:

@@ -56,7 +56,8 @@ class Relay:
             self._chain.wait(followed, lambda: None)
             is_left = self._perform(self._decide(followed))
             if is_left:
-                self._patiently(self._chain.relay_after_this)
+                name = self._chain.new_name()
+                self._patiently(lambda: self._chain.relay_after_this(name))
         except SchedulerError as error:
             self._stop(f"the session's next job could not be queued: {error}", error.exit_code)
             return False
@@ -64,12 +65,12 @@ class Relay:
 
     def _decide(self, followed: str) -> Decision:
         entries = self._chain.ledger.entries()
+        if link.still_open(entries):
+            return Decision(Move.LEAVE, "the session's next job is there already")
         (before,) = [entry for entry in entries if entry.job_name == followed]
         fruitless = relay.fruitless(link.of_session(entries), self._progressed_at())
         self._amend({"fruitless_links": fruitless})
-        decision = relay.decide(store.read(self._paths.session, Session), before)
-        log.info("%s", decision.why)
-        return decision
+        return relay.decide(store.read(self._paths.session, Session), before)
 
     def _progressed_at(self) -> datetime | None:
         """When the agent last did something: as its desk saw it, or by handing in."""
@@ -80,6 +81,7 @@ class Relay:
 
     def _perform(self, decision: Decision) -> bool:
         """Return whether only the desk is left to run."""
+        log.info("%s", decision.why)
         if decision.move is Move.NEXT or (decision.move is Move.CLOSE and self._needs_an_allocation()):
             return self._next()
         if decision.move is Move.STOP:
@@ -110,7 +112,8 @@ class Relay:
 
     def _later(self, begin: datetime, why: str) -> None:
         log.info("not before %s: %s", f"{begin:%Y-%m-%d %H:%M} UTC", why)
-        self._patiently(lambda: self._chain.relay_at(begin))
+        name = self._chain.new_name()
+        self._patiently(lambda: self._chain.relay_at(begin, name))
 
     def _patiently(self, queue: Callable[[], T]) -> T:
         """What a scheduler that is silent, or has no room for another job, is asked for again.

@@ -82,7 +82,8 @@ def test_a_session_crosses_links_by_itself(tmp_path: Path) -> None:
 def test_where_only_the_desk_is_left_a_relay_serves_as_it(tmp_path: Path) -> None:
     paths = a_session_without_a_budget(tmp_path)
     config = site.load_config(paths)
-    Chain(config, paths, site.cluster_of(config)).relay_at(datetime.now(UTC))
+    chain = Chain(config, paths, site.cluster_of(config))
+    chain.relay_at(datetime.now(UTC), chain.new_name())
     wait(lambda: store.read(paths.session, Session).state is SessionState.FINISHED)
     assert store.read(paths.session, Session).agent_ended_by == "the budget is spent"
     assert paths.log.read_text().count("starting the agent") == 1, "no other agent was started"

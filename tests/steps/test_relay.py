@@ -135,6 +135,26 @@ def test_a_launch_while_a_relay_waits_queues_nothing(scene: Scene) -> None:
     assert scene.chain.go_on() == "slurm_bench-id-session2", "a relay that a person cancelled has stopped the chain"
 
 
+def test_a_relay_that_comes_late_leaves_the_next_link_alone(scene: Scene) -> None:
+    scene.chain.go_on()
+    scene.pass_on(1, JobState.TIMEOUT)
+    assert not scene.relay("relay1")
+    assert scene.queued() == ["session1", "relay1", "session2", "relay2"]
+    assert scene.session().fruitless_links == 1
+
+
+def test_a_later_relay_that_may_have_been_queued_is_not_queued_twice(scene: Scene) -> None:
+    scene.chain.go_on()
+    scene.end("session1", JobState.TIMEOUT)
+    name = scene.chain.new_name()
+    scene.cluster.dying_after_queueing = True
+    with pytest.raises(KeyboardInterrupt):
+        scene.chain.relay_at(scene.clock.now(), name)
+    scene.cluster.dying_after_queueing = False
+    scene.chain.relay_at(scene.clock.now(), name)
+    assert scene.queued() == ["session1", "relay1", "relay1-2"]
+
+
 def test_a_cancelled_link_stops_the_session(scene: Scene) -> None:
     scene.chain.go_on()
     scene.pass_on(1, JobState.CANCELLED)
