@@ -28,6 +28,8 @@ _PASSED_ON = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIG
 _LATE_S = 0.5
 _STOP_S = 30.0
 """For processes that are in the middle of what cannot be interrupted, e.g. on a network file system."""
+_ASLEEP_S = 0.5
+"""Of processor time that processes which stand still cannot use."""
 _STOP_POLL_S = 0.02
 _SURE_PASSES = 2
 """Looks at a family in a row that find nobody running: a child may be born during the first of them."""
@@ -245,12 +247,15 @@ def held(head: ProcessIdentity) -> Iterator[None]:
     """Keep a process and its descendants from running; what ran before goes on afterwards.
 
     Raises:
-        InfrastructureError: one of them cannot be stopped.
+        InfrastructureError: one of them cannot be stopped, or woke up meanwhile: a timer can do that.
     """
     stopped: set[psutil.Process] = set()
     try:
         _stop(head, stopped)
+        used_s = _used_s(head)
         yield
+        if _used_s(head) - used_s > _ASLEEP_S:
+            raise InfrastructureError("the agent used the processor while it had to stand still")
     finally:
         _signal_all(list(stopped), signal.SIGCONT)
 
@@ -268,6 +273,15 @@ def _stop(head: ProcessIdentity, stopped: set[psutil.Process]) -> None:
         _signal_all(running, signal.SIGSTOP)
         passes_at_rest = 0 if running else passes_at_rest + 1
         time.sleep(_STOP_POLL_S)
+
+
+def _used_s(head: ProcessIdentity) -> float:
+    """Processor time of a process, its descendants and what they have ended."""
+    used = 0.0
+    for process in _family(head.pid) if _process(head) else []:
+        with suppress(psutil.Error):
+            used += sum(process.cpu_times()[:4])
+    return used
 
 
 def is_held(head: ProcessIdentity) -> bool:

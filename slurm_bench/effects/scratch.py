@@ -60,12 +60,12 @@ def _total(folder: Path, unit: str) -> int:
     return int(total) if total.isdecimal() else 0
 
 
-def remove(path: Path) -> bool:
+def remove(path: Path, longest_s: float = _REMOVE_S) -> bool:
     """Remove a file, link or folder with all that is in it, following no link; return whether it is gone."""
     with suppress(OSError):
         path.unlink()
     if os.path.lexists(path):
-        _run("rm", "--recursive", "--force", "--one-file-system", "--", str(path))
+        _run("rm", "--recursive", "--force", "--one-file-system", "--", str(path), longest_s=longest_s)
     return not os.path.lexists(path)
 
 
@@ -76,6 +76,6 @@ def remove_locked(folder: Path) -> None:
         remove(folder)
 
 
-def _run(*argv: str) -> None:
+def _run(*argv: str, longest_s: float = _REMOVE_S) -> None:
     with suppress(processes.TimedOut):
-        processes.run(argv, timeout_s=_REMOVE_S)
+        processes.run(argv, timeout_s=longest_s)

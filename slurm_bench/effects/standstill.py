@@ -1,4 +1,5 @@
-"""An agent stands still while its own node times a candidate: what runs beside a trial would be in its time.
+"""An agent's process is known, so that it can be asked to end; and that it stands still while its own node times a
+candidate: what runs beside a trial would be in its time.
 
 `python -m slurm_bench.effects.standstill RECORD COMMAND…` comes before the agent's command in its step: it writes down
 which process it is, and becomes the command.
@@ -46,11 +47,11 @@ def _await(record: Path) -> processes.ProcessIdentity:
     return store.read(record, processes.ProcessIdentity)
 
 
-def end(record: Path) -> None:
-    """End the agent of this record if it stands still: asked politely, it would wake up beside a trial."""
+def end(record: Path, grace_s: float) -> None:
+    """End the agent of this record; one that stands still at once: asked politely, it would wake up beside a trial."""
     head = store.read_if_there(record, processes.ProcessIdentity)
-    if head is not None and processes.is_held(head):
-        processes.end_tree(head.pid)
+    if head is not None and processes.is_alive(head):
+        processes.end_tree(head.pid, 0.0 if processes.is_held(head) else grace_s)
 
 
 def main(record: str, *command: str) -> None:

@@ -167,9 +167,9 @@ def _is_open(entry: LedgerEntry) -> bool:
     return entry.settled_at is None
 
 
-def amend(paths: SessionPaths, change: Callable[[Session], Mapping[str, object]]) -> None:
+def amend(paths: SessionPaths, change: Callable[[Session], Mapping[str, object]], patience_s: float = _DYING_S) -> None:
     """Change the record of a session, unless a desk serves it: that keeps it itself."""
-    with suppress(UsageError), store.lock(paths.lock, busy="it is served", patience_s=_DYING_S):
+    with suppress(UsageError), store.lock(paths.lock, busy="it is served", patience_s=patience_s):
         left = store.read(paths.session, Session)
         if changes := change(left):
             store.write(paths.session, left.model_copy(update=dict(changes)))

@@ -5,44 +5,36 @@ Whoever calls `tick` again and again keeps it going; nothing here waits, so that
 
 import logging
 import random
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from threading import Thread
 from typing import Protocol
 
 from slurm_bench.agents.agent import Agent
 from slurm_bench.effects import store
 from slurm_bench.effects.clock import Clock, SystemClock
+from slurm_bench.pure import failures
 from slurm_bench.pure.model_troubles import Trouble
 from slurm_bench.steps.transcript import Transcript
 from slurm_bench.words.errors import InfrastructureError
 from slurm_bench.words.paths import SessionPaths
-from slurm_bench.words.records import ConversationState
+from slurm_bench.words.records import ConversationState, Failing, Failures
 
 log = logging.getLogger(__name__)
 
 _READING_S = 20.0
 """For the rest of what a program has said that is gone."""
-_BREATH = timedelta(seconds=1)
+_BREATH_S = 1.0
 """Between an answer and the next prompt."""
-_FIRST_WAIT_S = 5.0
-_LONGEST_WAIT_S = 600.0
 _JITTER = 0.1
-_MOST_FAILURES = 6
-"""In a row, where the model's service is not what fails."""
-_LOST_AFTER = 4
-"""Of them a conversation is given up, e.g. one that has become too long: its workspace is still there."""
-_MOST_HOPELESS = 3
-"""In a row, where the service says what no waiting mends: a key that it does not know, a model that is not there."""
-_PATIENCE = timedelta(hours=2)
-"""With a service that is down and does not say until when."""
 _MOST_IDLE = 10
 """Answers in a row without an action: an agent that has nothing left to do."""
-_BY_SIGTERM = (-15, 128 + 15)
+_BY_SIGTERM = (-signal.SIGTERM, 128 + signal.SIGTERM)
 _SIGTERM_S = 3.0
 
 
@@ -55,7 +47,7 @@ class Over:
     """Empty where its program just ended."""
 
 
-class Site(Protocol):
+class Place(Protocol):
     """Where an agent's program runs."""
 
     def start(self, command: Sequence[str]) -> "subprocess.Popen[bytes]":
@@ -90,18 +82,19 @@ class Conversation:
         self,
         agent: Agent,
         prompts: tuple[str, str],
-        site: Site,
+        place: Place,
         paths: SessionPaths,
         clock: Clock | None = None,
     ) -> None:
-        self._agent, self._site, self._file = agent, site, paths.conversation
+        self._agent, self._place, self._file = agent, place, paths.conversation
         self._first_prompt, self._resume_prompt = prompts
-        self._transcript = Transcript(paths.transcript, agent, site.redact, plain=paths.agent_log)
-        self._state = store.read_if_there(self._file, ConversationState) or ConversationState()
+        self._transcript = Transcript(paths.transcript, agent, place.redact, plain=paths.agent_log)
+        self._state = _left(store.read_if_there(self._file, ConversationState))
         self._clock = clock or SystemClock()
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: Thread | None = None
         self._is_at_rest = False
+        self._started_at = datetime.now(UTC)
         self.next_at: datetime = self._clock.now()
         """When its program is started again."""
         self.over: Over | None = None
@@ -128,7 +121,7 @@ class Conversation:
         """End the program, gently at first; its conversation can be gone on with."""
         if self._process is None:
             return
-        self._site.end(self._process)
+        self._place.end(self._process)
         self._finish_reading()
         self._process = None
         self._remember()
@@ -138,7 +131,8 @@ class Conversation:
         """Its program stands still meanwhile, and is not started."""
         self._is_at_rest = True
         try:
-            with self._site.standing_still() if self._process else nullcontext():
+            runs = self._process is not None and self._process.poll() is None
+            with self._place.standing_still() if runs else nullcontext():
                 yield
         finally:
             self._is_at_rest = False
@@ -148,12 +142,18 @@ class Conversation:
         number = self._state.starts + 1
         log.info("starting the agent%s", f" again ({number}), in conversation {known}" if known else "")
         self._transcript.note(f"start {number}{f', conversation {known}' if known else ''}")
-        self._process = self._site.start(
-            self._agent.command(self._resume_prompt if known else self._first_prompt, known)
+        self._started_at = datetime.now(UTC)
+        self._process = self._place.start(
+            self._agent.command(self._resume_prompt if known else self._whole_prompt, known)
         )
         assert self._process.stdout is not None
         self._reader = self._transcript.follow(self._process.stdout)
         self._keep(starts=number)
+
+    @property
+    def _whole_prompt(self) -> str:
+        """For a new conversation; one that is not the first finds a workspace with work in it."""
+        return f"{self._first_prompt}\n{self._resume_prompt}" if self._state.starts else self._first_prompt
 
     def _ended(self, code: int) -> None:
         if code in _BY_SIGTERM:
@@ -181,42 +181,52 @@ class Conversation:
     def _answered(self, acted: bool) -> None:
         """Its program ended well: the agent thinks that it is done, and is told to go on."""
         idle = 0 if acted else self._state.idle + 1
-        self._keep(failures=0, failing_since=None, idle=idle)
-        self.next_at = self._clock.now() + (_BREATH if acted else _wait(idle))
+        self._keep(failures=None, idle=idle)
+        self._start_again_in(_BREATH_S if acted else failures.wait_s(idle))
         if idle >= _MOST_IDLE:
             self.over = Over(0, f"it answered {idle} times in a row without doing anything")
 
     def _failed(self, code: int, acted: bool) -> None:
-        now, trouble = self._clock.now(), self._site.trouble()
-        failures = 1 if acted else self._state.failures + 1
-        since = (None if acted else self._state.failing_since) or now
-        said = ": ".join(filter(None, (self._transcript.failure, self._site.last_words())))
-        why = (trouble.message if trouble else "") or said or f"exit code {code}"
-        log.warning("the agent's program failed (%d in a row): %s", failures, why)
-        self._keep(failures=failures, failing_since=since)
-        is_lost = self._agent.has_lost(said) or (trouble is None and failures == _LOST_AFTER)
-        if is_lost and self._state.conversation:
-            log.warning("conversation %s is lost: it begins another", self._state.conversation)
-            self._transcript.conversation = None
-            self._keep(conversation=None)
-        if trouble is None and not acted:
+        trouble = self._fresh_trouble()
+        if trouble is None:
             self._refuse_sick_node(code, acted)
-        self.next_at = max(now + _wait(failures), trouble.retry_at if trouble and trouble.retry_at else now)
-        if self._is_hopeless(failures, now - since, trouble):
-            self.over = Over(code or 1, f"it can make no progress: {failures} failures in a row, the last: {why}")
-        elif self.next_at > now + timedelta(seconds=_FIRST_WAIT_S):
+        said = ": ".join(filter(None, (self._transcript.failure, self._place.last_words())))
+        why = (trouble.message if trouble else "") or said or f"exit code {code}"
+        row = self._count(trouble, acted)
+        log.warning("the agent's program failed (%d in a row): %s", row.count, why)
+        if self._agent.has_lost(said) or failures.is_conversation_lost(row):
+            self._lose_conversation()
+        self._start_again_in(failures.wait_s(row.count), trouble.retry_at if trouble else None)
+        if failures.is_over(row, self._clock.now()):
+            self.over = Over(code or 1, f"it can make no progress: {row.count} failures in a row, the last: {why}")
+        elif row.count > 1 or trouble:
             log.info("the agent is started again at %s UTC", f"{self.next_at:%H:%M:%S}")
 
-    def _is_hopeless(self, failures: int, for_how_long: timedelta, trouble: Trouble | None) -> bool:
-        if trouble is None:
-            return failures >= _MOST_FAILURES
-        if trouble.is_hopeless:
-            return failures >= _MOST_HOPELESS
-        return for_how_long > _PATIENCE and trouble.retry_at is None
+    def _fresh_trouble(self) -> Trouble | None:
+        """Of this start: what went wrong before it is no reason for its end."""
+        trouble = self._place.trouble()
+        return trouble if trouble and trouble.at >= self._started_at else None
+
+    def _count(self, trouble: Trouble | None, acted: bool) -> Failures:
+        now = self._clock.now()
+        row = failures.counted(self._state.failures, trouble, acted=acted, now=now)
+        self._keep(failures=None if failures.is_long_pause(trouble, now) else row)
+        return row
+
+    def _lose_conversation(self) -> None:
+        if self._state.conversation:
+            log.warning("conversation %s is lost: it begins another", self._state.conversation)
+        self._transcript.conversation = None
+        self._keep(conversation=None)
+
+    def _start_again_in(self, seconds: float, not_before: datetime | None = None) -> None:
+        """(Never twice the same, so that many sessions do not ask in step.)"""
+        self.next_at = self._clock.now() + timedelta(seconds=seconds * random.uniform(1, 1 + _JITTER))
+        self.next_at = max(self.next_at, not_before or self.next_at)
 
     def _refuse_sick_node(self, code: int, acted: bool) -> None:
         """A program that did nothing may be the node's fault: then it is not the agent that has failed."""
-        if code != 0 and not acted and (why := self._site.why_not()):
+        if code != 0 and not acted and (why := self._place.why_not()):
             raise InfrastructureError(f"the agent's container does not start on this node: {why}")
 
     def _keep(self, **changes: object) -> None:
@@ -224,7 +234,8 @@ class Conversation:
         store.write(self._file, self._state)
 
 
-def _wait(times: int) -> timedelta:
-    """Longer each time, and never twice the same, so that many sessions do not ask in step."""
-    seconds = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** (times - 1))
-    return timedelta(seconds=seconds * random.uniform(1, 1 + _JITTER))
+def _left(state: ConversationState | None) -> ConversationState:
+    """Where an earlier link left it; how long a service has been down by now, nobody has looked since."""
+    if state and state.failures and state.failures.failing is Failing.SERVICE:
+        return state.model_copy(update={"failures": None})
+    return state or ConversationState()

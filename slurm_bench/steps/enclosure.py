@@ -5,14 +5,16 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 from slurm_bench.agents.agent import MODEL_PORT, Agent
 from slurm_bench.effects import keys, processes, standstill, store
-from slurm_bench.effects.containers import Mount
+from slurm_bench.effects.containers import Mount, Program
 from slurm_bench.effects.key_proxy import KeyProxy, Upstream
 from slurm_bench.pure.model_troubles import Trouble
+from slurm_bench.pure.plain import one_line
 from slurm_bench.steps import site, workspace
 from slurm_bench.words.config import ApiConfig, Config
 from slurm_bench.words.errors import UsageError
@@ -44,10 +46,12 @@ class Enclosure:
 
     def __enter__(self) -> Self:
         api = self._config.agent.api
-        if api.maker:
-            folder = self._opened.enter_context(_socket_folder(self._config))
-            self._proxy = self._opened.enter_context(_proxy(self._config, api, folder / _SOCKET, self._paths))
-            self._way_out = (Mount(folder, "/desk/model"),)
+        with ExitStack() as opened:
+            if api.maker:
+                folder = opened.enter_context(_socket_folder(self._config))
+                self._proxy = opened.enter_context(_proxy(self._config, api, folder / _SOCKET, self._paths))
+                self._way_out = (Mount(folder, "/desk/model"),)
+            self._opened = opened.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -58,15 +62,15 @@ class Enclosure:
         if self._way_out:
             command = ["with_model", str(MODEL_PORT), f"{self._way_out[0].inside}/{_SOCKET}", *command]
         self._said_before = _size(self._paths.agent_log)
-        recorded = standstill.recorded(self._paths.agent_head) if self._config.retime.is_nested else ()
-        argv = [*self._step, *recorded, *self._contained(command)]
+        argv = [*self._step, *standstill.recorded(self._paths.agent_head), *self.container.argv(self._program(command))]
         process = processes.start_piped(argv, errors=self._paths.agent_log, most_errors=_MOST_ERRORS)
         store.write(self._paths.agent_process, processes.identify(process.pid))
         return process
 
     def end(self, process: "subprocess.Popen[bytes]") -> None:
         """End the agent's program, gently at first; return once it is gone."""
-        standstill.end(self._paths.agent_head)
+        # The program first: srun, asked to end, ends its step by force.
+        standstill.end(self._paths.agent_head, grace_s=GRACE_S)
         processes.end_tree(process.pid, grace_s=GRACE_S)
         process.wait()
 
@@ -75,20 +79,22 @@ class Enclosure:
         return standstill.of(self._paths.agent_head)
 
     def run(self, *command: str) -> processes.Completed:
-        """Run a short command as the agent would."""
-        try:
-            return processes.run([*self._step, *self._contained(command)], timeout_s=_PROBE_S)
-        except (processes.TimedOut, OSError) as error:
-            return processes.Completed(1, "", str(error))
+        """Run a short command of ours as the agent would, but in an empty home: nothing of its own is obeyed."""
+        with tempfile.TemporaryDirectory(prefix="slurm_bench-home-", dir=self._config.cluster.scratch) as home:
+            program = self._program(command)
+            program = replace(program, home=replace(program.home, outside=Path(home)))
+            try:
+                return processes.run([*self._step, *self.container.argv(program)], timeout_s=_PROBE_S)
+            except (processes.TimedOut, OSError) as error:
+                return processes.Completed(1, "", str(error))
 
-    def _contained(self, command: Sequence[str]) -> list[str]:
-        parts = (self._config, self._paths, self.container, self._agent)
-        return self.container.argv(workspace.program(*parts, command, *self._way_out))
+    def _program(self, command: Sequence[str]) -> Program:
+        return workspace.program(self._config, self._paths, self.container, self._agent, command, *self._way_out)
 
     def why_not(self) -> str:
         """Why no container starts here; empty if one does."""
         done = self.run("true")
-        return "" if done.exit_code == 0 else done.stderr[-300:].strip() or f"exit code {done.exit_code}"
+        return "" if done.exit_code == 0 else one_line(done.stderr) or f"exit code {done.exit_code}"
 
     def last_words(self) -> str:
         """The last line that the program wrote since its start and that was no event."""
@@ -97,7 +103,7 @@ class Enclosure:
         with self._paths.agent_log.open("rb") as log:
             log.seek(max(self._said_before, _size(self._paths.agent_log) - _LAST_BYTES))
             lines = log.read().decode("utf-8", errors="replace").strip().splitlines()
-        return lines[-1].strip() if lines else ""
+        return one_line(lines[-1]) if lines else ""
 
     def trouble(self) -> Trouble | None:
         return self._proxy.trouble if self._proxy else None

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from slurm_bench.effects import processes, store
+from slurm_bench.effects import store
 from slurm_bench.effects.cluster import Cluster
-from slurm_bench.steps import chain, enclosure, judge, link, report, session, site
+from slurm_bench.steps import chain, enclosure, judge, link, metadata, report, session, site
 from slurm_bench.steps.chain import Chain
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import AgentFailed, BenchError, InfrastructureError, UsageError
@@ -88,21 +88,11 @@ def _open(config: Config, paths: SessionPaths) -> Session:
             id=uuid.uuid4().hex[:12],
             name=config.session,
             campaign=config.campaign,
-            revision=_revision(),
+            revision=metadata.own_revision(),
             state=SessionState.RUNNING,
             started=datetime.now(UTC),
         ),
     )
-
-
-def _revision() -> str:
-    """Git revision of this code, `-dirty` where it was edited; empty outside a checkout."""
-    checkout = Path(__file__).parents[2]
-    try:
-        done = processes.run(["git", "-C", str(checkout), "describe", "--always", "--dirty"], timeout_s=10)
-    except (FileNotFoundError, processes.TimedOut):
-        return ""
-    return done.stdout.strip() if done.exit_code == 0 else ""
 
 
 def _follow(paths: SessionPaths, jobs: Chain, name: str | None) -> None:

@@ -34,6 +34,11 @@ def still_open(entries: Iterable[LedgerEntry]) -> LedgerEntry | None:
     return next((entry for entry in of_session(entries) if entry.settled_at is None), None)
 
 
+def has_relay(entries: Iterable[LedgerEntry]) -> bool:
+    """Whether something waits to go on with the session when its job is over."""
+    return any(entry.kind == "relay" and entry.settled_at is None for entry in entries)
+
+
 def has_run(entries: Iterable[LedgerEntry]) -> bool:
     """Whether the session's agent ever had an allocation."""
     return any(attempt.started for entry in of_session(entries) for attempt in entry.attempts)

@@ -4,6 +4,7 @@ import platform
 import shutil
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from omegaconf import OmegaConf
 
@@ -29,7 +30,7 @@ def begin(config: Config, paths: SessionPaths, session: Session, agent: Agent, e
     start = Start(
         at=datetime.now(UTC),
         node=node.name(),
-        revision=session.revision,
+        revision=own_revision(),
         versions=_versions(agent, enclosure),
         images={**_image(enclosure.container), **_image(site.container_of(config.container))},
     )
@@ -58,10 +59,22 @@ def _versions(agent: Agent, enclosure: Enclosure) -> dict[str, str]:
     found = {"slurm_bench": _own_version(), "python": platform.python_version()}
     for program, *asked in _PROGRAMS:
         if shutil.which(program):
-            found[program] = processes.run([program, *asked], timeout_s=_ASK_S).stdout.strip() or "gives no answer"
+            found[program] = _said(program, *asked) or "gives no answer"
     if agent.asks_version:
         found[agent.asks_version[0]] = enclosure.run(*agent.asks_version).stdout.strip()
     return found
+
+
+def _said(*argv: str) -> str:
+    try:
+        return processes.run(argv, timeout_s=_ASK_S).stdout.strip()
+    except (processes.TimedOut, OSError):
+        return ""
+
+
+def own_revision() -> str:
+    """Git revision of this code, `-dirty` where it was edited; empty outside a checkout."""
+    return _said("git", "-C", str(Path(__file__).parents[2]), "describe", "--always", "--dirty")
 
 
 def _own_version() -> str:

@@ -8,7 +8,6 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 from slurm_bench.effects import scratch
@@ -18,6 +17,12 @@ from slurm_bench.words.records import Request
 log = logging.getLogger(__name__)
 
 MOST_WAITING = 16
+_MOST_DROPPED = 32
+"""In one call."""
+_MOST_TOLD = 100
+"""Names that the log tells of."""
+_REMOVE_S = 10.0
+"""For one of them; what takes longer stays, and is not looked at again."""
 _MAX_REQUEST_BYTES = 16 * 1024
 _NAME = re.compile(r"([0-9a-zA-Z]{1,64})\.json")
 
@@ -26,39 +31,52 @@ class Outbox:
     def __init__(self, paths: SessionPaths) -> None:
         self._paths = paths
         self._stuck: set[str] = set()
+        self._dropped = 0
 
     def waiting(self) -> list[Request]:
         """Requests without a verdict, oldest first; what is none is removed, and what is too much.
 
-        Answered requests stay, and so do names that begin with a dot: the shim writes there before it renames.
+        Answered requests stay, and so do names that begin with a dot: the shim writes there before it renames. Only
+        so much is removed in one call that whoever watches the agent beside the outbox is not kept from it.
         """
-        paths = sorted(self._unanswered(), key=_age)
-        for path in paths[MOST_WAITING:]:
-            self._drop(path, f"more than {MOST_WAITING} requests wait")
+        unanswered, junk = self._sorted_out()
+        paths = sorted(unanswered, key=_age)
+        junk += [(path, f"more than {MOST_WAITING} requests wait") for path in paths[MOST_WAITING:]]
         requests = []
         for path in paths[:MOST_WAITING]:
             request = _read(path)
             if request is None:
-                self._drop(path, "it is no request")
+                junk.append((path, "it is no request"))
             else:
                 requests.append(request)
+        for path, why in junk[:_MOST_DROPPED]:
+            self._drop(path, why)
         return requests
 
-    def _unanswered(self) -> Iterator[Path]:
-        with os.scandir(self._paths.outbox) as entries:
-            names = [entry.name for entry in entries]
-        for name in names:
-            if name.startswith(".") or name in self._stuck:
-                continue
+    def _sorted_out(self) -> tuple[list[Path], list[tuple[Path, str]]]:
+        """Files that may be requests without a verdict; and what is none, with the reason."""
+        unanswered, junk = [], []
+        for name in self._names():
             well_named = _NAME.fullmatch(name)
             if not well_named:
-                self._drop(self._paths.outbox / name, "its name is no request's")
+                junk.append((self._paths.outbox / name, "its name is no request's"))
             elif not self._paths.verdict_in_inbox(well_named[1]).exists():
-                yield self._paths.outbox / name
+                unanswered.append(self._paths.outbox / name)
+        return unanswered, junk
+
+    def _names(self) -> list[str]:
+        outbox = self._paths.outbox
+        if not os.access(outbox, os.R_OK | os.W_OK | os.X_OK):
+            outbox.chmod(0o700)  # the agent's user is ours, and it can close the folder to us both
+        with os.scandir(outbox) as entries:
+            names = [entry.name for entry in entries]
+        return [name for name in names if not name.startswith(".") and name not in self._stuck]
 
     def _drop(self, path: Path, why: str) -> None:
-        log.warning("outbox: dropped %r: %s", path.name, why)
-        if not scratch.remove(path):
+        self._dropped += 1
+        if self._dropped <= _MOST_TOLD:
+            log.warning("outbox: dropped %r: %s", path.name, why)
+        if not scratch.remove(path, _REMOVE_S):
             self._stuck.add(path.name)
 
 

@@ -18,7 +18,7 @@ from slurm_bench.pure.relay import Decision, Move
 from slurm_bench.steps import chain, link, session, site
 from slurm_bench.steps.chain import Chain
 from slurm_bench.words.config import Config
-from slurm_bench.words.errors import BenchError, BudgetExceeded, InfrastructureError, SchedulerError
+from slurm_bench.words.errors import BenchError, BudgetExceeded, InfrastructureError, JobRefused, SchedulerError
 from slurm_bench.words.paths import SessionPaths
 from slurm_bench.words.records import Session, SessionState, Submission, Working
 
@@ -57,11 +57,18 @@ class Relay:
             is_left = self._perform(self._decide(followed))
             if is_left:
                 name = self._chain.new_name()
-                self._patiently(lambda: self._chain.relay_after_this(name))
+                self._follow_this(name)
         except SchedulerError as error:
             self._stop(f"the session's next job could not be queued: {error}", error.exit_code)
             return False
         return is_left
+
+    def _follow_this(self, name: str) -> None:
+        """Where no further job is taken, this relay can still serve as the desk."""
+        try:
+            self._patiently(lambda: self._chain.relay_after_this(name))
+        except JobRefused as error:
+            log.warning("no relay takes over from this one: %s", error)
 
     def _decide(self, followed: str) -> Decision:
         entries = self._chain.ledger.entries()
@@ -70,27 +77,26 @@ class Relay:
         (before,) = [entry for entry in entries if entry.job_name == followed]
         fruitless = relay.fruitless(link.of_session(entries), self._progressed_at())
         self._amend({"fruitless_links": fruitless})
-        return relay.decide(store.read(self._paths.session, Session), before)
+        begun = store.read(self._paths.session, Session).model_copy(update={"fruitless_links": fruitless})
+        return relay.decide(begun, before, link.is_needed(self._config, self._paths, begun))
 
     def _progressed_at(self) -> datetime | None:
         """When the agent last did something: as its desk saw it, or by handing in."""
         working = store.read_if_there(self._paths.working, Working)
         handed_in = [store.read(each.submission, Submission).received_at for each in self._paths.timed()]
         seen = [working.progressed_at] if working and working.progressed_at else []
-        return max(seen + handed_in, default=None)
+        # A link that its model's service sent away until then could do nothing.
+        sent_away = store.read(self._paths.session, Session).resume_at
+        return max([*seen, *handed_in, *([sent_away] if sent_away else [])], default=None)
 
     def _perform(self, decision: Decision) -> bool:
         """Return whether only the desk is left to run."""
         log.info("%s", decision.why)
-        if decision.move is Move.NEXT or (decision.move is Move.CLOSE and self._needs_an_allocation()):
+        if decision.move is Move.NEXT:
             return self._next()
         if decision.move is Move.STOP:
             self._stop(decision.why, InfrastructureError.exit_code)
         return decision.move is Move.CLOSE
-
-    def _needs_an_allocation(self) -> bool:
-        """Also without its agent: where candidates are timed inside the session's own job."""
-        return link.is_needed(self._config, self._paths, store.read(self._paths.session, Session))
 
     def _next(self) -> bool:
         """Queue the next link, or a relay that does so later; return whether the session needs neither."""
@@ -135,7 +141,8 @@ class Relay:
         self._amend({"state": SessionState.INTERRUPTED, "problem": why, "problem_exit_code": exit_code})
 
     def _amend(self, changes: Mapping[str, object]) -> None:
-        chain.amend(self._paths, lambda left: {} if left.state is SessionState.FINISHED else changes)
+        kept = session.LOST_NODE_S
+        chain.amend(self._paths, lambda left: {} if left.state is SessionState.FINISHED else changes, kept)
 
 
 def main(folder: str, followed: str, _task: str) -> None:

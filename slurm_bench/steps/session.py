@@ -55,20 +55,12 @@ def run(folder: Path, patience_s: float = 0) -> Session:
         session = store.read(paths.session, Session)
         if session.state is SessionState.FINISHED:
             return session
-        with log_file(paths.log), _sigterm_as_interrupt():
+        with log_file(paths.log), _sigterm_as_interrupt(), _end_written_down(paths):
             return _Runner(config, paths, session).run()
 
 
-class AllocationEnds(KeyboardInterrupt):
-    """Like Ctrl-C no Exception: no verdict must be made of it.
-
-    Args:
-        resume_at: before which another allocation is of no use.
-    """
-
-    def __init__(self, message: str, resume_at: datetime | None = None) -> None:
-        super().__init__(message)
-        self.resume_at = resume_at
+class LeavesAllocation(KeyboardInterrupt):
+    """The session goes on in another job. Like Ctrl-C no Exception: no verdict must be made of it."""
 
 
 class _Runner:
@@ -80,6 +72,7 @@ class _Runner:
         self._agent = agents.of(config.agent)
         self._enclosure = Enclosure(config, paths, self._agent, self._cluster.step)
         self._conversation: Conversation | None = None
+        self._agents_problem: Exception | None = None
         self._is_paused = False
         """Whether the agent was ended only because its allocation is."""
         self._allocation = self._in_which_allocation()
@@ -98,34 +91,20 @@ class _Runner:
         self._desk = Desk(config, paths, retimer, judged_by, workspace.mount(paths))
 
     def run(self) -> Session:
-        try:
-            self._keep(state=SessionState.RUNNING, problem="", problem_exit_code=0, resume_at=None)
-            record = starting_record(self._config.task.record)
-            _end_leftover(self._paths)
-            site.prepare_data(self._config)
-            workspace.stage(self._config, self._paths, record)
-            self._ledger.settle_finished()
-            self._desk.take_incumbent(record)
-            if self._session.agent_exit_code is None:
-                self._let_agent_work()
-            self._desk.close()
-            metadata.finish(self._paths, self._session)
-        except AllocationEnds as pause:
-            self._keep(resume_at=pause.resume_at)
-            self._stop(SessionState.PAUSED, str(pause))
-            raise
-        except BenchError as error:
-            self._stop(SessionState.INTERRUPTED, str(error), error.exit_code)
-            raise
-        except BaseException as error:
-            self._stop(SessionState.INTERRUPTED, str(error) or f"the session was ended by {type(error).__name__}")
-            raise
+        self._keep(state=SessionState.RUNNING, problem="", problem_exit_code=0)
+        record = starting_record(self._config.task.record)
+        _end_leftover(self._paths)
+        site.prepare_data(self._config)
+        workspace.stage(self._config, self._paths, record)
+        self._ledger.settle_finished()
+        self._desk.take_incumbent(record)
+        if self._session.agent_exit_code is None:
+            self._let_agent_work()
+        self._desk.close()
+        metadata.finish(self._paths, self._session)
         self._keep(state=SessionState.FINISHED, ended=datetime.now(UTC))
         log.info("session %s is over", self._session.name)
         return self._session
-
-    def _stop(self, state: SessionState, problem: str, exit_code: int = InfrastructureError.exit_code) -> None:
-        self._keep(state=state, problem=problem, problem_exit_code=exit_code)
 
     def _in_which_allocation(self) -> Allocation | None:
         with suppress(SchedulerError):
@@ -141,6 +120,8 @@ class _Runner:
                 while self._session.agent_exit_code is None and not self._is_paused:
                     self._desk.serve()
                     self._watch()
+                    if self._agents_problem:
+                        raise self._agents_problem
                     self._leave_for_a_long_wait()
                     time.sleep(_DESK_POLL_S)
             finally:
@@ -158,18 +139,26 @@ class _Runner:
         """Keep the agent going, and end it when its time or its budget is over, also while the desk waits for trials.
 
         Raises:
-            AllocationEnds: the job's time is up.
+            LeavesAllocation: the job's time is up.
         """
         spent, now = self._meter.read(self._acted_at), datetime.now(UTC)
         if self._conversation and self._session.agent_exit_code is None and not self._is_paused:
-            self._conversation.tick()
+            self._tick(self._conversation)
             if self._conversation.over:
                 over = self._conversation.over
                 self._keep(agent_exit_code=over.exit_code, agent_ended_by=over.reason)
             elif spent or now > self._last_moment or self._enclosure.has_spent_its_tokens():
-                self._end_agent(self._why_now(spent))
+                self._end_agent(self._why_for_good(spent))
         if self._allocation and now > self._allocation.ends_at:
             raise self._allocation_ends()
+
+    def _tick(self, conversation: Conversation) -> None:
+        """A problem of the agent's must not become the verdict that is awaited meanwhile: it is raised afterwards."""
+        try:
+            if self._agents_problem is None:
+                conversation.tick()
+        except Exception as error:  # noqa: BLE001
+            self._agents_problem = error
 
     @property
     def _acted_at(self) -> datetime | None:
@@ -185,10 +174,12 @@ class _Runner:
         """An allocation costs as much while its agent waits for its model's service: give it back meanwhile."""
         assert self._conversation is not None
         resume_at = self._conversation.next_at
-        if self._allocation and self._config.cluster.chain and resume_at > datetime.now(UTC) + _LONG_WAIT:
-            raise AllocationEnds(f"its model's service asks to wait until {resume_at:%Y-%m-%d %H:%M} UTC", resume_at)
+        is_worth_it = self._session.agent_exit_code is None and resume_at > datetime.now(UTC) + _LONG_WAIT
+        if self._allocation and is_worth_it and link.has_relay(self._ledger.entries()):
+            self._keep(resume_at=resume_at)
+            raise LeavesAllocation(f"its model's service asks to wait until {resume_at:%Y-%m-%d %H:%M} UTC")
 
-    def _why_now(self, spent: bool) -> str:
+    def _why_for_good(self, spent: bool) -> str:
         """What ends the agent for good; empty if it can go on in another allocation."""
         if self._enclosure.has_spent_its_tokens():
             return "its tokens are spent"
@@ -207,11 +198,11 @@ class _Runner:
         self._is_paused = not why
         self._conversation.stop()
 
-    def _allocation_ends(self) -> AllocationEnds:
+    def _allocation_ends(self) -> LeavesAllocation:
         assert self._allocation is not None
         limit = self._allocation.limit_minutes
-        by_hand = "" if self._config.cluster.chain else "; the same command goes on"
-        return AllocationEnds(f"the session's job ends at its limit of {limit} minutes{by_hand}")
+        by_hand = "" if link.has_relay(self._ledger.entries()) else "; the same command goes on"
+        return LeavesAllocation(f"the session's job ends at its limit of {limit} minutes{by_hand}")
 
     def _agent_at_rest(self) -> AbstractContextManager[None]:
         return self._conversation.at_rest() if self._conversation else nullcontext()
@@ -219,6 +210,27 @@ class _Runner:
     def _keep(self, **changes: object) -> None:
         self._session = self._session.model_copy(update=changes)
         store.write(self._paths.session, self._session)
+
+
+@contextmanager
+def _end_written_down(paths: SessionPaths) -> Iterator[None]:
+    """Whatever ends a session before its time is kept in its record."""
+
+    def stopped(state: SessionState, problem: str, exit_code: int = InfrastructureError.exit_code) -> None:
+        changes = {"state": state, "problem": problem, "problem_exit_code": exit_code}
+        store.write(paths.session, store.read(paths.session, Session).model_copy(update=changes))
+
+    try:
+        yield
+    except LeavesAllocation as pause:
+        stopped(SessionState.PAUSED, str(pause))
+        raise
+    except BenchError as error:
+        stopped(SessionState.INTERRUPTED, str(error), error.exit_code)
+        raise
+    except BaseException as error:
+        stopped(SessionState.INTERRUPTED, str(error) or f"the session was ended by {type(error).__name__}")
+        raise
 
 
 def _end_leftover(paths: SessionPaths) -> None:
@@ -262,7 +274,7 @@ def main(folder: str, _task: str) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         run(Path(folder), LOST_NODE_S)
-    except AllocationEnds as pause:
+    except LeavesAllocation as pause:
         log.info("%s", pause)
     except BenchError as error:
         log.error("%s", error)

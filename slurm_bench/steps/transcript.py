@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from slurm_bench.agents.agent import Agent, Seen
+from slurm_bench.pure.plain import one_line, printable
 from slurm_bench.words.paths import TranscriptPaths
 
 log = logging.getLogger(__name__)
@@ -62,16 +63,23 @@ class Transcript:
             self._plain.open("a", encoding="utf-8") as plain,
         ):
             while raw := stream.readline(_LONGEST_LINE):
-                line = self._redact(raw.decode("utf-8", errors="replace")).rstrip("\n")
-                event = _event(line)
-                if self._left < len(raw):
-                    continue
-                self._left -= len(raw)
-                print(line, file=plain if event is None else events, flush=True)
-                seen = self._agent.read(event) if event is not None else self._plainly(line)
-                if seen.text:
-                    print(_printable(seen.text), file=trace, flush=True)
-                self._remember(seen)
+                try:
+                    self._take(raw, events, trace, plain)
+                except Exception:
+                    # Whatever it is: a program whose output nobody reads would end.
+                    log.exception("a line of the agent's output is lost")
+
+    def _take(self, raw: bytes, events: IO[str], trace: IO[str], plain: IO[str]) -> None:
+        line = self._redact(raw.decode("utf-8", errors="replace")).rstrip("\n")
+        event = _event(line)
+        seen = self._agent.read(event) if event is not None else self._plainly(line)
+        self._remember(seen)
+        self._left -= len(raw)
+        if self._left < 0:
+            return
+        print(line, file=plain if event is None else events, flush=True)
+        if seen.text:
+            print(printable(seen.text), file=trace, flush=True)
 
     def _plainly(self, line: str) -> Seen:
         """What a line says that is no event: of an agent without events it is all that shows what it does."""
@@ -84,7 +92,7 @@ class Transcript:
             self.has_acted = True
             self.acted_at = datetime.now(UTC)
         if seen.failure is not None:
-            self.failure = seen.failure
+            self.failure = one_line(seen.failure)
 
 
 def _event(line: str) -> dict[str, object] | None:
@@ -93,8 +101,3 @@ def _event(line: str) -> dict[str, object] | None:
     except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) else None
-
-
-def _printable(text: str) -> str:
-    """Whoever reads the trace on a terminal must not be commanded by it."""
-    return "".join(each if each.isprintable() or each in "\n\t" else "\N{REPLACEMENT CHARACTER}" for each in text)

@@ -13,6 +13,7 @@ from slurm_bench.agents.agent import FINAL_WORDS, Agent
 from slurm_bench.effects import processes, store
 from slurm_bench.effects.containers import Container, Mount, Program
 from slurm_bench.pure import rules
+from slurm_bench.pure.plain import one_line
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import InfrastructureError
 from slurm_bench.words.paths import SessionPaths, shipped
@@ -20,7 +21,7 @@ from slurm_bench.words.paths import SessionPaths, shipped
 log = logging.getLogger(__name__)
 
 _UNTRACKED = ("/data", "/logs/", "/experiments/", "/results.tsv", "/run.log", "/agent_final.txt", "__pycache__/")
-"""Paths that are no part of a workspace's history: what is large, or has to outlast a step back."""
+"""No part of a workspace's history: it is large, or it has to outlast a step back."""
 _GIT_SETTINGS = {"safe.directory": "*", "user.name": "agent", "user.email": "agent@localhost"}
 _DEVICES = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
 """What the scheduler says of the allocation's GPUs; nothing else of the node's environment goes inside."""
@@ -32,15 +33,15 @@ def mount(paths: SessionPaths) -> Mount:
 
 def stage(config: Config, paths: SessionPaths, record: Path) -> None:
     """Lay out the workspace: the starting record, the rules, and the folders of the contract."""
-    for folder in (paths.outbox, paths.inbox, paths.agent_home, paths.candidates, paths.workspace / "experiments"):
+    own = [paths.workspace / name for name in ("experiments", "logs")]
+    for folder in (paths.outbox, paths.inbox, paths.agent_home, paths.candidates, *own):
         _move_aside(folder, unless=Path.is_dir)
         folder.mkdir(parents=True, exist_ok=True)
     paths.transcript.root.mkdir(exist_ok=True)
-    for file in record.iterdir():
-        target = paths.workspace / file.name
-        # A session that goes on finds a workspace that was the agent's: a link in it must not lead us out.
-        if file.is_file() and not os.path.lexists(target):
-            shutil.copy(file, target)
+    if is_new(paths):
+        for file in record.iterdir():
+            if file.is_file():
+                shutil.copy(file, paths.workspace / file.name)
     texts = _write_prompts(config, paths)
     _move_aside(paths.workspace / "RULES.md", unless=Path.is_file)
     store.write_text(paths.workspace / "RULES.md", texts[prompts.RULES])
@@ -49,6 +50,11 @@ def stage(config: Config, paths: SessionPaths, record: Path) -> None:
         data.symlink_to(config.task.data)
     elif config.container.kind != "none":
         data.mkdir(exist_ok=True)  # the point that the shards are mounted on
+
+
+def is_new(paths: SessionPaths) -> bool:
+    """Whether no agent has worked here yet: from then on the workspace is its own, and a link in it can lead out."""
+    return not paths.conversation.exists()
 
 
 def _write_prompts(config: Config, paths: SessionPaths) -> dict[str, str]:
@@ -84,7 +90,7 @@ def _move_aside(path: Path, unless: Callable[[Path], bool]) -> None:
 
 
 def begin_history(paths: SessionPaths, run: Callable[..., processes.Completed]) -> None:
-    """Make the workspace a git repository with the starting record as its first commit, unless it is one.
+    """Make a new workspace a git repository with the starting record as its first commit.
 
     Args:
         run: runs a command in the agent's container: git obeys what lies in a repository, and this one is the agent's.
@@ -92,13 +98,13 @@ def begin_history(paths: SessionPaths, run: Callable[..., processes.Completed]) 
     Raises:
         InfrastructureError: it cannot be made.
     """
-    if os.path.lexists(paths.workspace / ".git"):
+    if not is_new(paths):
         return
     exclude = f"printf '%s\\n' {shlex.join(_UNTRACKED)} >> .git/info/exclude"
-    commit = "git add --all && git commit --quiet --message='The starting record'"
+    commit = "git add --all && git commit --quiet --allow-empty --message='The starting record'"
     done = run("sh", "-c", f"git init --quiet --initial-branch=main && {exclude} && {commit}")
     if done.exit_code != 0:
-        raise InfrastructureError(f"git could not be set up in {paths.workspace}: {done.stderr[-200:]}")
+        raise InfrastructureError(f"git could not be set up in {paths.workspace}: {one_line(done.stderr)}")
 
 
 def program(

@@ -85,6 +85,24 @@ class Session(Record):
     """Links in a row, up to the last one, in which its agent did nothing."""
 
 
+class Failing(StrEnum):
+    """What fails where an agent's program does."""
+
+    PROGRAM = "program"
+    SERVICE = "service"
+    """Of its model, for a while."""
+    REFUSED = "refused"
+    """By that service, for good."""
+
+
+class Failures(Record):
+    """In a row, of the same thing."""
+
+    failing: Failing
+    count: int
+    since: datetime
+
+
 class ConversationState(Record):
     """Where an agent's conversation is, for whoever starts its program next."""
 
@@ -94,9 +112,8 @@ class ConversationState(Record):
     """Of the program so far."""
     idle: int = 0
     """Answers in a row, up to the last, without an action."""
-    failures: int = 0
-    """Ends of the program in a row, up to the last, that were failures."""
-    failing_since: datetime | None = None
+    failures: Failures | None = None
+    """Up to the last end of the program, if that was one."""
 
 
 class Working(Record):

@@ -81,7 +81,7 @@ def test_a_session_ends_with_its_budget_and_its_last_submission_is_answered(
     in_a_job(config, paths, limit_s=16)
     caplog.set_level(logging.INFO)
     began = time.monotonic()
-    with pytest.raises(session.AllocationEnds):
+    with pytest.raises(session.LeavesAllocation):
         session.run(paths.root)
     assert time.monotonic() - began < 16, "before Slurm would have killed it"
 
@@ -110,7 +110,7 @@ def test_a_session_whose_allocation_ends_goes_on_in_another(tmp_path: Path) -> N
     config.session, config.agent.hours, config.cluster.session_hours = "one", 1.0, 0.001
     paths = SessionPaths(tmp_path / "rehearsal/one")
     in_a_job(config, paths, limit_s=2)
-    with pytest.raises(session.AllocationEnds):
+    with pytest.raises(session.LeavesAllocation):
         session.run(paths.root)
     left = store.read(paths.session, Session)
     assert (left.state, left.agent_exit_code, left.agent_ended_by) == (SessionState.PAUSED, None, "")

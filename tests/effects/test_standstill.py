@@ -73,7 +73,7 @@ def test_it_stands_still_and_goes_on(agent: Agent) -> None:
     wait_for_work(agent)
     with standstill.of(agent.record):
         assert not agent.works()
-    assert agent.works()
+    wait_for_work(agent)
 
 
 def test_what_it_had_stopped_itself_stays_so(tmp_path: Path) -> None:
@@ -86,18 +86,44 @@ def test_what_it_had_stopped_itself_stays_so(tmp_path: Path) -> None:
     with standstill.of(agent.record):
         pass
     assert first.status() == psutil.STATUS_STOPPED
-    assert agent.works()
+    wait_for_work(agent)
     agent.end()
 
 
-def test_only_one_that_stands_still_is_ended_without_being_asked(agent: Agent) -> None:
+def test_one_that_works_is_asked_to_end(tmp_path: Path) -> None:
+    asked = "import pathlib, signal, sys, time\n"
+    asked += "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
+    asked += "(pathlib.Path(MARKS) / 'ready').touch()\ntime.sleep(600)"
+    agent = Agent(tmp_path, asked)
+    wait_for_marks(agent)
+    standstill.end(agent.record, grace_s=20)
+    assert agent.process.wait(timeout=10) == 7
+
+
+def wait_for_marks(agent: Agent) -> None:
+    deadline = time.monotonic() + 20
+    while not list(agent.marks.iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_one_that_stands_still_is_ended_without_being_asked(agent: Agent) -> None:
     wait_for_work(agent)
-    standstill.end(agent.record)
-    assert agent.process.poll() is None
     with standstill.of(agent.record):
-        standstill.end(agent.record)
+        standstill.end(agent.record, grace_s=20)
         assert agent.process.wait(timeout=10) == -signal.SIGKILL
         assert not agent.works()
+
+
+def test_one_that_wakes_itself_up_is_noticed(tmp_path: Path) -> None:
+    """Attack: go on beside a trial, by a signal that somebody outside sends. Defence: what it used is looked at."""
+    agent = Agent(tmp_path, "while True: (lambda: (__import__('pathlib').Path(MARKS) / 'x').touch())()")
+    wait_for_marks(agent)
+    with pytest.raises(InfrastructureError, match="used the processor while it had to stand still"):
+        with standstill.of(agent.record):
+            agent.process.send_signal(signal.SIGCONT)
+            time.sleep(2)
+    agent.end()
 
 
 def test_an_agent_that_is_gone_needs_no_stop(tmp_path: Path) -> None:
@@ -105,7 +131,7 @@ def test_an_agent_that_is_gone_needs_no_stop(tmp_path: Path) -> None:
     agent.process.wait(timeout=20)
     with standstill.of(agent.record):
         pass
-    standstill.end(tmp_path / "no-such-record")
+    standstill.end(tmp_path / "no-such-record", grace_s=5)
 
 
 def test_one_that_does_not_begin_is_the_sites_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

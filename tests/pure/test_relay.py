@@ -46,7 +46,7 @@ def job(state: JobState | None, kind: Kind = "session", began_at: float = 0) -> 
 
 @pytest.mark.parametrize("state", KILLED)
 def test_a_link_that_died_without_a_word_is_followed_by_the_next(state: JobState) -> None:
-    decision = decide(session(SessionState.RUNNING), job(state))
+    decision = decide(session(SessionState.RUNNING), job(state), True)
     assert (decision.move, state in decision.why) == (Move.NEXT, True)
 
 
@@ -68,7 +68,7 @@ def test_a_link_that_died_without_a_word_is_followed_by_the_next(state: JobState
     ],
 )
 def test_what_comes_next(begun: Session, ended: JobState | None, move: Move, why: str) -> None:
-    decision = decide(begun, job(ended))
+    decision = decide(begun, job(ended), begun.agent_exit_code is None)
     assert (decision.move, why in decision.why) == (move, True), decision
 
 
@@ -76,17 +76,19 @@ def test_what_comes_next(begun: Session, ended: JobState | None, move: Move, why
 def test_a_problem_that_only_a_person_can_mend_stays(kind: type[UsageError] | type[BudgetExceeded]) -> None:
     left = session(SessionState.INTERRUPTED, problem="no shards there", problem_exit_code=kind.exit_code)
     for over in ({}, {"agent_exit_code": 0}):
-        decision = decide(left.model_copy(update=over), job(JobState.FAILED))
+        decision = decide(left.model_copy(update=over), job(JobState.FAILED), False)
         assert (decision.move, decision.why) == (Move.LEAVE, "the session stops: no shards there")
 
 
 def test_three_links_in_which_the_agent_did_nothing_are_enough() -> None:
     begun = session(SessionState.INTERRUPTED, **SITES)
-    moves = [decide(begun.model_copy(update={"fruitless_links": count}), job(JobState.FAILED)) for count in (2, 3)]
+    moves = [
+        decide(begun.model_copy(update={"fruitless_links": count}), job(JobState.FAILED), True) for count in (2, 3)
+    ]
     assert [each.move for each in moves] == [Move.NEXT, Move.STOP]
     assert moves[1].why == "3 links in a row in which the agent did nothing; the last one: the site failed"
     over = begun.model_copy(update={"fruitless_links": 3, "agent_exit_code": 0})
-    assert decide(over, job(JobState.FAILED)).move is Move.CLOSE, "its desk needs no agent"
+    assert decide(over, job(JobState.FAILED), False).move is Move.CLOSE, "its desk needs no agent"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,7 @@ def test_three_links_in_which_the_agent_did_nothing_are_enough() -> None:
 )
 def test_a_desk_without_an_agent_is_taken_over_where_slurm_ended_it(ended: JobState, move: Move) -> None:
     begun = session(SessionState.INTERRUPTED, agent_exit_code=0, **SITES)
-    assert decide(begun, job(ended, "relay")).move is move
+    assert decide(begun, job(ended, "relay"), begun.agent_exit_code is None).move is move
 
 
 def test_links_in_a_row_are_counted_back_from_the_last() -> None:

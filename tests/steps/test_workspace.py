@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from slurm_bench import agents
-from slurm_bench.effects import processes
+from slurm_bench.effects import processes, store
 from slurm_bench.effects.containers import Apptainer, Container, NoContainer
 from slurm_bench.steps import workspace
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import InfrastructureError
 from slurm_bench.words.paths import SessionPaths
+from slurm_bench.words.records import ConversationState
 from tests.conftest import IMAGE
 
 CONTRACT = {
@@ -51,6 +52,7 @@ def test_its_history_begins_with_the_starting_record(scene: Scene) -> None:
     ]
     scene.sh('echo x > results.tsv; mkdir logs; echo y > logs/z; test -z "$(git status --porcelain)"')
     scene.sh("git commit --allow-empty --quiet --message=own")
+    store.write(scene.paths.conversation, ConversationState(starts=1))  # from here on it is the agent's
     workspace.begin_history(scene.paths, scene.run)
     assert scene.sh("git log --format=%s").split() == ["own", "The", "starting", "record"]
 
@@ -60,10 +62,17 @@ def test_a_repository_that_cannot_be_made_is_said(scene: Scene) -> None:
         workspace.begin_history(scene.paths, lambda *command: processes.Completed(127, "", "no git here"))
 
 
+def test_what_it_has_removed_does_not_come_back(scene: Scene) -> None:
+    store.write(scene.paths.conversation, ConversationState(starts=1))
+    (scene.paths.workspace / "run.sh").unlink()
+    workspace.stage(scene.config, scene.paths, Path(scene.config.task.record))
+    assert not (scene.paths.workspace / "run.sh").exists()
+
+
 def test_the_variables_of_the_contract(scene: Scene) -> None:
     known = dict(line.split("=", 1) for line in scene.sh("env").splitlines() if "=" in line)
     assert {f"BENCHMARK_{name}" for name in CONTRACT} <= set(known)
-    for name in ("WORKSPACE", "SUBMISSION_DIR", "EXPERIMENT_DIR", "INBOX", "OUTBOX", "TRACE_DIR", "AGENT_DIR"):
+    for name in ("WORKSPACE", "LOG_DIR", "SUBMISSION_DIR", "EXPERIMENT_DIR", "INBOX", "OUTBOX", "TRACE_DIR", "AGENT_DIR"):
         scene.sh(f'test -d "$BENCHMARK_{name}"')
     scene.sh('test -w "$BENCHMARK_OUTBOX"; test -r "$BENCHMARK_AGENT_DIR/problem.md"')
 
@@ -81,6 +90,7 @@ def test_what_it_left_of_the_rules_is_put_right(scene: Scene) -> None:
 @pytest.mark.apptainer
 def test_rules_prompts_transcript_and_data_cannot_be_written_inside(config: Config) -> None:
     scene = Scene(config, Apptainer(IMAGE, gpu_devices=False))
+    scene.sh('echo x > "$BENCHMARK_OUTBOX/.x" && echo x > mine && echo x > "$BENCHMARK_LOG_DIR/x"')
     for target in ("$BENCHMARK_WORKSPACE/RULES.md", "$BENCHMARK_AGENT_DIR/problem.md", "$BENCHMARK_TRACE_DIR/x"):
         assert scene.run("sh", "-c", f"echo mine > {target}").exit_code != 0
     assert scene.run("sh", "-c", "echo mine > data/x").exit_code != 0

@@ -1,0 +1,13 @@
+"""Text that untrusted programs wrote, made fit for logs, records and a person's terminal."""
+
+_LONGEST_LINE = 300
+
+
+def printable(text: str) -> str:
+    """The text without what commands a terminal, or what no file takes; its lines stay."""
+    return "".join(each if each.isprintable() or each in "\n\t" else "\N{REPLACEMENT CHARACTER}" for each in text)
+
+
+def one_line(text: str, longest: int = _LONGEST_LINE) -> str:
+    """The text as one line, cut off where it is long: it cannot be taken for several."""
+    return printable(" ".join(text.split()))[:longest]
