@@ -70,7 +70,8 @@ class Relay:
         (before,) = [entry for entry in entries if entry.job_name == followed]
         fruitless = relay.fruitless(link.of_session(entries), self._progressed_at())
         self._amend({"fruitless_links": fruitless})
-        return relay.decide(store.read(self._paths.session, Session), before)
+        left = store.read(self._paths.session, Session)
+        return relay.decide(left, before, link.is_needed(self._config, self._paths, left))
 
     def _progressed_at(self) -> datetime | None:
         """When the agent last did something: as its desk saw it, or by handing in."""
@@ -82,15 +83,11 @@ class Relay:
     def _perform(self, decision: Decision) -> bool:
         """Return whether only the desk is left to run."""
         log.info("%s", decision.why)
-        if decision.move is Move.NEXT or (decision.move is Move.CLOSE and self._needs_an_allocation()):
+        if decision.move is Move.NEXT:
             return self._next()
         if decision.move is Move.STOP:
             self._stop(decision.why, InfrastructureError.exit_code)
         return decision.move is Move.CLOSE
-
-    def _needs_an_allocation(self) -> bool:
-        """Also without its agent: where candidates are timed inside the session's own job."""
-        return link.is_needed(self._config, self._paths, store.read(self._paths.session, Session))
 
     def _next(self) -> bool:
         """Queue the next link, or a relay that does so later; return whether the session needs neither."""

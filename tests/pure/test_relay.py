@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from slurm_bench.pure.relay import Move, decide, end_of, fruitless
+from slurm_bench.pure import relay
+from slurm_bench.pure.relay import Decision, Move, end_of, fruitless
 from slurm_bench.words.accounting import Attempt, JobState, LedgerEntry
 from slurm_bench.words.errors import BudgetExceeded, InfrastructureError, UsageError
 from slurm_bench.words.kinds import Kind
@@ -42,6 +43,11 @@ def job(state: JobState | None, kind: Kind = "session", began_at: float = 0) -> 
         job_name="job", kind=kind, tasks=1, gpus=1, limit_s=60, overrun_s=0, weight=1.0, reserved_at=began
     )
     return entry.model_copy(update={"attempts": (row,) if state else (), "settled_at": began})
+
+
+def decide(begun: Session, before: LedgerEntry) -> Decision:
+    """Where trials have allocations of their own."""
+    return relay.decide(begun, before, needs_link=begun.agent_exit_code is None)
 
 
 @pytest.mark.parametrize("state", KILLED)
@@ -87,6 +93,9 @@ def test_three_links_in_which_the_agent_did_nothing_are_enough() -> None:
     assert moves[1].why == "3 links in a row in which the agent did nothing; the last one: the site failed"
     over = begun.model_copy(update={"fruitless_links": 3, "agent_exit_code": 0})
     assert decide(over, job(JobState.FAILED)).move is Move.CLOSE, "its desk needs no agent"
+    nested = [over.model_copy(update={"fruitless_links": count}) for count in (2, 3)]
+    moves = [relay.decide(each, job(JobState.FAILED), needs_link=True) for each in nested]
+    assert [each.move for each in moves] == [Move.NEXT, Move.STOP], "trials in the session's own job need one"
 
 
 @pytest.mark.parametrize(
