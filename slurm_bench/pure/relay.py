@@ -32,13 +32,13 @@ class Decision:
     why: str
 
 
-def decide(session: Session, before: LedgerEntry, needs_allocation: bool) -> Decision:
+def decide(session: Session, before: LedgerEntry, needs_link: bool) -> Decision:
     """
     Args:
         before: the job that is over: a link, or a relay that served as its desk.
-        needs_allocation: whether what is left to do needs one: its agent, or trials inside the session's own job.
+        needs_link: whether what is left to do needs an allocation: its agent, or trials inside the session's own job.
     """
-    return _stays(session, before) or _goes_on(session, end_of(before), needs_allocation)
+    return _stays(session, before) or _goes_on(session, end_of(before), needs_link)
 
 
 def _stays(session: Session, before: LedgerEntry) -> Decision | None:
@@ -55,9 +55,9 @@ def _stays(session: Session, before: LedgerEntry) -> Decision | None:
     return None
 
 
-def _goes_on(session: Session, ended: JobState, needs_allocation: bool) -> Decision:
+def _goes_on(session: Session, ended: JobState, needs_link: bool) -> Decision:
     how = _how(session, ended)
-    if not needs_allocation:
+    if not needs_link:
         return Decision(Move.CLOSE, f"the agent is over, and its desk answers what it has handed in: {how}")
     if session.fruitless_links >= MOST_FRUITLESS:
         row = f"{session.fruitless_links} links in a row in which the agent did nothing"

@@ -24,7 +24,10 @@ from tests.conftest import DEV_CLUSTER, REPOSITORY
 from tests.fake_cluster import FakeCluster
 
 DEADLINE_S = 60
-REAL = ["local", *(pytest.param(name, marks=pytest.mark.slurm) for name in ("sacct", "own", "nested"))]
+SLURM = [pytest.param(name, marks=pytest.mark.slurm) for name in ("sacct", "own")]
+NESTED = pytest.param("nested", marks=pytest.mark.slurm)
+REAL = ["local", *SLURM, NESTED]
+WITH_A_QUEUE = ["memory", *SLURM]
 ACCOUNTING = pytest.mark.parametrize("accounting", ["sacct", "own"])
 
 
@@ -185,7 +188,7 @@ def test_tasks_cancelled_while_they_wait_are_over_at_once(accounting: str, name:
     assert (attempt.task, attempt.state) == (0, JobState.CANCELLED)
 
 
-@pytest.mark.parametrize("cluster", [each for each in ("memory", *REAL) if each != "local"], indirect=True)
+@pytest.mark.parametrize("cluster", WITH_A_QUEUE, indirect=True)
 def test_a_job_waits_until_another_is_over(cluster: Cluster, name: str, tmp_path: Path) -> None:
     since, first, second = datetime.now(UTC), f"{name}-first", f"{name}-second"
     before = cluster.submit(job(first, tmp_path, "sleep for 2", count=1))

@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from slurm_bench.pure.relay import Move, decide, end_of, fruitless
+from slurm_bench.pure import relay
+from slurm_bench.pure.relay import Decision, Move, end_of, fruitless
 from slurm_bench.words.accounting import Attempt, JobState, LedgerEntry
 from slurm_bench.words.errors import BudgetExceeded, InfrastructureError, UsageError
 from slurm_bench.words.kinds import Kind
@@ -44,9 +45,14 @@ def job(state: JobState | None, kind: Kind = "session", began_at: float = 0) -> 
     return entry.model_copy(update={"attempts": (row,) if state else (), "settled_at": began})
 
 
+def decide(begun: Session, before: LedgerEntry) -> Decision:
+    """Where trials have allocations of their own."""
+    return relay.decide(begun, before, needs_link=begun.agent_exit_code is None)
+
+
 @pytest.mark.parametrize("state", KILLED)
 def test_a_link_that_died_without_a_word_is_followed_by_the_next(state: JobState) -> None:
-    decision = decide(session(SessionState.RUNNING), job(state), True)
+    decision = decide(session(SessionState.RUNNING), job(state))
     assert (decision.move, state in decision.why) == (Move.NEXT, True)
 
 
@@ -68,7 +74,7 @@ def test_a_link_that_died_without_a_word_is_followed_by_the_next(state: JobState
     ],
 )
 def test_what_comes_next(begun: Session, ended: JobState | None, move: Move, why: str) -> None:
-    decision = decide(begun, job(ended), begun.agent_exit_code is None)
+    decision = decide(begun, job(ended))
     assert (decision.move, why in decision.why) == (move, True), decision
 
 
@@ -76,19 +82,20 @@ def test_what_comes_next(begun: Session, ended: JobState | None, move: Move, why
 def test_a_problem_that_only_a_person_can_mend_stays(kind: type[UsageError] | type[BudgetExceeded]) -> None:
     left = session(SessionState.INTERRUPTED, problem="no shards there", problem_exit_code=kind.exit_code)
     for over in ({}, {"agent_exit_code": 0}):
-        decision = decide(left.model_copy(update=over), job(JobState.FAILED), False)
+        decision = decide(left.model_copy(update=over), job(JobState.FAILED))
         assert (decision.move, decision.why) == (Move.LEAVE, "the session stops: no shards there")
 
 
 def test_three_links_in_which_the_agent_did_nothing_are_enough() -> None:
     begun = session(SessionState.INTERRUPTED, **SITES)
-    moves = [
-        decide(begun.model_copy(update={"fruitless_links": count}), job(JobState.FAILED), True) for count in (2, 3)
-    ]
+    moves = [decide(begun.model_copy(update={"fruitless_links": count}), job(JobState.FAILED)) for count in (2, 3)]
     assert [each.move for each in moves] == [Move.NEXT, Move.STOP]
     assert moves[1].why == "3 links in a row in which the agent did nothing; the last one: the site failed"
     over = begun.model_copy(update={"fruitless_links": 3, "agent_exit_code": 0})
-    assert decide(over, job(JobState.FAILED), False).move is Move.CLOSE, "its desk needs no agent"
+    assert decide(over, job(JobState.FAILED)).move is Move.CLOSE, "its desk needs no agent"
+    nested = [over.model_copy(update={"fruitless_links": count}) for count in (2, 3)]
+    moves = [relay.decide(each, job(JobState.FAILED), needs_link=True) for each in nested]
+    assert [each.move for each in moves] == [Move.NEXT, Move.STOP], "trials in the session's own job need one"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +110,7 @@ def test_three_links_in_which_the_agent_did_nothing_are_enough() -> None:
 )
 def test_a_desk_without_an_agent_is_taken_over_where_slurm_ended_it(ended: JobState, move: Move) -> None:
     begun = session(SessionState.INTERRUPTED, agent_exit_code=0, **SITES)
-    assert decide(begun, job(ended, "relay"), begun.agent_exit_code is None).move is move
+    assert decide(begun, job(ended, "relay")).move is move
 
 
 def test_links_in_a_row_are_counted_back_from_the_last() -> None:

@@ -72,7 +72,16 @@ def test_what_it_has_removed_does_not_come_back(scene: Scene) -> None:
 def test_the_variables_of_the_contract(scene: Scene) -> None:
     known = dict(line.split("=", 1) for line in scene.sh("env").splitlines() if "=" in line)
     assert {f"BENCHMARK_{name}" for name in CONTRACT} <= set(known)
-    for name in ("WORKSPACE", "LOG_DIR", "SUBMISSION_DIR", "EXPERIMENT_DIR", "INBOX", "OUTBOX", "TRACE_DIR", "AGENT_DIR"):
+    for name in (
+        "WORKSPACE",
+        "LOG_DIR",
+        "SUBMISSION_DIR",
+        "EXPERIMENT_DIR",
+        "INBOX",
+        "OUTBOX",
+        "TRACE_DIR",
+        "AGENT_DIR",
+    ):
         scene.sh(f'test -d "$BENCHMARK_{name}"')
     scene.sh('test -w "$BENCHMARK_OUTBOX"; test -r "$BENCHMARK_AGENT_DIR/problem.md"')
 
