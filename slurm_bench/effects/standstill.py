@@ -50,8 +50,10 @@ def _await(record: Path) -> processes.ProcessIdentity:
 def end(record: Path, grace_s: float) -> None:
     """End the agent of this record; one that stands still at once: asked politely, it would wake up beside a trial."""
     head = store.read_if_there(record, processes.ProcessIdentity)
-    if head is not None and processes.is_alive(head):
-        processes.end_tree(head.pid, 0.0 if processes.is_held(head) else grace_s)
+    if head is not None and processes.is_held(head):
+        processes.end_tree(head.pid)
+    elif head is not None and processes.is_alive(head):
+        processes.end_tree(head.pid, grace_s)
 
 
 def main(record: str, *command: str) -> None:

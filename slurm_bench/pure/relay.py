@@ -67,7 +67,7 @@ def _goes_on(session: Session, ended: JobState, needs_link: bool) -> Decision:
 
 def _how(session: Session, ended: JobState) -> str:
     if session.state is SessionState.RUNNING:
-        return f"its job ended without a word ({ended})"
+        return f"its job ended without a word ({ended}); see the last files of its folder jobs"
     return session.problem or f"its job ended ({ended})"
 
 

@@ -12,6 +12,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from slurm_bench.words.config import COMMANDS, Config, refuse_unknown
 from slurm_bench.words.errors import BenchError, InfrastructureError
@@ -44,6 +45,8 @@ def main() -> int:
 
     try:
         hydra.main(version_base="1.3", config_path=str(shipped("conf")), config_name="config")(perform)()
+    except YAMLError as error:
+        return _say(" ".join(str(error).split()), _USAGE)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         return _say(_one_line(error), _USAGE)
     except OSError as error:

@@ -133,19 +133,22 @@ def check(config: Config) -> None:
             f"agent.api.key_file: jobs do not inherit {api.key_variable}; "
             "write the key into a file of mode 0600 and name it here"
         )
-    _key(api.key_variable, api.key_file)
+    _upstream(config, api).routes()
 
 
 def _proxy(config: Config, api: ApiConfig, socket: Path, paths: SessionPaths) -> KeyProxy:
-    upstream = Upstream(
+    prices = Prices(**api.prices) if api.prices else None
+    return KeyProxy(_upstream(config, api), socket, paths.model_use, prices=prices, most_tokens=api.most_tokens)
+
+
+def _upstream(config: Config, api: ApiConfig) -> Upstream:
+    return Upstream(
         maker=str(api.maker),
         base_url=api.base_url,
         api_version=api.api_version,
         key=_key(api.key_variable, api.key_file),
         models=frozenset({str(config.agent.model)}),
     )
-    prices = Prices(**api.prices) if api.prices else None
-    return KeyProxy(upstream, socket, paths.model_use, prices=prices, most_tokens=api.most_tokens)
 
 
 @contextmanager

@@ -146,6 +146,7 @@ class _Runner:
             self._tick(self._conversation)
             if self._conversation.over:
                 over = self._conversation.over
+                log.info("the agent is over: %s", over.reason or f"exit code {over.exit_code}")
                 self._keep(agent_exit_code=over.exit_code, agent_ended_by=over.reason)
             elif spent or now > self._last_moment or self._enclosure.has_spent_its_tokens():
                 self._end_agent(self._why_for_good(spent))

@@ -21,7 +21,7 @@ from slurm_bench.pure.budget import Terms
 from slurm_bench.pure.rules import PROGRAM
 from slurm_bench.rehearsal import corpus
 from slurm_bench.steps.ledger import Ledger, Patience
-from slurm_bench.words.config import CommandConfig, Config, ContainerConfig
+from slurm_bench.words.config import ApiConfig, CommandConfig, Config, ContainerConfig, ModelConfig
 from slurm_bench.words.errors import UsageError
 from slurm_bench.words.kinds import KINDS
 from slurm_bench.words.paths import TimingPaths, shipped, starting_record
@@ -78,8 +78,11 @@ def terms(config: Config, most: float = math.inf) -> Terms:
     return Terms(min(most, budget.h100_hours), config.h100_weight, campaign, counts)
 
 
-def container_of(config: ContainerConfig) -> Container:
+def container_of(config: ContainerConfig, field: str = "container.image") -> Container:
     """The container that the configuration names.
+
+    Args:
+        field: what names its image, for people.
 
     Raises:
         UsageError: the program or the image is not there.
@@ -90,14 +93,15 @@ def container_of(config: ContainerConfig) -> Container:
         raise UsageError("container.kind=apptainer needs apptainer on the PATH: load its module, or container=none")
     image = Path(str(config.image))
     if not image.is_file():
-        raise UsageError(f"container.image: no file {image}; build it with scripts/build_image {image.stem}")
+        raise UsageError(f"{field}: no file {image}; build it with scripts/build_image {image.stem}")
     return Apptainer(image.resolve(), config.gpu_devices)
 
 
 def agent_container_of(config: Config) -> Container:
     """The container of the agent: the trials' own, or that of its own image."""
     image = config.agent.image if config.container.kind == "apptainer" else None
-    return container_of(replace(config.container, image=image) if image else config.container)
+    own = replace(config.container, image=image) if image else config.container
+    return container_of(own, "agent.image" if image else "container.image")
 
 
 def make_absolute(config: Config) -> None:
@@ -105,6 +109,11 @@ def make_absolute(config: Config) -> None:
     config.runs = os.path.abspath(config.runs)
     config.task.data = os.path.abspath(config.task.data)
     config.cluster.shared_poll = os.path.abspath(config.cluster.shared_poll)
+    # Where a job's HOME may be another than ours.
+    holders: list[ApiConfig | ModelConfig] = [config.agent.api, *config.judge.models.values()]
+    for holder in holders:
+        if holder.key_file:
+            holder.key_file = os.path.abspath(Path(holder.key_file).expanduser())
     for part in (config.container, config.agent):
         if part.image:
             here = Path(part.image)
