@@ -76,8 +76,8 @@ def test_it_stands_still_and_goes_on(agent: Agent) -> None:
     wait_for_work(agent)
 
 
-def test_what_it_had_stopped_itself_stays_so(tmp_path: Path) -> None:
-    agent = Agent(tmp_path, FAMILY)
+@pytest.mark.parametrize("agent", [FAMILY], indirect=True)
+def test_what_it_had_stopped_itself_stays_so(agent: Agent) -> None:
     wait_for_work(agent)
     first = psutil.Process(agent.process.pid).children()[0]
     first.send_signal(signal.SIGSTOP)
@@ -87,7 +87,6 @@ def test_what_it_had_stopped_itself_stays_so(tmp_path: Path) -> None:
         pass
     assert first.status() == psutil.STATUS_STOPPED
     wait_for_work(agent)
-    agent.end()
 
 
 def test_one_that_works_is_asked_to_end(tmp_path: Path) -> None:
