@@ -142,13 +142,12 @@ class Conversation:
         number = self._state.starts + 1
         log.info("starting the agent%s", f" again ({number}), in conversation {known}" if known else "")
         self._transcript.note(f"start {number}{f', conversation {known}' if known else ''}")
+        command = self._agent.command(self._resume_prompt if known else self._whole_prompt, known)
+        self._keep(starts=number)  # from here on the workspace is the agent's
         self._started_at = datetime.now(UTC)
-        self._process = self._place.start(
-            self._agent.command(self._resume_prompt if known else self._whole_prompt, known)
-        )
+        self._process = self._place.start(command)
         assert self._process.stdout is not None
         self._reader = self._transcript.follow(self._process.stdout)
-        self._keep(starts=number)
 
     @property
     def _whole_prompt(self) -> str:

@@ -40,8 +40,9 @@ def stage(config: Config, paths: SessionPaths, record: Path) -> None:
     paths.transcript.root.mkdir(exist_ok=True)
     if is_new(paths):
         for file in record.iterdir():
-            if file.is_file():
-                shutil.copy(file, paths.workspace / file.name)
+            target = paths.workspace / file.name
+            if file.is_file() and not os.path.lexists(target):
+                shutil.copy(file, target)
     texts = _write_prompts(config, paths)
     _move_aside(paths.workspace / "RULES.md", unless=Path.is_file)
     store.write_text(paths.workspace / "RULES.md", texts[prompts.RULES])

@@ -340,8 +340,8 @@ def test_a_workspace_that_waits_for_the_next_start(scene: Scene) -> None:
     """
     victim = scene.paths.root / "victim"
     script = f"""
-        cd /workspace && rm run.sh RULES.md && rmdir experiments
-        ln -s {victim} run.sh && ln -s {victim} experiments && mkdir -p RULES.md/x
+        cd /workspace && rm run.sh && rmdir experiments && ! rm RULES.md
+        ln -s {victim} run.sh && ln -s {victim} experiments
     """
     try:
         assert scene.agent(script).exit_code == 0
