@@ -73,7 +73,7 @@ def test_a_session_ends_with_its_budget_and_its_last_submission_is_answered(
     assert done.returncode == 0, done.stderr
     template = SessionPaths(tmp_path / "rehearsal/template")
     config = site.load_config(template)
-    config.session, config.agent.hours, config.budget.notice_at = "one", 1.0, 0.3
+    config.session, config.agent.hours, config.budget.notice_at = "one", 30 / 3600, 0.2
     config.cluster.absent_grace_seconds, config.retime.stop_below = 300, 0
     config.cluster.session_gpus = 1
     config.budget.h100_hours = 10 * 14 * 60 / 3600 + 0.0002  # one submission, as long as nothing is spent

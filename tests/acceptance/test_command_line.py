@@ -97,7 +97,7 @@ def test_help_names_the_groups_and_imports_nothing_heavy() -> None:
     done = slurm_bench("--help")
     assert done.returncode == 0
     for group in (
-        "agent: scripted",
+        "agent: autoresearch, claude, codex, codex_azure, scripted",
         "cluster: dev, local, slurm",
         "command: budget, judge, report, retime, run",
         "judge: anthropic, azure, openai, panel, static",
