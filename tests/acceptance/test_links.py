@@ -52,7 +52,7 @@ def runs_job(process: psutil.Process, job_id: str) -> bool:
 
 
 def test_a_session_crosses_links_by_itself(tmp_path: Path) -> None:
-    """The first link dies with its node, the second has no more time, and another ends the session."""
+    """The first link dies with its node, the next ones may have too little time, and the last ends the session."""
     paths = SessionPaths(tmp_path / "runs/rehearsal/one")
     running = start(paths, "cluster=dev", A_MINUTE)
     wait(lambda: bool(trials(paths, "0003")))
@@ -67,7 +67,7 @@ def test_a_session_crosses_links_by_itself(tmp_path: Path) -> None:
     ended = store.read(paths.session, Session)
     assert (ended.state, ended.agent_ended_by, ended.problem) == (SessionState.FINISHED, "", "")
     ends = [entry.attempts[-1].state for entry in links(paths)]
-    assert ends[0] is JobState.NODE_FAIL and ends[1:] == [JobState.COMPLETED] * len(ends[1:]) and len(ends) >= 3
+    assert ends[0] is JobState.NODE_FAIL and ends[1:] == [JobState.COMPLETED] * len(ends[1:]) and len(ends) >= 2
     outcomes = [store.read(path, Verdict).outcome for path in sorted(paths.submissions.glob("*/verdict.json"))]
     assert set(outcomes) == {Outcome.INVALID, Outcome.REJECTED, Outcome.ACCEPTED}
     check_one_after_the_other(links(paths))

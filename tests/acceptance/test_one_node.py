@@ -47,7 +47,8 @@ def test_a_rehearsal_in_the_sessions_own_job(tmp_path: Path) -> None:
 def check_steps(session: SessionPaths, job: str) -> None:
     """The agent is a step of the job, and so is every trial."""
     entries = [store.read(path, LedgerEntry) for path in session.ledger.glob("*.json")]
-    assert sorted((entry.kind, entry.gpus) for entry in entries) == [("retiming", 0), ("retiming", 0), ("session", 8)]
+    held = sorted((entry.kind, entry.gpus) for entry in entries if entry.kind != "relay")
+    assert held == [("retiming", 0), ("retiming", 0), ("session", 8)]
     trials = [store.read(record, Trial) for each in session.timed() for record in each.retiming.records()]
     clean = [trial for trial in trials if trial.outcome is TrialOutcome.CLEAN]
     assert len(clean) >= 2 * (3 + 10)
