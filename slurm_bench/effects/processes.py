@@ -34,6 +34,7 @@ _STOP_POLL_S = 0.02
 _SURE_PASSES = 2
 """Looks at a family in a row that find nobody running: a child may be born during the first of them."""
 _AT_REST = "TtZX"
+_WAITING = "D"
 """Linux's letters for threads that are stopped, or over."""
 _DEAF_IN_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 """Signals that Python ignores, and that a command expects to end it."""
@@ -266,7 +267,8 @@ def _stop(head: ProcessIdentity, stopped: set[psutil.Process]) -> None:
     passes_at_rest = 0
     while passes_at_rest < _SURE_PASSES:
         family = _family(head.pid) if _process(head) else []
-        running = [process for process in family if _runs(process)]
+        # Who waits in the kernel, e.g. for a FUSE server that stands still already, stops before it goes on.
+        running = [each for each in family if _runs(each, _AT_REST + (_WAITING if each in stopped else ""))]
         if running and time.monotonic() > deadline:
             raise InfrastructureError(f"process {running[0].pid} cannot be stopped")
         stopped.update(running)
@@ -290,14 +292,14 @@ def is_held(head: ProcessIdentity) -> bool:
     return process is not None and not _runs(process)
 
 
-def _runs(process: psutil.Process) -> bool:
+def _runs(process: psutil.Process, at_rest: str = _AT_REST) -> bool:
     """Whether any thread does: a program whose first thread has ended looks like a zombie."""
     try:
         threads = list(Path("/proc", str(process.pid), "task").iterdir())
         states = [(thread / "stat").read_text().rpartition(")")[2].split()[0] for thread in threads]
     except OSError:
         return process.is_running()  # a thread has ended meanwhile: the next look tells
-    return any(state not in _AT_REST for state in states)
+    return any(state not in at_rest for state in states)
 
 
 def _signal_all(processes: Sequence[psutil.Process], number: signal.Signals) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,10 +39,18 @@ def node_dies(link: LedgerEntry) -> str:
     node = slurm("squeue", "--noheader", f"--jobs={link.job_id}", "--format=%N").strip()
     dev_cluster("down", node)
     keepers = [each for each in psutil.process_iter() if runs_job(each, link.job_id or "")]
-    for process in [child for keeper in keepers for child in (keeper, *keeper.children(recursive=True))]:
-        process.kill()
+    for process in [member for keeper in keepers for member in family(keeper)]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     slurm("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
     return node
+
+
+def family(keeper: psutil.Process) -> list[psutil.Process]:
+    try:
+        return [keeper, *keeper.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def runs_job(process: psutil.Process, job_id: str) -> bool:

@@ -37,7 +37,7 @@ def test_a_rehearsal_in_the_sessions_own_job(tmp_path: Path) -> None:
     assert "its agent stopped meanwhile" in campaign.report.read_text()
 
     identity = store.read(session.session, Session).id
-    ((job, state, gpu_seconds),) = sacct.rows(identity)
+    ((job, state, gpu_seconds),) = sacct.rows(f"{identity}-session")
     assert state == "COMPLETED" and gpu_seconds > 0
     (account,) = json.loads(slurm_bench(tmp_path, "command=budget", "format=json").stdout)["accounts"]
     assert (account["gpu_seconds"], account["reserved_gpu_seconds"]) == (gpu_seconds, 0)
