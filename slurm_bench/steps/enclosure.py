@@ -17,7 +17,6 @@ from slurm_bench.pure.model_troubles import Trouble
 from slurm_bench.pure.plain import one_line
 from slurm_bench.steps import site, workspace
 from slurm_bench.words.config import ApiConfig, Config
-from slurm_bench.words.errors import UsageError
 from slurm_bench.words.model_use import Prices
 from slurm_bench.words.paths import SessionPaths
 
@@ -38,7 +37,7 @@ class Enclosure:
     def __init__(self, config: Config, paths: SessionPaths, agent: Agent, step: Sequence[str]) -> None:
         self._config, self._paths, self._agent, self._step = config, paths, agent, step
         self.container = site.agent_container_of(config)
-        self._keys = _keys(config)
+        self._keys = _keys_of_host(config)
         self._opened = ExitStack()
         self._proxy: KeyProxy | None = None
         self._way_out: tuple[Mount, ...] = ()
@@ -128,11 +127,7 @@ def check(config: Config) -> None:
     api = config.agent.api
     if api.maker is None:
         return
-    if config.cluster.kind == "slurm" and not api.key_file:
-        raise UsageError(
-            f"agent.api.key_file: jobs do not inherit {api.key_variable}; "
-            "write the key into a file of mode 0600 and name it here"
-        )
+    site.check_key(config, "agent.api", api)
     _upstream(config, api).routes()
 
 
@@ -146,7 +141,7 @@ def _upstream(config: Config, api: ApiConfig) -> Upstream:
         maker=str(api.maker),
         base_url=api.base_url,
         api_version=api.api_version,
-        key=_key(api.key_variable, api.key_file),
+        key=site.key_of(api),
         models=frozenset({str(config.agent.model)}),
     )
 
@@ -161,15 +156,11 @@ def _socket_folder(config: Config) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _key(variable: str, file: str | None) -> keys.Key:
-    return keys.read(variable, Path(file).expanduser() if file else None)
-
-
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _keys(config: Config) -> list[keys.Key]:
-    models = [(model.key_variable, model.key_file) for model in config.judge.models.values()]
-    api = config.agent.api
-    return [_key(*named) for named in [*models, *([(api.key_variable, api.key_file)] if api.maker else [])]]
+def _keys_of_host(config: Config) -> list[keys.Key]:
+    holders: list[site.KeyHolder] = [*config.judge.models.values()]
+    holders += [config.agent.api] if config.agent.api.maker else []
+    return [site.key_of(holder) for holder in holders]

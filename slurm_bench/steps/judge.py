@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from slurm_bench.effects import keys, models, seals, static_checker, store
+from slurm_bench.effects import models, seals, static_checker, store
 from slurm_bench.effects.models import Model, ModelError, Patience, Question
 from slurm_bench.pure import judge_text, panel
 from slurm_bench.pure.judge_text import Answer, Case, Unusable
+from slurm_bench.steps import site
 from slurm_bench.words.config import Config, JudgeConfig, ModelConfig
-from slurm_bench.words.errors import UsageError
 from slurm_bench.words.opinions import Message, Opinion, Usage
 from slurm_bench.words.paths import OpinionPaths
 from slurm_bench.words.records import Seal
@@ -178,7 +178,7 @@ def of(config: Config, opinions: OpinionPaths, watch: Callable[[], None] = lambd
         UsageError: a model's key is not there.
     """
     patience = Patience(config.judge.tries, config.judge.stall_seconds, _LONGEST_WAIT_S)
-    members = [models.of(each, _key(each), patience) for each in config.judge.models.values()]
+    members = [models.of(each, site.key_of(each), patience) for each in config.judge.models.values()]
     return Judge(config.judge, members, opinions, watch)
 
 
@@ -189,21 +189,12 @@ def check(config: Config) -> None:
         UsageError: naming the key.
     """
     for name, model in config.judge.models.items():
-        if config.cluster.kind == "slurm" and not model.key_file:
-            raise UsageError(
-                f"judge.models.{name}.key_file: jobs do not inherit {model.key_variable}; "
-                "write the key into a file of mode 0600 and name it here"
-            )
-        _key(model)
+        site.check_key(config, f"judge.models.{name}", model)
 
 
 def _answers_differ_by(model: ModelConfig) -> str:
     """What of a model's configuration another answer could come from: all but where its key is."""
     return json.dumps({name: value for name, value in asdict(model).items() if not name.startswith("key_")})
-
-
-def _key(model: ModelConfig) -> keys.Key:
-    return keys.read(model.key_variable, Path(model.key_file).expanduser() if model.key_file else None)
 
 
 def _blank(judge: str, case: Case, notes: Sequence[str]) -> Opinion:

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from slurm_bench.effects import store
+from slurm_bench.effects import keys, store
 from slurm_bench.effects.cluster import Cluster
 from slurm_bench.effects.containers import Apptainer, Container, NoContainer
 from slurm_bench.effects.local import LocalCluster
@@ -27,6 +27,9 @@ from slurm_bench.words.kinds import KINDS
 from slurm_bench.words.paths import TimingPaths, shipped, starting_record
 
 log = logging.getLogger(__name__)
+
+KeyHolder = ApiConfig | ModelConfig
+"""A part of the configuration that names a key."""
 
 _CORPUS_SEED = 0
 _ODD_CHARACTERS = ",:%\\\"'\n"
@@ -104,13 +107,38 @@ def agent_container_of(config: Config) -> Container:
     return container_of(own, "agent.image" if image else "container.image")
 
 
+def key_of(holder: KeyHolder) -> keys.Key:
+    """
+    Raises:
+        UsageError: there is none, or it cannot be one.
+    """
+    return keys.read(holder.key_variable, Path(holder.key_file).expanduser() if holder.key_file else None)
+
+
+def check_key(config: Config, field: str, holder: KeyHolder) -> None:
+    """See that a key will be there where the session runs.
+
+    Args:
+        field: what holds it, for people.
+
+    Raises:
+        UsageError: naming the key.
+    """
+    if config.cluster.kind == "slurm" and not holder.key_file:
+        raise UsageError(
+            f"{field}.key_file: jobs do not inherit {holder.key_variable}; "
+            "write the key into a file of mode 0600 and name it here"
+        )
+    key_of(holder)
+
+
 def make_absolute(config: Config) -> None:
     """Jobs run in other folders than this one."""
     config.runs = os.path.abspath(config.runs)
     config.task.data = os.path.abspath(config.task.data)
     config.cluster.shared_poll = os.path.abspath(config.cluster.shared_poll)
     # Where a job's HOME may be another than ours.
-    holders: list[ApiConfig | ModelConfig] = [config.agent.api, *config.judge.models.values()]
+    holders: list[KeyHolder] = [config.agent.api, *config.judge.models.values()]
     for holder in holders:
         if holder.key_file:
             holder.key_file = os.path.abspath(Path(holder.key_file).expanduser())

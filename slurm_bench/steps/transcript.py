@@ -34,6 +34,7 @@ class Transcript:
         paths.root.mkdir(parents=True, exist_ok=True)
         paths.events.touch()
         self._left = _MOST_BYTES - paths.events.stat().st_size
+        self._is_full = False
         self.conversation: str | None = None
         """The last conversation that was named."""
         self.acted_at: datetime | None = None
@@ -76,10 +77,16 @@ class Transcript:
         self._remember(seen)
         self._left -= len(raw)
         if self._left < 0:
+            self._note_that_it_is_full()
             return
         print(line, file=plain if event is None else events, flush=True)
         if seen.text:
             print(printable(seen.text), file=trace, flush=True)
+
+    def _note_that_it_is_full(self) -> None:
+        if not self._is_full:
+            self._is_full = True
+            log.warning("the transcript is full: what the agent says from here on is not kept")
 
     def _plainly(self, line: str) -> Seen:
         """What a line says that is no event: of an agent without events it is all that shows what it does."""

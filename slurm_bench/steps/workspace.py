@@ -1,6 +1,5 @@
 """What an agent finds and gets to see: its workspace, its prompts, and its container's mounts and variables."""
 
-import logging
 import os
 import shlex
 import shutil
@@ -17,8 +16,6 @@ from slurm_bench.pure.plain import one_line
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import InfrastructureError
 from slurm_bench.words.paths import SessionPaths, shipped
-
-log = logging.getLogger(__name__)
 
 _UNTRACKED = ("/data", "/logs/", "/experiments/", "/results.tsv", "/run.log", "/agent_final.txt", "__pycache__/")
 """No part of a workspace's history: it is large, or it has to outlast a step back."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from slurm_bench.effects import store
+from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.metadata import Metadata
 from slurm_bench.words.model_use import ModelUse
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
@@ -90,6 +91,11 @@ class Campaign:
                 timeout=360,
                 check=False,
             )
+
+    def start(self, server: ModelServer, agent: str, *more: str) -> "subprocess.Popen[bytes]":
+        """A session on the development cluster, beside its test."""
+        overrides = self.overrides(server, agent, "session=one", "cluster=dev", *more)
+        return subprocess.Popen([sys.executable, "-m", "slurm_bench", *overrides], cwd=REPOSITORY)
 
     def check_no_key_anywhere(self) -> None:
         assert {request.key for request in self.requests} == {SECRET}, "the proxy puts it in"
@@ -189,7 +195,7 @@ def test_nothing_but_its_model_is_reachable(tmp_path: Path, agent: str) -> None:
         tries = TRIES.replace("DIRECTLY", server.url).replace("THE_MODEL", name).replace("THE_PATH", path)
         (campaign.record / "tries.py").write_text(tries)
         campaign.script = script(["python3 tries.py"])
-    done = campaign.run(agent, "cluster=local")
+    done = campaign.run(agent, "cluster=dev")
     assert done.returncode == 0, done.stderr
     (printed,) = [scene.results[0] for scene in campaign.script.scenes if len(scene.results) == 1]
     assert dict(line.split(" ", 1) for line in printed.splitlines()[:5]) == {
@@ -210,7 +216,7 @@ def test_a_service_that_is_overloaded_for_a_while(tmp_path: Path, agent: str) ->
     limited = Times(Status(429, "slow down", retry_after=7 if agent == "claude" else None), 1, command=1)
     overloaded = Times(Status(529, "too many"), 1 if agent == "claude" else 3, prompt=1, command=1)
     campaign = Campaign(tmp_path, script(["echo begun"], ["echo again"], ["echo done"], instead=[limited, overloaded]))
-    done = campaign.run(agent, "cluster=local", NO_RETRIES)
+    done = campaign.run(agent, "cluster=dev", NO_RETRIES)
     assert done.returncode == 0, done.stderr
     paths = campaign.paths()
     said = paths.log.read_text()
@@ -244,7 +250,7 @@ def test_a_quota_gives_the_allocation_back(tmp_path: Path) -> None:
 
 def test_a_key_that_is_refused(tmp_path: Path) -> None:
     campaign = Campaign(tmp_path, ScriptedModel([[]], [lambda scene: Status(401, f"no such key: {SECRET}")]))
-    done = campaign.run("claude", "cluster=local", NO_RETRIES)
+    done = campaign.run("claude", "cluster=dev", NO_RETRIES)
     assert done.returncode == 5
     assert "it can make no progress: 3 failures in a row, the last: HTTP 401" in done.stderr.splitlines()[-1]
     assert SECRET not in done.stdout + done.stderr
@@ -268,15 +274,9 @@ def test_a_session_crosses_three_links_in_one_conversation(tmp_path: Path) -> No
     campaign = Campaign(tmp_path, model)
     paths = campaign.paths()
     with campaign.served() as server:
-        overrides = campaign.overrides(server, "claude", "session=one", "cluster=dev", "cluster.session_hours=0.0333")
-        running = subprocess.Popen([sys.executable, "-m", "slurm_bench", *overrides], cwd=REPOSITORY)
+        running = campaign.start(server, "claude", "cluster.session_hours=0.0333")
         wait(lambda: began(paths) == "1\n2\n")
-        node = node_dies(links(paths)[1])
-        try:
-            assert running.wait(timeout=120) == 0
-        finally:
-            slurm("scontrol", "update", f"nodename={node}", "state=resume")
-            dev_cluster("up")
+        outlives_its_node(running, links(paths)[1])
     ended = store.read(paths.session, Session)
     assert (ended.state, ended.agent_ended_by) == (SessionState.FINISHED, "its tokens are spent")
     assert [link.attempts[-1].state.value for link in links(paths)] == ["COMPLETED", "NODE_FAIL", "COMPLETED"]
@@ -292,20 +292,26 @@ def test_codex_goes_on_after_its_node_died(tmp_path: Path) -> None:
     campaign = Campaign(tmp_path, model)
     paths = campaign.paths()
     with campaign.served() as server:
-        overrides = campaign.overrides(server, "codex", "session=one", "cluster=dev")
-        running = subprocess.Popen([sys.executable, "-m", "slurm_bench", *overrides], cwd=REPOSITORY)
-        wait(
-            lambda: began(paths) == "1\n" and store.read(paths.conversation, ConversationState).conversation is not None
-        )
-        node = node_dies(links(paths)[0])
-        try:
-            assert running.wait(timeout=120) == 0
-        finally:
-            slurm("scontrol", "update", f"nodename={node}", "state=resume")
-            dev_cluster("up")
+        running = campaign.start(server, "codex")
+        wait(lambda: began(paths) == "1\n" and named(paths))
+        outlives_its_node(running, links(paths)[0])
     assert [link.attempts[-1].state.value for link in links(paths)] == ["NODE_FAIL", "COMPLETED"]
     assert campaign.conversations() == {store.read(paths.conversation, ConversationState).conversation}
     assert len(model.scenes[-1].prompts) == 2
+
+
+def outlives_its_node(running: "subprocess.Popen[bytes]", link: LedgerEntry) -> None:
+    node = node_dies(link)
+    try:
+        assert running.wait(timeout=120) == 0
+    finally:
+        slurm("scontrol", "update", f"nodename={node}", "state=resume")
+        dev_cluster("up")
+
+
+def named(paths: SessionPaths) -> bool:
+    """Whether its conversation is known to whoever comes next."""
+    return store.read(paths.conversation, ConversationState).conversation is not None
 
 
 def began(paths: SessionPaths) -> str:

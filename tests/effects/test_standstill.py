@@ -128,9 +128,11 @@ def test_one_that_wakes_itself_up_is_noticed(tmp_path: Path) -> None:
 def test_an_agent_that_is_gone_needs_no_stop(tmp_path: Path) -> None:
     agent = Agent(tmp_path, "")
     agent.process.wait(timeout=20)
+    began = time.monotonic()
     with standstill.of(agent.record):
         pass
     standstill.end(tmp_path / "no-such-record", grace_s=5)
+    assert time.monotonic() - began < 5, "nobody is waited for"
 
 
 def test_one_that_does_not_begin_is_the_sites_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
