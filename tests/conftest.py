@@ -122,6 +122,8 @@ def make_config(folder: Path, record: Path, cluster: Sequence[str], container: s
             "task": {
                 "name": "quick",
                 "record": str(record),
+                "image": str(IMAGE),
+                "agent_image": str(AGENT_IMAGE),
                 "data": str(folder / "data"),
                 "target_loss": 3.28,
                 "trial_minutes": 0.1,

@@ -96,7 +96,8 @@ def container_of(config: ContainerConfig, field: str = "container.image") -> Con
         raise UsageError("container.kind=apptainer needs apptainer on the PATH: load its module, or container=none")
     image = Path(str(config.image))
     if not image.is_file():
-        raise UsageError(f"{field}: no file {image}; build it with scripts/build_image {image.stem}")
+        how = image.stem.replace("-", " ", 1)  # agent-nanogpt.sif is built by `build_image agent nanogpt`
+        raise UsageError(f"{field}: no file {image}; build it with scripts/build_image {how}")
     return Apptainer(image.resolve(), config.gpu_devices)
 
 

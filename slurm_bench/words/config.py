@@ -112,6 +112,9 @@ class TaskConfig:
     name: str = MISSING
     record: str = MISSING
     """The starting record: `rehearsal`, the name of a folder in human_baselines/, or an absolute path."""
+    image: str = MISSING
+    """The image that trains it, and the one with the agents' programs on top: what the groups container and agent take."""
+    agent_image: str = MISSING
     data: str = MISSING
     """Folder with fineweb10B/ in it."""
     synthetic: str | None = None
