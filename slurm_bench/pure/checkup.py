@@ -183,7 +183,7 @@ def of_user(config: ClusterConfig, user: str, association: Association | None, q
         qos: the configured one, if there is one of its name.
     """
     if association is None:
-        whose = f"account {config.account}" if config.account else "a default account"
+        whose = f"account {config.account}" if config.account else "default account"
         look = f"sacctmgr show assoc user={user} format=cluster,account,partition,qos"
         yield fails("account", f"{user} has no {whose} on this cluster", f"set cluster.account; {look} lists yours")
         return

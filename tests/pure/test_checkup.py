@@ -1,0 +1,213 @@
+"""Findings on sites that the development cluster is not."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from slurm_bench.pure import checkup, survey
+from slurm_bench.pure.guard import Association, Qos
+from slurm_bench.words.checkup import ContainerStart, Finding, NodeFacts, State
+from slurm_bench.words.config import ClusterConfig, Config
+from slurm_bench.words.trials import Gpu
+from tests.conftest import make_config
+
+SITE = {
+    "SLURM_VERSION": "23.11.4",
+    "ClusterName": "ours",
+    "AccountingStorageType": "accounting_storage/slurmdbd",
+    "AccountingStorageTRES": "cpu,mem,gres/gpu,gres/gpu:h100",
+    "MaxArraySize": "1001",
+    "KillWait": "30 sec",
+    "OverTimeLimit": "0 min",
+    "JobRequeue": "1",
+    "PreemptType": "preempt/none",
+    "ProctrackType": "proctrack/cgroup",
+}
+PARTITIONS = """\
+PartitionName=gpu Default=YES AllowAccounts=ALL AllowQos=ALL MaxTime=1-00:00:00 OverSubscribe=NO State=UP
+PartitionName=whole Default=NO AllowAccounts=ALL AllowQos=ALL MaxTime=UNLIMITED OverSubscribe=EXCLUSIVE State=UP
+PartitionName=theirs Default=NO AllowAccounts=chem,bio AllowQos=ALL MaxTime=2-00:00:00 OverSubscribe=NO State=UP
+PartitionName=closed Default=NO AllowAccounts=ALL AllowQos=ALL MaxTime=2-00:00:00 OverSubscribe=NO State=DRAIN
+PartitionName=cpu Default=NO AllowAccounts=ALL AllowQos=ALL MaxTime=02:00:00 OverSubscribe=NO State=UP
+"""
+NODES = "NodeName=g1 CPUTot=96 Gres=gpu:h100:8(S:0-1) Partitions=gpu,whole,theirs,closed\n"
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+FACTS = NodeFacts(
+    at=NOW,
+    node="g1",
+    python="Python 3.12",
+    sees_token=True,
+    containers=(ContainerStart(field="container.image", seconds=0.3),),
+    user_namespaces=100_000,
+    scratch="/tmp",
+    scratch_free_gb=900,
+    shm_free_gb=200,
+)
+
+
+@pytest.fixture
+def config(tmp_path: Path, quick_record: Path) -> Config:
+    """Of a session on a cluster whose nodes have eight H100s."""
+    made = make_config(tmp_path, quick_record, ["cluster/slurm", "cluster/dev"], "container/none")
+    return with_cluster(made, session_gpus=8, account=None, partition=None)
+
+
+def with_cluster(config: Config, **changes: object) -> Config:
+    return replace(config, cluster=replace(config.cluster, **changes))  # type: ignore[arg-type]
+
+
+def only(found: Iterable[Finding], state: State) -> dict[str, str]:
+    """What is said of each check in this state."""
+    return {finding.check: finding.found for finding in found if finding.state is state}
+
+
+def failing(found: Iterable[Finding]) -> dict[str, str]:
+    return only(found, State.FAILS)
+
+
+def test_nothing_is_wrong(config: Config) -> None:
+    found = [*checkup.of_scheduler(config, SITE), *checkup.of_partitions(config, surveyed(config.cluster))]
+    found += checkup.of_node(config, FACTS, NOW)
+    assert {finding.check for finding in found if finding.state is not State.OK} == set()
+
+
+@pytest.mark.parametrize(
+    ("change", "check", "said"),
+    [
+        ({"AccountingStorageType": "accounting_storage/none"}, "accounting", "no slurmdbd"),
+        ({"AccountingStorageTRES": "cpu,mem,gres/gpu:h100"}, "accounting", "without gres/gpu"),
+        ({"MaxArraySize": "10"}, "job arrays", "MaxArraySize is 10"),
+        ({"OverTimeLimit": "UNLIMITED"}, "time limits", "OverTimeLimit is UNLIMITED"),
+    ],
+)
+def test_a_site_where_no_session_can_run(config: Config, change: Mapping[str, str], check: str, said: str) -> None:
+    found = failing(checkup.of_scheduler(config, {**SITE, **change}))
+    assert list(found) == [check]
+    assert said in found[check]
+
+
+def test_a_site_without_a_database_can_be_accounted_for_by_ourselves(config: Config) -> None:
+    none = {**SITE, "AccountingStorageType": "accounting_storage/none"}
+    assert failing(checkup.of_scheduler(with_cluster(config, accounting="own"), none)) == {}
+
+
+def test_what_a_person_should_know_of_a_site(config: Config) -> None:
+    other = {"PreemptType": "preempt/qos", "PreemptMode": "REQUEUE", "ProctrackType": "proctrack/pgid"}
+    found = list(checkup.of_scheduler(config, {**SITE, **other, "SLURM_VERSION": "21.08.8"}))
+    assert only(found, State.NOTE) == {
+        "Slurm": "Slurm 21.08.8, cluster ours",
+        "preemption": "preempt/qos, REQUEUE",
+        "process tracking": "proctrack/pgid",
+    }
+
+
+def test_an_old_slurm_cannot_time_in_the_sessions_own_job(config: Config) -> None:
+    config.retime.where = "allocation"
+    assert list(failing(checkup.of_scheduler(config, {**SITE, "SLURM_VERSION": "21.08.8"}))) == ["Slurm"]
+
+
+def surveyed(cluster: ClusterConfig) -> survey.Survey:
+    return survey.survey(cluster, PARTITIONS, NODES)
+
+
+@pytest.mark.parametrize(
+    ("change", "check", "said"),
+    [
+        ({"session_hours": 36}, "partition gpu", "its time limit is 24 hours"),
+        ({"partition": "closed"}, "partition closed", "its state is DRAIN"),
+        ({"partition": "theirs", "account": "physics"}, "partition theirs", "AllowAccounts is chem,bio"),
+        ({"partition": "whole", "exclusive": False}, "nodes of whole", "charged for, whole nodes"),
+        ({"partition": "whole", "session_gpus": 1}, "nodes of whole", "cluster.session_gpus is 1"),
+        ({"node_gpus": 16, "trial_gpus": 16}, "GPUs", "none has the 16 h100 of a trial"),
+        ({"node_gpus": 4, "trial_gpus": 4, "session_gpus": 4}, "GPUs", "cluster.node_gpus is 4"),
+        ({"cpu_partition": "cpu", "session_hours": 24}, "partition cpu", "its time limit is 2 hours"),
+    ],
+)
+def test_partitions_that_do_not_go_with_the_configuration(
+    config: Config, change: Mapping[str, object], check: str, said: str
+) -> None:
+    changed = with_cluster(config, **change)
+    found = failing(checkup.of_partitions(changed, surveyed(changed.cluster)))
+    assert list(found) == [check]
+    assert said in found[check]
+
+
+def test_an_account_and_its_qos(config: Config) -> None:
+    lab = Association("lab", frozenset({"normal", "long"}))
+    with_qos = with_cluster(config, qos="long").cluster
+    limited = Qos(frozenset(), 1.0, 30720)
+    assert failing(checkup.of_user(config.cluster, "ada", None, None)) == {
+        "account": "ada has no default account on this cluster"
+    }
+    found = only(checkup.of_user(with_qos, "ada", lab, limited), State.OK)
+    assert found["QOS"] == "long, with a limit of 30720 on GPU-minutes"
+    assert failing(checkup.of_user(with_qos, "ada", lab, None)) == {"QOS": "there is no QOS long"}
+    other = replace(lab, qos=frozenset({"normal"}))
+    assert failing(checkup.of_user(with_qos, "ada", other, limited)) == {"QOS": "ada may not use long"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "check", "remedy"),
+    [
+        ({"sees_token": False}, "shared files", "a folder that all nodes share"),
+        ({"scratch_problem": "no such folder"}, "scratch", "cluster.scratch"),
+        ({"scratch_free_gb": 0.01}, "scratch", "cluster.scratch"),
+        ({"sbatch_problem": "sbatch: command not found"}, "jobs from nodes", "retime.where=allocation"),
+        ({"sacct_problem": "Connection refused"}, "sacct from nodes", "cluster.accounting=own"),
+    ],
+)
+def test_a_node_where_no_session_can_run(config: Config, facts: Mapping[str, object], check: str, remedy: str) -> None:
+    found = [
+        finding
+        for finding in checkup.of_node(config, FACTS.model_copy(update=dict(facts)), NOW)
+        if finding.state is State.FAILS
+    ]
+    assert [finding.check for finding in found] == [check]
+    assert remedy in found[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("facts", "remedy"),
+    [
+        ({"fuse_problem": "/dev/fuse: Permission denied"}, "/dev/fuse to be open to users"),
+        ({"user_namespaces": 0}, "users have no user namespaces"),
+        ({}, "apptainer has to be on the PATH of jobs"),
+    ],
+)
+def test_why_no_container_starts(config: Config, facts: Mapping[str, object], remedy: str) -> None:
+    broken = (ContainerStart(field="container.image", problem="FATAL: no"),)
+    found = checkup.of_node(config, FACTS.model_copy(update={**facts, "containers": broken}), NOW)
+    assert [remedy in finding.remedy for finding in found if finding.state is State.FAILS] == [True]
+
+
+def test_a_node_that_cannot_queue_jobs_serves_a_session_in_its_own_job(config: Config) -> None:
+    config.retime.where = "allocation"
+    facts = FACTS.model_copy(update={"sbatch_problem": "not from here"})
+    assert failing(checkup.of_node(config, facts, NOW)), "its relays still would"
+    assert not failing(checkup.of_node(with_cluster(config, chain=False), facts, NOW))
+
+
+def test_clocks_that_are_apart(config: Config) -> None:
+    found = checkup.of_node(config, FACTS, NOW + timedelta(minutes=3))
+    assert list(only(found, State.NOTE)) == ["clocks"]
+
+
+def test_gpus_that_a_container_sees(config: Config) -> None:
+    gpu = Gpu(uuid="GPU-1", name="NVIDIA H100 80GB HBM3", driver="580.1")
+    both = FACTS.model_copy(update={"gpus": (gpu, gpu), "gpus_asked": 2})
+    said = "2 of 2 in a container on g1: NVIDIA H100 80GB HBM3 (driver 580.1)"
+    assert only(checkup.of_gpus(config, both), State.OK) == {"GPUs inside": said}
+    assert list(failing(checkup.of_gpus(config, both.model_copy(update={"gpus_asked": 8})))) == ["GPUs inside"]
+
+
+def test_a_job_that_came_back_without_an_answer() -> None:
+    python = "/home/ada/bench/.venv/bin/python"
+    no_log = checkup.of_no_answer("FAILED", None, python)
+    no_python = checkup.of_no_answer("FAILED", f"line 23: {python}: Permission denied", python)
+    killed = checkup.of_no_answer("OUT_OF_MEMORY", "Killed", python)
+    assert "does not see runs" in no_log.remedy
+    assert "interpreter must be there for jobs too" in no_python.remedy
+    assert killed.found == "it ended (OUT_OF_MEMORY): Killed"
