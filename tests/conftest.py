@@ -118,7 +118,7 @@ def make_config(folder: Path, record: Path, cluster: Sequence[str], container: s
             "seed": 0,
             "runs": str(folder / "runs"),
             "command": {"name": "run"},
-            "agent": _section("agent/scripted"),
+            "agent": section("agent/scripted"),
             "task": {
                 "name": "quick",
                 "record": str(record),
@@ -129,19 +129,19 @@ def make_config(folder: Path, record: Path, cluster: Sequence[str], container: s
                 "trial_minutes": 0.1,
                 "trial_gigabytes": 0.1,
             },
-            "container": _section(container),
-            "judge": _section("judge/static"),
-            "retime": _section("retime/paired"),
-            "budget": _section("budget/published"),
+            "container": section(container),
+            "judge": section("judge/static"),
+            "retime": section("retime/paired"),
+            "budget": section("budget/published"),
         },
-        *({"cluster": _section(name)} for name in cluster),
+        *({"cluster": section(name)} for name in cluster),
     )
     made = OmegaConf.to_object(loaded)
     assert isinstance(made, Config)
     return made
 
 
-def _section(name: str) -> DictConfig:
+def section(name: str) -> DictConfig:
     section = OmegaConf.load(REPOSITORY / "conf" / f"{name}.yaml")
     assert isinstance(section, DictConfig)
     section.pop("defaults", None)

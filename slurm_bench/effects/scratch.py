@@ -8,9 +8,22 @@ from contextlib import suppress
 from pathlib import Path
 
 from slurm_bench.effects import processes
+from slurm_bench.words.errors import InfrastructureError
 
 _COUNT_S = 20.0
 _REMOVE_S = 300.0
+
+
+def folder(configured: str) -> Path:
+    """The node's folder that `cluster.scratch` names, with the job's variables in it.
+
+    Raises:
+        InfrastructureError: a variable that this job lacks.
+    """
+    named = os.path.expandvars(configured)
+    if "$" in named:
+        raise InfrastructureError(f"cluster.scratch: this job lacks a variable of {configured}")
+    return Path(named)
 
 
 class TooMuchWritten(Exception):

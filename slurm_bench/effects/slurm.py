@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -82,10 +82,10 @@ class SlurmCluster:
 
     def step_beside(self, gpus: int) -> tuple[str, ...]:
         # Since Slurm 22.05 --overlap shares GPUs too; before, such a step waits until the others end.
-        return (*self.step, "--overlap", f"--gres={self._gres(gpus)}")
+        return (*self.step, "--overlap", f"--{self._gpu_request(gpus)}")
 
-    def _gres(self, gpus: int) -> str:
-        return f"gpu:{self._config.gpu_type}:{gpus}"
+    def _gpu_request(self, gpus: int) -> str:
+        return self._config.gpu_request.format(type=self._config.gpu_type, count=gpus)
 
     @cached_property
     def overrun_s(self) -> int:
@@ -115,22 +115,23 @@ class SlurmCluster:
         # A requeued trial would be another trial; the environment of whoever submits is none of the job's.
         further: dict[str, object] = {**options, **_start(job), "no_requeue": True, "export": "NONE"}
         if job.gpus:
-            further["gres"] = self._gres(job.gpus)
-        partition = (config.cpu_partition if job.cpu_only else None) or config.partition
-        site = {"partition": partition, "account": config.account, "qos": config.qos}
+            option, _, value = self._gpu_request(job.gpus).partition("=")
+            further[option] = value
+        if job.gpus and config.gpu_cores and not job.exclusive:
+            further["cpus-per-task"] = job.gpus * config.gpu_cores
         return {
             "job_name": job.name,
             "time": job.limit_minutes,
             "nodes": 1,
             "exclusive": job.exclusive or None,
             "array_parallelism": config.parallel,
-            "setup": [*self._exports(), *config.setup],
+            "setup": [*self._exports(), *_loading(config.modules), *config.setup],
             # The batch step is the trusted runner, and starts its own steps.
             "use_srun": False,
             # No signal before the limit: our own clocks end what runs too long.
             "signal_delay_s": 0,
             "additional_parameters": further,
-            **{name: value for name, value in site.items() if value},
+            **_placement(config, job),
         }
 
     def _exports(self) -> list[str]:
@@ -193,6 +194,21 @@ class SlurmCluster:
 
     def _ask(self, *argv: str) -> str:
         return slurm_commands.ask(self._environment, *argv)
+
+
+def _placement(config: ClusterConfig, job: Job) -> dict[str, object]:
+    """Where a job may run, and on whose account."""
+    names = ("account", "qos") if job.cpu_only else ("account", "qos", "reservation", "constraint")
+    placement = {name: getattr(config, name) for name in names}
+    placement["partition"] = (config.cpu_partition if job.cpu_only else None) or config.partition
+    return {name: value for name, value in placement.items() if value}
+
+
+def _loading(modules: Sequence[str]) -> list[str]:
+    """Shell lines that load environment modules; a job's shell is no login shell, which alone would know how."""
+    if not modules:
+        return []
+    return ["command -v module >/dev/null || . /etc/profile", f"module load {shlex.join(modules)} || exit 1"]
 
 
 def _start(job: Job) -> dict[str, object]:

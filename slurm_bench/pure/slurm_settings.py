@@ -38,9 +38,18 @@ def partitions(text: str, chosen: str | None) -> list[dict[str, str]]:
     Args:
         chosen: one, or several with commas; None is the default.
     """
-    rows = [dict(word.partition("=")[::2] for word in line.split()) for line in text.splitlines()]
     ours = (chosen or "").split(",")
-    return [row for row in rows if row.get("PartitionName") in ours or (not chosen and row.get("Default") == "YES")]
+    return [
+        row for row in rows(text) if row.get("PartitionName") in ours or (not chosen and row.get("Default") == "YES")
+    ]
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    """What `scontrol --oneliner show` says of each thing, by name; words without a "=" are left out."""
+    return [
+        {name: value for name, equals, value in (word.partition("=") for word in line.split()) if equals}
+        for line in text.splitlines()
+    ]
 
 
 def over_time_limits(text: str, partition: str | None) -> list[str]:

@@ -77,10 +77,11 @@ def perform(config: Config) -> None:
         UsageError: there is no such program, or it failed a run by itself.
         InfrastructureError: there are no ten clean runs.
     """
-    assert isinstance(config.command, RetimeCommand)
     if config.retime.is_nested:
         raise UsageError("retime.where must be fresh with command=retime: there is no session whose job it could use")
     site.make_absolute(config)
+    config = site.with_guesses(config)
+    assert isinstance(config.command, RetimeCommand)
     cluster, container = site.check(config), site.container_of(config.container)
     incumbent = _record(config.task.record)
     program = _wanted(config.command, incumbent, config.runs)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from slurm_bench.agents.agent import MODEL_PORT, Agent
-from slurm_bench.effects import keys, processes, standstill, store
+from slurm_bench.effects import keys, processes, scratch, standstill, store
 from slurm_bench.effects.containers import Mount, Program
 from slurm_bench.effects.key_proxy import KeyProxy, Upstream
 from slurm_bench.pure.model_troubles import Trouble
@@ -79,7 +79,8 @@ class Enclosure:
 
     def run(self, *command: str) -> processes.Completed:
         """Run a short command of ours as the agent would, but in an empty home: nothing of its own is obeyed."""
-        with tempfile.TemporaryDirectory(prefix="slurm_bench-home-", dir=self._config.cluster.scratch) as home:
+        parent = scratch.folder(self._config.cluster.scratch)
+        with tempfile.TemporaryDirectory(prefix="slurm_bench-home-", dir=parent) as home:
             program = self._program(command)
             program = replace(program, home=replace(program.home, outside=Path(home)))
             try:
@@ -149,7 +150,7 @@ def _upstream(config: Config, api: ApiConfig) -> Upstream:
 @contextmanager
 def _socket_folder(config: Config) -> Iterator[Path]:
     """On the node's own disk: a socket's path must be short, and shared file systems know no sockets."""
-    folder = Path(tempfile.mkdtemp(prefix="slurm_bench-model-", dir=config.cluster.scratch))
+    folder = Path(tempfile.mkdtemp(prefix="slurm_bench-model-", dir=scratch.folder(config.cluster.scratch)))
     try:
         yield folder
     finally:

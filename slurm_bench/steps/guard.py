@@ -5,6 +5,7 @@ from rich.console import Console
 from slurm_bench.effects import qos, slurm_commands
 from slurm_bench.pure import guard
 from slurm_bench.pure.guard import Found, Guard
+from slurm_bench.steps import site
 from slurm_bench.words.config import BudgetCommand, Config
 from slurm_bench.words.errors import UsageError
 
@@ -16,20 +17,21 @@ def perform(config: Config) -> None:
         UsageError: no Slurm, no account, or the limit is not in force: the first thing wrong, and its remedy.
         SchedulerError: Slurm does not answer.
     """
-    assert isinstance(config.command, BudgetCommand)
     if config.cluster.kind != "slurm":
         raise UsageError(f"command.guard needs a Slurm cluster, got cluster.kind={config.cluster.kind}")
+    config = site.with_guesses(config)
     named = slurm_commands.environment(config.cluster.slurm_conf)
-    site = qos.site(named)
-    cluster = site.get("ClusterName", "")
+    settings = qos.site(named)
+    cluster = settings.get("ClusterName", "")
     association = qos.association(named, cluster, config.cluster.account, config.cluster.partition)
     wanted = _wanted(config, cluster, association)
+    assert isinstance(config.command, BudgetCommand)
     if config.command.guard == "show":
         _show(wanted)
     else:
         used = qos.used_gpu_minutes(named, wanted.qos)
         before = qos.before(named, config.cluster.partition)
-        _check(config, wanted, Found(site, qos.find(named, wanted.qos), used, association, before))
+        _check(config, wanted, Found(settings, qos.find(named, wanted.qos), used, association, before))
 
 
 def _wanted(config: Config, cluster: str, association: guard.Association | None) -> Guard:

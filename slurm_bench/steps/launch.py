@@ -29,6 +29,8 @@ def perform(config: Config) -> None:
     if paths.begun():
         config = site.load_config(paths)
         log.info("going on with %s, by the configuration that it began with", paths.root)
+    else:
+        config = site.with_guesses(config)
     link.check(config)
     cluster = site.check(config)
     judge.check(config)

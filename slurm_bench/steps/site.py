@@ -11,17 +11,19 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from slurm_bench.effects import keys, store
+from slurm_bench.effects import keys, slurm_commands, store
 from slurm_bench.effects.cluster import Cluster
 from slurm_bench.effects.containers import Apptainer, Container, NoContainer
 from slurm_bench.effects.local import LocalCluster
 from slurm_bench.effects.nested import NestingCluster
 from slurm_bench.effects.slurm import SlurmCluster
+from slurm_bench.pure import survey
 from slurm_bench.pure.budget import Terms
 from slurm_bench.pure.rules import PROGRAM
+from slurm_bench.pure.survey import Survey
 from slurm_bench.rehearsal import corpus
 from slurm_bench.steps.ledger import Ledger, Patience
-from slurm_bench.words.config import ApiConfig, CommandConfig, Config, ContainerConfig, ModelConfig
+from slurm_bench.words.config import ApiConfig, ClusterConfig, CommandConfig, Config, ContainerConfig, ModelConfig
 from slurm_bench.words.errors import UsageError
 from slurm_bench.words.kinds import KINDS
 from slurm_bench.words.paths import TimingPaths, shipped, starting_record
@@ -32,6 +34,7 @@ KeyHolder = ApiConfig | ModelConfig
 """A part of the configuration that names a key."""
 
 _CORPUS_SEED = 0
+_SURVEYED = ("partition", "node")
 _ODD_CHARACTERS = ",:%\\\"'\n"
 
 
@@ -147,6 +150,28 @@ def make_absolute(config: Config) -> None:
         if part.image:
             here = Path(part.image)
             part.image = os.path.abspath(here if here.exists() else shipped(part.image))
+
+
+def with_guesses(config: Config) -> Config:
+    """What the configuration leaves open, as the cluster's own partitions have it; every guess is said.
+
+    Raises:
+        UsageError: more than one value would do.
+        SchedulerError: no answer.
+    """
+    if config.cluster.kind != "slurm" or not config.cluster.leaves_open:
+        return config
+    guessed = survey.guesses(config.cluster, look_around(config.cluster))
+    for guess in guessed:
+        log.info("cluster.%s=%s is a guess: %s", guess.field, guess.value, guess.because)
+    return replace(config, cluster=survey.with_guesses(config.cluster, guessed))
+
+
+def look_around(config: ClusterConfig) -> Survey:
+    """What partitions and nodes there are."""
+    named = slurm_commands.environment(config.slurm_conf)
+    partitions, nodes = (slurm_commands.ask(named, "scontrol", "--oneliner", "show", what) for what in _SURVEYED)
+    return survey.survey(config, partitions, nodes)
 
 
 def check(config: Config) -> Cluster:

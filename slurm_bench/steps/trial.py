@@ -177,10 +177,11 @@ class _TrialRun:
 
 def _fresh_scratch(plan: TrialPlan) -> Path:
     """A folder on the node; where the node is ours alone, the leavings of trials that were killed go first."""
+    parent = scratch.folder(plan.scratch_dir)
     if plan.foreign_cores is not None:
-        for old in Path(plan.scratch_dir).glob(f"{_SCRATCH}*"):
+        for old in parent.glob(f"{_SCRATCH}*"):
             scratch.remove_locked(old)
-    return Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=plan.scratch_dir))
+    return Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=parent))
 
 
 def _gpus_inside(plan: TrialPlan, arm: Arm, folder: Path) -> tuple[Gpu, ...]:

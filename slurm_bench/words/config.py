@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
+from string import Formatter
 
 from omegaconf import MISSING
 
@@ -33,10 +34,23 @@ _OUR_SBATCH = frozenset(
     {
         *("array", "begin", "dependency", "export", "hold", "job_name", "no_requeue", "open_mode", "requeue", "signal"),
         *("time", "time_min", "exclusive", "gpus", "gpus_per_node", "gpus_per_socket", "gpus_per_task", "gres"),
-        *("nodes", "ntasks", "ntasks_per_gpu", "ntasks_per_node", "account", "partition", "qos"),
+        *("nodes", "ntasks", "ntasks_per_gpu", "ntasks_per_node", "cpus_per_gpu", "cpus_per_task"),
+        *("account", "partition", "qos", "reservation", "constraint"),
     }
 )
 """Options that decide what a trial is, or what a job may cost: they are set by fields of their own."""
+_OF_CPU_JOBS = frozenset({"account", "qos", "constraint", "reservation", "cpus_per_task"})
+"""Those that jobs without GPUs may set for themselves."""
+
+
+_GPU_OPTIONS = ("gres", "gpus-per-node")
+
+
+def _require_gpu_request(request: str) -> None:
+    option, _, value = request.partition("=")
+    names = [name for _, name, *_ in Formatter().parse(value) if name is not None]
+    good = option in _GPU_OPTIONS and "count" in names and set(names) <= {"count", "type"}
+    _require(good, "cluster.gpu_request", "gres=gpu:{type}:{count}, gpus-per-node={type}:{count} or the like", request)
 
 
 def _refuse_options(name: str, options: Iterable[str], ours: frozenset[str]) -> None:
@@ -113,8 +127,9 @@ class TaskConfig:
     record: str = MISSING
     """The starting record: `rehearsal`, the name of a folder in human_baselines/, or an absolute path."""
     image: str = MISSING
-    """The image that trains it, and the one with the agents' programs on top: what the groups container and agent take."""
+    """That trains it: what container=apptainer takes."""
     agent_image: str = MISSING
+    """The same with the agents' programs on top."""
     data: str = MISSING
     """Folder with fineweb10B/ in it."""
     synthetic: str | None = None
@@ -139,9 +154,17 @@ class ClusterConfig:
     partition: str | None = None
     account: str | None = None
     qos: str | None = None
+    reservation: str | None = None
+    constraint: str | None = None
+    """Features that the nodes with GPUs must have."""
     gpu_type: str = MISSING
+    """As accounting and budget.weights name it; empty: asked of the cluster."""
+    gpu_request: str = MISSING
+    """sbatch's option for GPUs, with {count} and mostly {type} in it; empty: asked of the cluster."""
+    gpu_cores: int = MISSING
+    """CPU cores that go with each GPU of an allocation that shares its node; 0: asked of the cluster."""
     node_gpus: int = MISSING
-    """GPUs of a node: what an exclusive allocation is charged for."""
+    """GPUs of a node: what an exclusive allocation is charged for; 0: asked of the cluster."""
     trial_gpus: int = MISSING
     """GPUs of one trial's allocation."""
     gpu_devices: bool = MISSING
@@ -149,7 +172,7 @@ class ClusterConfig:
     session_gpus: int = MISSING
     """GPUs of the agent's own allocation."""
     session_hours: float = MISSING
-    """Longest time limit of a session's job, and that of a relay: as long as its partitions allow."""
+    """Longest time limit of a session's job, and that of a relay; 0: as long as its partitions allow."""
     chain: bool = MISSING
     """Whether the next job of a session is queued by itself, through a small job without GPUs (a relay)."""
     cpu_partition: str | None = None
@@ -173,14 +196,16 @@ class ClusterConfig:
     Not used with accounting=own, whose desks share runs/usage/poll.
     """
     scratch: str = MISSING
-    """Node-local folder for trials."""
+    """Node-local folder for trials; $NAME in it is a variable of the job."""
     slurm_conf: str | None = None
+    modules: list[str] = field(default_factory=list)
+    """Environment modules that a job loads first."""
     setup: list[str] = field(default_factory=list)
-    """Shell lines before the job's program, e.g. `module load apptainer`."""
+    """Shell lines before the job's program, after its modules."""
     sbatch: dict[str, str] = field(default_factory=dict)
     """Further sbatch options of the site, by their long names."""
     cpu_sbatch: dict[str, str] = field(default_factory=dict)
-    """Those of jobs without GPUs, in place of cluster.sbatch; account and qos too where they differ."""
+    """Those of jobs without GPUs, in place of cluster.sbatch; account, qos, constraint and reservation too."""
     follow: bool = MISSING
     """Whether `run` stays until the session is over."""
 
@@ -188,15 +213,18 @@ class ClusterConfig:
         _require(self.kind in ("local", "slurm"), "cluster.kind", "local or slurm", self.kind)
         accounting = {"local": ("own",), "slurm": ("sacct", "own")}[self.kind]
         _require(self.accounting in accounting, "cluster.accounting", " or ".join(accounting), self.accounting)
-        most = f"1 to cluster.node_gpus ({self.node_gpus})"
-        _require(0 < self.trial_gpus <= self.node_gpus, "cluster.trial_gpus", most, self.trial_gpus)
-        _require(self.session_gpus >= 0, "cluster.session_gpus", "0 or more", self.session_gpus)
-        _require_positive("cluster.session_hours", self.session_hours)
+        most = f"1 to cluster.node_gpus ({self.node_gpus or 'asked of the cluster'})"
+        _require(0 < self.trial_gpus <= (self.node_gpus or math.inf), "cluster.trial_gpus", most, self.trial_gpus)
+        for name in ("node_gpus", "gpu_cores", "session_gpus", "session_hours"):
+            value = getattr(self, name)
+            _require(0 <= value < math.inf, f"cluster.{name}", "0 or more, and finite", value)
+        if self.gpu_request:
+            _require_gpu_request(self.gpu_request)
         _require_positive("cluster.parallel", self.parallel)
         _require_positive("cluster.poll_seconds", self.poll_seconds)
         _require_positive("cluster.silence_minutes", self.silence_minutes)
         _refuse_options("cluster.sbatch", self.sbatch, _OUR_SBATCH)
-        _refuse_options("cluster.cpu_sbatch", self.cpu_sbatch, _OUR_SBATCH - {"account", "qos"})
+        _refuse_options("cluster.cpu_sbatch", self.cpu_sbatch, _OUR_SBATCH - _OF_CPU_JOBS)
         foreign = self.foreign_cores
         _require(foreign is None or foreign > 0, "cluster.foreign_cores", "above 0 or null", foreign)
         _require(
@@ -205,6 +233,11 @@ class ClusterConfig:
             "0 or more",
             self.absent_grace_seconds,
         )
+
+    @property
+    def leaves_open(self) -> bool:
+        """Whether there is something to ask the cluster."""
+        return not (self.gpu_type and self.gpu_request and self.gpu_cores and self.node_gpus and self.session_hours)
 
 
 @dataclass
@@ -449,12 +482,8 @@ class Config:
             taken = (CALIBRATIONS, OPINIONS)
             _require(value not in taken, name, "another name: the campaign's own things lie there", value)
             _require(good, name, f"at most {_LONGEST_NAME} letters, digits, '.', '_' and '-'", value)
-        _require(
-            self.cluster.gpu_type in self.budget.weights,
-            "budget.weights",
-            f"a table with {self.cluster.gpu_type} in it",
-            self.budget.weights,
-        )
+        weights, gpu_type = self.budget.weights, self.cluster.gpu_type
+        _require(not gpu_type or gpu_type in weights, "budget.weights", f"a table with {gpu_type} in it", weights)
         contained = self.agent.api.maker is None or self.container.kind == "apptainer"
         _require(contained, "container", f"apptainer with agent={self.agent.kind}", self.container.kind)
         if self.retime.is_nested:

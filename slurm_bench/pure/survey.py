@@ -1,0 +1,169 @@
+"""What a cluster says of its partitions and nodes, and what a configuration that leaves fields open takes from it."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from slurm_bench.pure import slurm_settings
+from slurm_bench.words.config import ClusterConfig
+from slurm_bench.words.errors import UsageError
+
+TYPED_REQUEST, PLAIN_REQUEST = "gres=gpu:{type}:{count}", "gres=gpu:{count}"
+LONGEST_HOURS = 24.0
+"""Of a session's job where its partition sets no limit."""
+
+_GPUS = re.compile(r"(?:^|,)gpu(?::([\w.-]*[a-zA-Z][\w.-]*))?:(\d+)")
+_TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d+)(?::(\d+))?")
+
+
+@dataclass(frozen=True)
+class NodeKind:
+    """Nodes that are alike."""
+
+    gpu_type: str
+    """Empty where the site names none, or the node has no GPU."""
+    gpus: int
+    cores: int
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Of the partitions that jobs with GPUs go to, and of those without."""
+
+    partitions: Sequence[Mapping[str, str]]
+    cpu_partitions: Sequence[Mapping[str, str]]
+    nodes: Mapping[NodeKind, int]
+    """Nodes of the former, by their kind."""
+
+    @property
+    def names(self) -> str:
+        return ",".join(each["PartitionName"] for each in self.partitions)
+
+    def kinds_with(self, gpu_type: str) -> list[NodeKind]:
+        """Kinds of nodes with GPUs of a type, or of any where none is given."""
+        return [kind for kind in self.nodes if kind.gpus and gpu_type in ("", kind.gpu_type)]
+
+
+class Guess(NamedTuple):
+    field: str
+    value: object
+    because: str
+
+
+def survey(config: ClusterConfig, partitions: str, nodes: str) -> Survey:
+    """
+    Args:
+        partitions, nodes: `scontrol --oneliner show partition`, and `show node`.
+
+    Raises:
+        UsageError: there is no partition of the configured name, or no default one.
+    """
+    ours = slurm_settings.partitions(partitions, config.partition)
+    if not ours:
+        wanted = f"no partition {config.partition}" if config.partition else "no default partition, name one"
+        raise UsageError(f"cluster.partition: {wanted}; there are {', '.join(_names(partitions))}")
+    cpu = slurm_settings.partitions(partitions, config.cpu_partition) if config.cpu_partition else ours
+    if not cpu:
+        there = ", ".join(_names(partitions))
+        raise UsageError(f"cluster.cpu_partition: no partition {config.cpu_partition}; there are {there}")
+    return Survey(ours, cpu, node_kinds(nodes, {each["PartitionName"] for each in ours}))
+
+
+def _names(partitions: str) -> list[str]:
+    return sorted(row["PartitionName"] for row in slurm_settings.rows(partitions) if "PartitionName" in row)
+
+
+def node_kinds(text: str, partitions: Iterable[str]) -> dict[NodeKind, int]:
+    """How many nodes of each kind any of these partitions has, in `scontrol --oneliner show node`."""
+    wanted, kinds = set(partitions), dict[NodeKind, int]()
+    for row in slurm_settings.rows(text):
+        if wanted & set(row.get("Partitions", "").split(",")):
+            for kind in _kinds_of(row):
+                kinds[kind] = kinds.get(kind, 0) + 1
+    return kinds
+
+
+def _kinds_of(row: Mapping[str, str]) -> list[NodeKind]:
+    """One, or where a node has GPUs of several types one for each."""
+    cores = int(row.get("CPUTot", "0"))
+    gres = re.sub(r"\([^)]*\)", "", row.get("Gres", ""))  # which sockets they hang on
+    found = [(name or "", int(count)) for name, count in _GPUS.findall(gres)] or [("", 0)]
+    return [NodeKind(name, count, cores) for name, count in found]
+
+
+def guesses(config: ClusterConfig, found: Survey) -> list[Guess]:
+    """A value for each field that the configuration leaves open, and why.
+
+    Raises:
+        UsageError: more than one value would do; names the field and them.
+    """
+    guessed: list[Guess] = []
+    if not config.gpu_type:
+        guessed.append(Guess("gpu_type", _gpu_type(found), f"the GPUs of partition {found.names}"))
+        config = with_guesses(config, guessed)
+    # A type that the site does not name is the person's own name for it: then its nodes are all with GPUs.
+    kinds = found.kinds_with(config.gpu_type) or [kind for kind in found.kinds_with("") if not kind.gpu_type]
+    if not kinds:
+        raise UsageError(f"cluster.gpu_type: no {config.gpu_type} in partition {found.names}; {_what_there_is(found)}")
+    if not config.node_gpus:
+        most = max(kind.gpus for kind in kinds)
+        guessed.append(Guess("node_gpus", most, "the most that a node has"))
+    if not config.gpu_cores:
+        cores = max(1, min(kind.cores // kind.gpus for kind in kinds))
+        guessed.append(Guess("gpu_cores", cores, "a node's cores for each of its GPUs"))
+    if not config.gpu_request:
+        typed = any(kind.gpu_type for kind in kinds)
+        because = "its nodes name the type" if typed else "its nodes name no type"
+        guessed.append(Guess("gpu_request", TYPED_REQUEST if typed else PLAIN_REQUEST, because))
+    if not config.session_hours:
+        guessed.append(_session_hours(found))
+    return guessed
+
+
+def with_guesses(config: ClusterConfig, guessed: Iterable[Guess]) -> ClusterConfig:
+    """
+    Raises:
+        UsageError: what is configured does not go with what was found.
+    """
+    # A plain mapping, since the fields are of many types.
+    changes: dict[str, object] = {guess.field: guess.value for guess in guessed}
+    return replace(config, **changes)  # type: ignore[arg-type]
+
+
+def _gpu_type(found: Survey) -> str:
+    types = sorted({kind.gpu_type for kind in found.kinds_with("")})
+    if not types:
+        raise UsageError(f"cluster.partition: no node of {found.names} has GPUs (Gres=gpu)")
+    if types == [""]:
+        raise UsageError(f"cluster.gpu_type must be given: the nodes of {found.names} have GPUs, and name no type")
+    if len(types) > 1:
+        raise UsageError(f"cluster.gpu_type must be given: {_what_there_is(found)}")
+    return types[0]
+
+
+def _what_there_is(found: Survey) -> str:
+    kinds = sorted(found.nodes.items(), key=lambda each: each[0].gpu_type)
+    nodes = [
+        f"{count} node{'s' if count > 1 else ''} with {kind.gpus} {kind.gpu_type or 'GPUs'}"
+        for kind, count in kinds
+        if kind.gpus
+    ]
+    return f"{found.names} has {', '.join(nodes) or 'no GPUs'}"
+
+
+def _session_hours(found: Survey) -> Guess:
+    longest = min(longest_hours(each) for each in (*found.partitions, *found.cpu_partitions))
+    if longest == math.inf:
+        return Guess("session_hours", LONGEST_HOURS, "the partition sets no limit")
+    return Guess("session_hours", longest, "the partition's time limit")
+
+
+def longest_hours(partition: Mapping[str, str]) -> float:
+    """MaxTime of a partition, in hours; infinite if it has none."""
+    limit = _TIME.fullmatch(partition.get("MaxTime", ""))
+    if not limit:
+        return math.inf
+    days, hours, minutes, seconds = (int(part or 0) for part in limit.groups())
+    return 24 * days + hours + minutes / 60 + seconds / 3600
