@@ -99,6 +99,8 @@ class HubServer:
     def __init__(self, files: Mapping[str, bytes], script: Mapping[str, Sequence[Step]] | None = None) -> None:
         self.files = dict(files)
         self.requests: list[Get] = []
+        self.unexpected: list[str] = []
+        """Paths that getting a data set does not take."""
         self.lists_sizes: dict[str, int] = {}
         """Sizes that the listing states instead of true ones."""
         self.commit = COMMIT
@@ -175,6 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
                 start = 0 if self.hub.ignores_ranges else request.starts_at
                 self._take(self.hub.step(request), self.hub.files[name], start)
             else:
+                self.hub.unexpected.append(self.path)
                 self._refuse(Status(404, {"X-Error-Code": "RepoNotFound"}))
 
     def _take(self, step: Step, body: bytes, start: int) -> None:

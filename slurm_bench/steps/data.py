@@ -58,7 +58,7 @@ class _Collection:
     """The shards of one folder, and what is written down of them."""
 
     def __init__(self, command: DataCommand, folder: Path) -> None:
-        self._command, self._folder = command, folder
+        self._command, self._folder, self._got = command, folder, 0
         self._record = store.read_if_there(folder / RECORD, ShardSet) or ShardSet(repo=command.repo)
         if self._record.repo != command.repo:
             raise UsageError(f"command.repo: {folder} holds shards of {self._record.repo}: name another folder=")
@@ -128,7 +128,8 @@ class _Collection:
         size = sum(shard.size for shard in kept) / 1e9
         return (
             f"{len(kept)} shards, {size:.3g} GB, in {self._folder}\n"
-            f"what was there was checked {how}, what came was read whole; {stated} have the SHA-256 that others state"
+            f"{self._got} got and read whole, {len(kept) - self._got} were there, checked {how}; "
+            f"of {stated} somebody else states the same SHA-256"
         )
 
     @property
@@ -186,6 +187,7 @@ class _Collection:
         )
         self._record = self._record.with_shard(shard)
         store.write(self._folder / RECORD, self._record)
+        self._got += 1
         log.info("%s: SHA-256 %s, stated by %s", offered.name, contents.sha256, " and ".join(stated) or "nobody else")
 
     def _refuse(self, path: Path, name: str, wrong: str) -> NoReturn:

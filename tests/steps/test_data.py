@@ -71,7 +71,8 @@ def test_from_a_hub(config: Config, folder: Path, capsys: pytest.CaptureFixture[
         assert (each.size, each.tokens) == (len(FILES[each.name]), TOKENS)
         assert (each.source, each.revision, each.stated_by) == (server.url, COMMIT, ("hub",))
     said = capsys.readouterr().out
-    assert "3 shards, 0.000363 GB" in said and "by header and size" in said and "3 have the SHA-256" in said
+    assert "3 shards, 0.000363 GB" in said and "3 got and read whole, 0 were there" in said
+    assert "of 3 somebody else states the same SHA-256" in said
     assert shards.check(folder.parent, whole=True) == []
 
 
@@ -82,7 +83,9 @@ def test_a_second_run_asks_nobody(config: Config, folder: Path, capsys: pytest.C
         perform(config, source=server.url)
         perform(config, source=server.url, verify=True)
         assert len(server.requests) == asked
-    assert "checked by SHA-256," in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "0 got and read whole, 3 were there, checked by header and size" in said
+    assert "0 got and read whole, 3 were there, checked by SHA-256;" in said
 
 
 def test_only_what_is_missing_is_fetched(config: Config, folder: Path) -> None:
