@@ -119,6 +119,15 @@ def image_sha256(container: Container) -> str | None:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def recorded_sha256(image: Path) -> str | None:
+    """Digest that was written beside an image when it was built; None where none was."""
+    record = image.with_name(f"{image.name}.sha256")
+    try:
+        return record.read_text().split()[0]
+    except (FileNotFoundError, IndexError):
+        return None
+
+
 def _bind(mount: Mount) -> str:
     if any(character in f"{mount.outside}{mount.inside}" for character in ",:"):
         raise UsageError(f"{mount.outside}: Apptainer cannot bind paths with ',' or ':' in them")

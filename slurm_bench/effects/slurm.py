@@ -4,7 +4,6 @@ own poller warns and goes on where a budget must stop."""
 import hashlib
 import math
 import os
-import re
 import shlex
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -26,10 +25,6 @@ from slurm_bench.words.errors import JobRefused, SchedulerError, UsageError
 _CLOCK_SKEW = timedelta(minutes=2)
 _MOST_NAMES = 1000
 """In one question: Linux takes no argument that is longer than 128 KiB."""
-_NO_ANSWER = re.compile(
-    r"contact|connect|timed out|zero bytes|communication|interrupted|temporar|header lengths|message", re.IGNORECASE
-)
-"""In what sbatch says where slurmctld did not: the job may have been queued all the same."""
 
 
 class _CommandExecutor(submitit.SlurmExecutor):
@@ -41,7 +36,16 @@ class _CommandExecutor(submitit.SlurmExecutor):
     def queue(self, command: str, tasks: int) -> str:
         """Queue an array that runs `command TASK`, and return its job id."""
         self.parameters["map_count"] = tasks
-        return str(self._submit_command(f'{command} "$SLURM_ARRAY_TASK_ID"').job_id)
+        return str(self._submit_command(_of_task(command)).job_id)
+
+    def script(self, command: str, tasks: int) -> str:
+        """The text that `queue` gives to sbatch."""
+        self.parameters["map_count"] = tasks
+        return str(self._make_submission_file_text(_of_task(command), uid=""))
+
+
+def _of_task(command: str) -> str:
+    return f'{command} "$SLURM_ARRAY_TASK_ID"'
 
 
 class SlurmCluster:
@@ -108,6 +112,20 @@ class SlurmCluster:
             except FailedSubmissionError as error:
                 first, *_ = str(error).splitlines()
                 raise SchedulerError(f"sbatch answered for {job.name} what cannot be read: {first}") from None
+
+    def try_out(self, job: Job) -> str:
+        """What sbatch foresees for a job, which it does not queue: when and where it would start.
+
+        Raises:
+            JobRefused: it would not take it; its words.
+            SchedulerError: no answer.
+        """
+        job.folder.mkdir(parents=True, exist_ok=True)
+        executor = _CommandExecutor(job.folder)
+        executor.update_parameters(**self._parameters(job))
+        script = job.folder / "try_out.sh"
+        script.write_text(executor.script(shlex.join(job.command), job.tasks))
+        return slurm_commands.try_out(self._environment, script)
 
     def _parameters(self, job: Job) -> dict[str, object]:
         config = self._config
@@ -241,7 +259,7 @@ def _is_steady(answer: polling.Answer) -> bool:
 
 def _is_refusal(said: str) -> bool:
     """Whether sbatch says that it queued nothing; silence, as of one that was killed, is no refusal."""
-    return "error:" in said and not _NO_ANSWER.search(said)
+    return "error:" in said and not slurm_commands.NO_ANSWER.search(said)
 
 
 def _digest_of_cluster(config: ClusterConfig) -> str:

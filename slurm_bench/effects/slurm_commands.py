@@ -1,13 +1,18 @@
 """Slurm's own commands, asked one question at a time: in a clean environment, with a limit, failures told apart."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from slurm_bench.effects import processes
-from slurm_bench.words.errors import SchedulerError, UsageError
+from slurm_bench.words.errors import JobRefused, SchedulerError, UsageError
 
 _TIMEOUT_S = 60
+NO_ANSWER = re.compile(
+    r"contact|connect|timed out|zero bytes|communication|interrupted|temporar|header lengths|message", re.IGNORECASE
+)
+"""In what sbatch says where slurmctld did not: the job may have been queued all the same."""
 
 
 def environment(slurm_conf: str | None) -> dict[str, str]:
@@ -38,6 +43,25 @@ def ask(named: Mapping[str, str], *argv: str) -> str:
     if done.exit_code != 0:
         raise SchedulerError(f"{argv[0]} failed ({done.exit_code}): {last_line(done.stderr)}")
     return done.stdout
+
+
+def try_out(named: Mapping[str, str], script: Path) -> str:
+    """What sbatch foresees for a script, without queueing it.
+
+    Raises:
+        JobRefused: why it would not take it.
+        SchedulerError: no answer.
+    """
+    env = {**processes.clean_environment(os.environ), **named}
+    try:
+        done = processes.run(["sbatch", "--test-only", str(script)], timeout_s=_TIMEOUT_S, env=env)
+    except (processes.TimedOut, OSError) as error:
+        raise SchedulerError(str(error)) from None
+    said = last_line(done.stderr).removeprefix("sbatch: ")
+    if done.exit_code == 0:
+        return said
+    kind = SchedulerError if NO_ANSWER.search(said) else JobRefused
+    raise kind(said.removeprefix("error: ").removeprefix("allocation failure: "))
 
 
 def last_line(text: str) -> str:

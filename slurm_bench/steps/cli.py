@@ -4,7 +4,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 import hydra
@@ -26,6 +26,7 @@ _COMMANDS = {
     "retime": "slurm_bench.steps.calibration",
     "judge": "slurm_bench.steps.judging",
     "data": "slurm_bench.steps.data",
+    "doctor": "slurm_bench.steps.doctor",
 }
 _USAGE = 2
 _INTERRUPTED = 130
@@ -67,11 +68,19 @@ def register() -> None:
 
 
 def spelt_out(overrides: Sequence[str]) -> list[str]:
-    """A command's own options in full: after `command=budget`, `format=csv` stands for `command.format=csv`."""
+    """A command's own options in full: after `command=budget`, `format=csv` and `budget.format=csv` stand for
+    `command.format=csv`.
+    """
     chosen = [override.removeprefix("command=") for override in overrides if override.startswith("command=")]
-    own = {option.name for command in COMMANDS if command.name in chosen for option in fields(command)}
-    own -= {option.name for option in fields(Config)} | {"name"}
-    return [f"command.{override}" if override.partition("=")[0] in own else override for override in overrides]
+    own = {option.name for command in COMMANDS if command.name in chosen for option in fields(command)} - {"name"}
+    short = {name: name for name in own - {option.name for option in fields(Config)}}
+    spelt = {**short, **{f"{command}.{name}": name for command in chosen for name in own}}
+    return [_renamed(override, spelt) for override in overrides]
+
+
+def _renamed(override: str, options: Mapping[str, str]) -> str:
+    name, equals, value = override.partition("=")
+    return f"command.{options[name]}{equals}{value}" if name in options else override
 
 
 def _perform(composed: DictConfig) -> int:

@@ -129,21 +129,33 @@ def check(config: Config) -> None:
     if api.maker is None:
         return
     site.check_key(config, "agent.api", api)
-    _upstream(config, api).routes()
+    _upstream(api, config.agent.model).routes()
 
 
 def _proxy(config: Config, api: ApiConfig, socket: Path, paths: SessionPaths) -> KeyProxy:
     prices = Prices(**api.prices) if api.prices else None
-    return KeyProxy(_upstream(config, api), socket, paths.model_use, prices=prices, most_tokens=api.most_tokens)
+    return KeyProxy(
+        _upstream(api, config.agent.model), socket, paths.model_use, prices=prices, most_tokens=api.most_tokens
+    )
 
 
-def _upstream(config: Config, api: ApiConfig) -> Upstream:
+def upstreams(config: Config) -> list[Upstream]:
+    """Every service that a session asks from its node: its agent's, and its judges'.
+
+    Raises:
+        UsageError: a key is missing.
+    """
+    agent = [_upstream(config.agent.api, config.agent.model)] if config.agent.api.maker else []
+    return agent + [_upstream(model, model.model) for model in config.judge.models.values()]
+
+
+def _upstream(holder: site.KeyHolder, model: str | None) -> Upstream:
     return Upstream(
-        maker=str(api.maker),
-        base_url=api.base_url,
-        api_version=api.api_version,
-        key=site.key_of(api),
-        models=frozenset({str(config.agent.model)}),
+        maker=str(holder.maker),
+        base_url=holder.base_url,
+        api_version=holder.api_version,
+        key=site.key_of(holder),
+        models=frozenset({str(model)}),
     )
 
 

@@ -176,18 +176,26 @@ def look_around(config: ClusterConfig) -> Survey:
 
 def check(config: Config) -> Cluster:
     """Find out what is missing before anything is written or queued."""
+    check_folders(config)
+    container_of(config.container)
+    if config.container.kind == "apptainer" and os.geteuid() == 0:
+        log.warning("started as root: its containers keep the user number 0 (README, Security)")
+    return cluster_of(config)
+
+
+def check_folders(config: Config) -> None:
+    """
+    Raises:
+        UsageError: the starting record is not there, or the folder of runs is none that can be used.
+    """
     odd = sorted(set(config.runs) & set(_ODD_CHARACTERS))
     if odd:
         raise UsageError(f"runs: {config.runs!r} holds {' '.join(odd)}, which Slurm or Apptainer would misread")
     record = starting_record(config.task.record)
     if not (record / PROGRAM).is_file():
-        raise UsageError(f"task.record: no {PROGRAM} in {record}")
-    container_of(config.container)
-    if config.container.kind == "apptainer" and os.geteuid() == 0:
-        log.warning("started as root: its containers keep the user number 0 (README, Security)")
+        raise UsageError(f"task.record: no {PROGRAM} in {record}; command=baselines brings the human records")
     if config.container.kind != "none" and Path(config.runs).resolve().is_relative_to(Path(config.task.data).resolve()):
         raise UsageError(f"runs: {config.runs} lies in task.data, which the agent sees: seals and verdicts would too")
-    return cluster_of(config)
 
 
 def candidate_folder(directory: str, runs: str) -> Path:

@@ -453,7 +453,29 @@ class DataCommand(CommandConfig):
         _require_positive("command.shard_tokens", self.shard_tokens)
 
 
-COMMANDS = (RunCommand, BudgetCommand, ReportCommand, RetimeCommand, JudgeCommand, DataCommand)
+@dataclass
+class DoctorCommand(CommandConfig):
+    """Check a site, with the very overrides of a session, before any GPU-hour is spent."""
+
+    name: str = "doctor"
+    gpu: bool = False
+    """Whether its job takes a trial's GPUs, and sees that a container sees them; it takes no GPU otherwise."""
+    job: bool = True
+    """Whether to queue a job at all."""
+    minutes: float = 10
+    """That its job may wait for its start."""
+    hashes: bool = True
+    """Whether to read images and data whole, and compare their hashes."""
+    write: str | None = None
+    """File to write the site's configuration into, e.g. conf/cluster/ours.yaml."""
+    format: str = "table"
+
+    def __post_init__(self) -> None:
+        _require(self.format in ("table", "json"), "command.format", "table or json", self.format)
+        _require_positive("command.minutes", self.minutes)
+
+
+COMMANDS = (RunCommand, BudgetCommand, ReportCommand, RetimeCommand, JudgeCommand, DataCommand, DoctorCommand)
 
 
 @dataclass

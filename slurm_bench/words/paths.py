@@ -196,6 +196,23 @@ class CalibrationPaths(TimingPaths):
 
 
 @dataclass(frozen=True)
+class CheckupPaths(TimingPaths):
+    """What `command=doctor` leaves for its job, and finds of it."""
+
+    @property
+    def token(self) -> Path:
+        return self.root / "token"
+
+    @property
+    def facts(self) -> Path:
+        return self.root / "facts.json"
+
+    @property
+    def jobs(self) -> Path:
+        return self.root / "jobs"
+
+
+@dataclass(frozen=True)
 class SessionPaths(TimingPaths):
     def begun(self) -> bool:
         """Also once its starting record is sealed, which all its verdicts rest on."""

@@ -1,0 +1,315 @@
+"""What is right and wrong with a site, by what was found there. One check, one finding, one remedy."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from slurm_bench.pure import slurm_settings, survey
+from slurm_bench.pure.guard import Association, Qos
+from slurm_bench.pure.rules import RUNS
+from slurm_bench.pure.survey import Survey
+from slurm_bench.words.checkup import ContainerStart, Finding, NodeFacts, State
+from slurm_bench.words.config import ClusterConfig, Config
+from slurm_bench.words.errors import SchedulerError
+
+_OLDEST = (22, 5)
+"""Slurm's version since when srun --overlap shares GPUs."""
+_MOST_SKEW_S = 60.0
+_LEAST_SHM_GB = 1.0
+
+
+def ok(check: str, found: str) -> Finding:
+    return Finding(check, State.OK, found)
+
+
+def fails(check: str, found: str, remedy: str = "") -> Finding:
+    return Finding(check, State.FAILS, found, remedy)
+
+
+def note(check: str, found: str, remedy: str = "") -> Finding:
+    return Finding(check, State.NOTE, found, remedy)
+
+
+def unknown(check: str, because: str) -> Finding:
+    return Finding(check, State.UNKNOWN, because)
+
+
+# --- what slurmctld says of itself
+
+
+def of_scheduler(config: Config, site: Mapping[str, str]) -> Iterator[Finding]:
+    """
+    Args:
+        site: `slurm_settings.settings` of the site.
+    """
+    yield _version(config, site)
+    yield _accounting(config.cluster, site)
+    yield _array_size(site)
+    yield _overrun(site)
+    requeued = "requeues jobs by itself" if site.get("JobRequeue") == "1" else "requeues no job by itself"
+    yield ok("requeue", f"the site {requeued}; ours are queued with --no-requeue")
+    yield _preemption(site)
+    yield _process_tracking(site)
+
+
+def _version(config: Config, site: Mapping[str, str]) -> Finding:
+    version, cluster = site.get("SLURM_VERSION", "unknown"), site.get("ClusterName", "unknown")
+    found = f"Slurm {version}, cluster {cluster}"
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if not numbers or (int(numbers[1]), int(numbers[2])) >= _OLDEST:
+        return ok("Slurm", found)
+    if config.retime.is_nested:
+        return fails("Slurm", found, "retime.where=allocation needs Slurm 22.05 or newer: take retime.where=fresh")
+    return note("Slurm", found, "tried with 22.05 and newer")
+
+
+def _accounting(config: ClusterConfig, site: Mapping[str, str]) -> Finding:
+    if config.accounting == "own":
+        return note(
+            "accounting", "our own record, by cluster.accounting=own", "sacct is the better witness, if it is there"
+        )
+    kind = site.get("AccountingStorageType", "unknown")
+    if not slurm_settings.has_database(site):
+        return fails("accounting", f"AccountingStorageType is {kind}: no slurmdbd", "set cluster.accounting=own")
+    if not slurm_settings.tracks_gpus(site):
+        lacks = f"AccountingStorageTRES is {site.get('AccountingStorageTRES', 'empty')}, without gres/gpu"
+        return fails("accounting", lacks, "an administrator adds gres/gpu to it; until then cluster.accounting=own")
+    return ok("accounting", "slurmdbd, and it counts gres/gpu")
+
+
+def _array_size(site: Mapping[str, str]) -> Finding:
+    largest = site.get("MaxArraySize", "0")
+    found = f"MaxArraySize is {largest}"
+    if largest.isdecimal() and int(largest) > RUNS:
+        return ok("job arrays", found)
+    return fails("job arrays", found, f"arrays of {RUNS} tasks are needed: ask an administrator for {RUNS + 1} or more")
+
+
+def _overrun(site: Mapping[str, str]) -> Finding:
+    try:
+        over = slurm_settings.overrun_s(site)
+    except SchedulerError:
+        found = f"OverTimeLimit is {site.get('OverTimeLimit', 'unknown')}, KillWait {site.get('KillWait', 'unknown')}"
+        return fails("time limits", found, "jobs that need not end cannot be budgeted: ask for another partition")
+    return ok("time limits", f"jobs end {over} s after theirs at the latest, which is reserved for them")
+
+
+def _preemption(site: Mapping[str, str]) -> Finding:
+    kind, mode = site.get("PreemptType", "preempt/none"), site.get("PreemptMode", "OFF")
+    if kind == "preempt/none":
+        return ok("preemption", "none")
+    return note("preemption", f"{kind}, {mode}", "a trial that is preempted is void and run once more, at your cost")
+
+
+def _process_tracking(site: Mapping[str, str]) -> Finding:
+    kind = site.get("ProctrackType", "unknown")
+    if kind == "proctrack/cgroup":
+        return ok("process tracking", kind)
+    return note("process tracking", kind, "proctrack/cgroup would end whatever a candidate leaves behind")
+
+
+# --- partitions
+
+
+def of_partitions(config: Config, found: Survey) -> Iterator[Finding]:
+    for partition in found.partitions:
+        yield _partition(config, partition)
+        yield _sharing(config.cluster, partition)
+    yield _gpus(config.cluster, found)
+    if config.cluster.chain and config.cluster.cpu_partition:
+        yield from (_relay_partition(config.cluster, partition) for partition in found.cpu_partitions)
+
+
+def _partition(config: Config, partition: Mapping[str, str]) -> Finding:
+    cluster, name = config.cluster, partition["PartitionName"]
+    check = f"partition {name}"
+    if partition.get("State") != "UP":
+        return fails(check, f"its state is {partition.get('State')}", "set another cluster.partition")
+    longest = survey.longest_hours(partition)
+    if cluster.session_hours > longest:
+        limit = f"its time limit is {longest:g} hours, cluster.session_hours {cluster.session_hours:g}"
+        return fails(check, f"{limit}: such a job would wait for ever", f"set cluster.session_hours={longest:g}")
+    for ours, allowed in ((cluster.account, "AllowAccounts"), (cluster.qos, "AllowQos")):
+        names = partition.get(allowed, "ALL").split(",")
+        if ours and names != ["ALL"] and ours not in names:
+            return fails(check, f"{allowed} is {','.join(names)}, without {ours}", "set another, or another partition")
+    limit = "no time limit" if longest == math.inf else f"a time limit of {longest:g} hours"
+    return ok(check, f"up, {limit}")
+
+
+def _sharing(cluster: ClusterConfig, partition: Mapping[str, str]) -> Finding:
+    check = f"nodes of {partition['PartitionName']}"
+    whole = partition.get("OverSubscribe", "NO").startswith("EXCLUSIVE")
+    if whole and not cluster.exclusive:
+        found = "every job gets, and is charged for, whole nodes (OverSubscribe=EXCLUSIVE)"
+        return fails(check, found, "set cluster.exclusive=true, or more is charged than was reserved")
+    if whole and cluster.session_gpus not in (0, cluster.node_gpus):
+        found = f"every job gets whole nodes, and cluster.session_gpus is {cluster.session_gpus}"
+        return fails(check, found, f"set cluster.session_gpus={cluster.node_gpus}: that is what is charged")
+    if not cluster.exclusive:
+        return note(check, "trials share theirs (cluster.exclusive=false)", "such timings are worth less")
+    return ok(check, "trials have theirs to themselves")
+
+
+def _gpus(cluster: ClusterConfig, found: Survey) -> Finding:
+    kinds = found.kinds_with(cluster.gpu_type) or [kind for kind in found.kinds_with("") if not kind.gpu_type]
+    enough = sum(count for kind, count in found.nodes.items() if kind in kinds and kind.gpus >= cluster.trial_gpus)
+    there = "; ".join(
+        f"{count} nodes with {kind.gpus} {kind.gpu_type or 'GPUs'}" for kind, count in found.nodes.items() if kind.gpus
+    )
+    if not enough:
+        wanted = f"none has the {cluster.trial_gpus} {cluster.gpu_type} of a trial"
+        return fails("GPUs", f"{there or 'no GPUs'}: {wanted}", "set cluster.gpu_type, trial_gpus, or partition")
+    if any(kind.gpus > cluster.node_gpus for kind in kinds) and cluster.exclusive:
+        return fails("GPUs", f"{there}; cluster.node_gpus is {cluster.node_gpus}", "set it to the most that a node has")
+    return ok("GPUs", there)
+
+
+def _relay_partition(cluster: ClusterConfig, partition: Mapping[str, str]) -> Finding:
+    check, longest = f"partition {partition['PartitionName']}", survey.longest_hours(partition)
+    if cluster.session_hours > longest:
+        found = f"its time limit is {longest:g} hours; a relay asks for cluster.session_hours={cluster.session_hours:g}"
+        return fails(check, found, "set another cluster.cpu_partition, fewer session_hours, or cluster.chain=false")
+    return ok(check, "relays may run there")
+
+
+# --- who we are to the accounting
+
+
+def of_user(config: ClusterConfig, user: str, association: Association | None, qos: Qos | None) -> Iterator[Finding]:
+    """
+    Args:
+        qos: the configured one, if there is one of its name.
+    """
+    if association is None:
+        whose = f"account {config.account}" if config.account else "a default account"
+        look = f"sacctmgr show assoc user={user} format=cluster,account,partition,qos"
+        yield fails("account", f"{user} has no {whose} on this cluster", f"set cluster.account; {look} lists yours")
+        return
+    yield ok("account", f"{user} of account {association.account}")
+    if not config.qos:
+        yield ok("QOS", "the default")
+    elif qos is None:
+        yield fails("QOS", f"there is no QOS {config.qos}", f"set cluster.qos to one of {_listed(association)}")
+    elif config.qos not in association.qos:
+        yield fails("QOS", f"{user} may not use {config.qos}", f"set cluster.qos to one of {_listed(association)}")
+    else:
+        limit = "no limit" if qos.gpu_minutes is None else f"a limit of {qos.gpu_minutes}"
+        yield ok("QOS", f"{config.qos}, with {limit} on GPU-minutes")
+
+
+def _listed(association: Association) -> str:
+    return ", ".join(sorted(association.qos))
+
+
+# --- what a job found on its node
+
+
+def of_node(config: Config, facts: NodeFacts, here: datetime) -> Iterator[Finding]:
+    """
+    Args:
+        here: the time by our own clock when its job ended (UTC).
+    """
+    yield ok("a job", f"ran on {facts.node}, with {facts.python}")
+    yield _shared(facts)
+    yield from (_container(each, facts) for each in facts.containers)
+    yield _scratch(config, facts)
+    yield _submission(config, facts)
+    if config.cluster.accounting == "sacct":
+        yield _sacct(facts)
+    yield _clock(facts, here)
+    if config.agent.api.maker:
+        yield _model(facts)
+
+
+def _shared(facts: NodeFacts) -> Finding:
+    if facts.sees_token:
+        return ok("shared files", "the node sees runs as it is here, and renames files there")
+    where = f"{facts.node} does not see the files that are in runs here"
+    return fails("shared files", where, "set runs to a folder that all nodes share")
+
+
+def _container(start: ContainerStart, facts: NodeFacts) -> Finding:
+    check = f"container ({start.field})"
+    if not start.problem:
+        return ok(check, f"started in {start.seconds:.1f} s, without network")
+    if facts.fuse_problem:
+        remedy = f"{facts.fuse_problem}: ask for /dev/fuse to be open to users (mode 0666), or for setuid Apptainer"
+    elif facts.user_namespaces == 0:
+        remedy = "users have no user namespaces there: ask for them, or for setuid Apptainer"
+    else:
+        remedy = "apptainer has to be on the PATH of jobs (cluster.modules), newer than 1.1, and to run by hand there"
+    return fails(check, start.problem, remedy)
+
+
+def _scratch(config: Config, facts: NodeFacts) -> Finding:
+    if facts.scratch_problem:
+        return fails("scratch", facts.scratch_problem, "set cluster.scratch to a folder on the nodes' own disks")
+    needed = config.task.trial_gigabytes * 2**30 / 1e9
+    found = f"{facts.scratch} has {facts.scratch_free_gb:.1f} GB free, /dev/shm {facts.shm_free_gb:.1f} GB"
+    if facts.scratch_free_gb < needed:
+        return fails("scratch", f"{found}; a trial may write {needed:.1f} GB", "set another cluster.scratch")
+    if facts.shm_free_gb < _LEAST_SHM_GB:
+        return note("scratch", found, "NCCL and data loaders want some room in /dev/shm")
+    return ok("scratch", found)
+
+
+def _submission(config: Config, facts: NodeFacts) -> Finding:
+    check = "jobs from nodes"
+    if not facts.sbatch_problem:
+        return ok(check, "a node may queue jobs: the desk can, and relays")
+    if config.retime.is_nested and not config.cluster.chain:
+        return ok(check, f"not possible ({facts.sbatch_problem}), and not needed")
+    remedy = "the desk queues trials from its node: without that only retime.where=allocation cluster.chain=false works"
+    return fails(check, facts.sbatch_problem, remedy)
+
+
+def _sacct(facts: NodeFacts) -> Finding:
+    if not facts.sacct_problem:
+        return ok("sacct from nodes", "answers")
+    return fails("sacct from nodes", facts.sacct_problem, "the desk reads its budget there; or cluster.accounting=own")
+
+
+def _clock(facts: NodeFacts, here: datetime) -> Finding:
+    apart = abs((here - facts.at).total_seconds())
+    found = f"the node's and ours are {apart:.0f} s apart, the job's end included"
+    if apart > _MOST_SKEW_S:
+        return note("clocks", found, "accounting is asked with two minutes to spare: let the administrators know")
+    return ok("clocks", found)
+
+
+def _model(facts: NodeFacts) -> Finding:
+    if not facts.model_problem:
+        return ok("the agent's model", "its service is reached from the node")
+    remedy = "nodes need a way out: HTTPS_PROXY in cluster.setup, or a gateway in agent.api.base_url (docs/agents.md)"
+    return fails("the agent's model", facts.model_problem, remedy)
+
+
+def of_gpus(config: Config, facts: NodeFacts) -> Iterator[Finding]:
+    """What a trial's container sees of its allocation's GPUs."""
+    names = ", ".join(sorted({f"{gpu.name} (driver {gpu.driver})" for gpu in facts.gpus}))
+    found = f"{len(facts.gpus)} of {facts.gpus_asked} in a container on {facts.node}{f': {names}' if names else ''}"
+    if len(facts.gpus) < facts.gpus_asked:
+        yield fails("GPUs inside", found, "apptainer exec --nv needs the driver's libraries and nvidia-smi on the node")
+    else:
+        yield ok("GPUs inside", found)
+    yield from (_container(each, facts) for each in facts.containers if each.problem)
+
+
+def of_no_answer(state: str, last_words: str | None, python: str) -> Finding:
+    """Of a job that ended without facts.
+
+    Args:
+        last_words: of its log; None where the node could not even write one.
+        python: the interpreter that it should have started.
+    """
+    if last_words is None:
+        found = f"it ended ({state}) and left no log"
+        return fails("a job", found, "its node does not see runs: set it to a folder that all nodes share")
+    if python in last_words:
+        remedy = "the interpreter must be there for jobs too: put the checkout and its .venv where all nodes see them"
+        return fails("a job", last_words, remedy)
+    return fails(
+        "a job", f"it ended ({state}): {last_words or 'without a word'}", "see its log; cluster.setup is run first"
+    )

@@ -1,0 +1,84 @@
+"""What a session stands on that can be looked at without a scheduler: record, folder of runs, data, images, keys."""
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from slurm_bench.effects import containers, machine
+from slurm_bench.effects.containers import Container
+from slurm_bench.pure.checkup import fails, note, ok
+from slurm_bench.steps import enclosure, judge, site
+from slurm_bench.words.checkup import Finding
+from slurm_bench.words.config import Config
+
+Look = Callable[[], Iterable[Finding]]
+
+
+def looks(config: Config, hashes: bool) -> Iterator[tuple[str, Look]]:
+    """Each by the name of what it looks at, so that one that cannot be had does not stop the others.
+
+    Args:
+        hashes: whether images and data are read whole.
+    """
+    yield "starting record", lambda: _folders(config)
+    yield "runs", lambda: _runs(Path(config.runs))
+    yield "data", lambda: _data(config)
+    if config.container.kind == "none":
+        yield "container", lambda: [note("container", "none", "contains nothing: for the rehearsal only")]
+    else:
+        yield "container.image", lambda: _image("container.image", site.container_of(config.container), hashes)
+        if config.agent.image and config.agent.image != config.container.image:
+            yield "agent.image", lambda: _image("agent.image", site.agent_container_of(config), hashes)
+    if config.agent.api.maker or config.judge.models:
+        yield "keys", lambda: _keys(config)
+
+
+def _folders(config: Config) -> Iterator[Finding]:
+    site.check_folders(config)
+    yield ok("starting record", config.task.record)
+
+
+def _runs(runs: Path) -> Iterator[Finding]:
+    """Whether files can be written beside and renamed there, which every record of ours rests on."""
+    runs.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".doctor-", dir=runs) as folder:
+        old, new = Path(folder, "old"), Path(folder, "new")
+        old.write_text("old")
+        new.write_text("new")
+        new.replace(old)
+        if old.read_text() != "new" or new.exists():
+            yield fails(
+                "runs", f"{runs}: a file that is renamed does not replace the other", "set runs to another folder"
+            )
+            return
+    yield ok("runs", f"{runs}: {machine.free_gb(runs):.0f} GB free")
+
+
+def _data(config: Config) -> Iterator[Finding]:
+    folder = Path(config.task.data)
+    shards = list(folder.glob("fineweb10B/fineweb_*.bin"))
+    if config.task.synthetic and not shards:
+        yield ok("data", f"the synthetic language {config.task.synthetic} will be written into {folder}")
+    elif not any(shard.name.startswith("fineweb_val_") for shard in shards):
+        yield fails("data", f"no fineweb10B/fineweb_val_*.bin in {folder}", "scripts/fetch_data brings the shards")
+    else:
+        yield ok("data", f"{len(shards)} shards in {folder}")
+
+
+def _image(field: str, container: Container, hashes: bool) -> Iterator[Finding]:
+    """The image beside the digest that was written down when it was built."""
+    assert container.image
+    recorded = containers.recorded_sha256(container.image)
+    if recorded is None:
+        yield note(field, f"{container.image.name}, without a recorded digest", "scripts/build_image records one")
+    elif hashes and containers.image_sha256(container) != recorded:
+        remedy = "it is not what was built: build or copy it again (scripts/build_image)"
+        yield fails(field, f"{container.image} has another SHA-256 than {container.image.name}.sha256 says", remedy)
+    else:
+        yield ok(field, f"{container.image.name}, sha256:{recorded[:12]}…{'' if hashes else ' by its record'}")
+
+
+def _keys(config: Config) -> Iterator[Finding]:
+    enclosure.check(config)
+    judge.check(config)
+    yield ok("keys", "there, and readable by their owner only")

@@ -1,0 +1,67 @@
+"""What `command=doctor` finds."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from slurm_bench.words.records import Record
+from slurm_bench.words.trials import Gpu
+
+
+class State(StrEnum):
+    OK = "ok"
+    NOTE = "note"
+    """A session can run, and its person should know."""
+    FAILS = "fails"
+    """A session could not run, or its numbers would be worth nothing."""
+    UNKNOWN = "unknown"
+    """It could not be looked at, because of something else that fails."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    check: str
+    state: State
+    found: str
+    remedy: str = ""
+    """What to do, in one line."""
+
+    @property
+    def line(self) -> str:
+        return "; ".join(part for part in (f"{self.check}: {self.found}", self.remedy) if part)
+
+
+class ContainerStart(Record):
+    """A container that was started as a trial's, or the agent's, would be."""
+
+    field: str
+    """What of the configuration names its image."""
+    problem: str = ""
+    """Why none starts, in Apptainer's last words; empty if one does."""
+    seconds: float = 0.0
+
+
+class NodeFacts(Record):
+    """What a job finds on its node. A problem is in the words of whatever failed, and empty where nothing did."""
+
+    at: datetime
+    """By the node's clock."""
+    node: str
+    python: str
+    sees_token: bool
+    """Whether it reads what the login node wrote into the folder of runs."""
+    containers: tuple[ContainerStart, ...] = ()
+    fuse_problem: str = ""
+    user_namespaces: int | None = None
+    """That a user may have; None where the kernel does not say."""
+    scratch: str = ""
+    """The folder, the job's variables filled in."""
+    scratch_problem: str = ""
+    scratch_free_gb: float = 0.0
+    shm_free_gb: float = 0.0
+    sbatch_problem: str = ""
+    sacct_problem: str = ""
+    model_problem: str = ""
+    gpus: tuple[Gpu, ...] = ()
+    """Those that a trial's container sees."""
+    gpus_asked: int = 0
