@@ -42,6 +42,8 @@ def inspect(path: Path) -> Contents:
 
 def quick_problem(path: Path, tokens: int) -> str:
     """What is wrong with a file by its header and size; or nothing."""
+    if path.is_symlink():
+        return "is a link, and a container sees only what lies in task.data itself"
     return shards.header_problem(start(path), path.stat().st_size, tokens)
 
 
@@ -54,11 +56,10 @@ def recorded_problem(folder: Path, shard: Shard, whole: bool) -> str:
     path = folder / shard.name
     if not path.is_file():
         return "is missing"
-    return (
-        shards.problem(shard.name, inspect(path), shard.tokens, {"record": shard.sha256})
-        if whole
-        else quick_problem(path, shard.tokens)
-    )
+    wrong = quick_problem(path, shard.tokens)
+    if wrong or not whole:
+        return wrong
+    return shards.problem(shard.name, inspect(path), shard.tokens, {"record": shard.sha256})
 
 
 def check(data: Path, whole: bool) -> list[str]:
@@ -70,6 +71,8 @@ def check(data: Path, whole: bool) -> list[str]:
         return [str(error)]
     if record is None:
         return [f"no {RECORD} in {folder}: get the shards with scripts/fetch_data"]
+    if folder.is_symlink():
+        return [f"{folder} is a link, and a container sees only what lies in task.data itself"]
     found = [(shard, recorded_problem(folder, shard, whole)) for shard in record.shards]
     wrong = [f"{folder / shard.name} {what}: run scripts/fetch_data again" for shard, what in found if what]
     if not record.find(shards.VALIDATION):

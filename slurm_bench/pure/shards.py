@@ -23,7 +23,7 @@ PUBLISHED: Final[Mapping[str, Mapping[str, str]]] = {
         "fineweb_train_000001.bin": "771fa4a99b9fe0946ffb6e848b4ba5c6a9b0fe87860ebf03bc2c1c7e45f8178e",
     },
 }
-"""SHA-256 by data set and file, where several projects that use it agree on one (docs/data.md)."""
+"""SHA-256 by data set and file, where projects that use it state the same, each for itself (docs/data.md)."""
 
 _MAGIC = 20240520
 _VERSION = 1

@@ -41,6 +41,8 @@ def collect(command: DataCommand, folder: Path, source: Source) -> None:
     Raises:
         As perform.
     """
+    if folder.is_symlink():
+        raise UsageError(f"command.folder: {folder} is a link, and a container sees only what lies in task.data itself")
     busy = f"command.folder: another run is getting shards into {folder}; wait until it is over"
     folder.mkdir(parents=True, exist_ok=True)
     with store.lock(folder.parent / f".{FOLDER}.lock", busy=busy):

@@ -250,6 +250,23 @@ def test_shards_that_somebody_copied_into_place(config: Config, folder: Path) ->
     assert shards.check(folder.parent, whole=True) == []
 
 
+def test_links_are_not_taken(config: Config, folder: Path, tmp_path: Path) -> None:
+    """A container sees the data folder, and not what a link leads to."""
+    source = local_folder(tmp_path)
+    folder.mkdir(parents=True)
+    (folder / FIRST).symlink_to(source / FIRST)
+    with pytest.raises(UsageError, match=rf"{FIRST} is a link"):
+        perform(config, source=str(source))
+    perform(config, source=str(source))
+    assert contents(folder) == FILES == contents(source) and not (folder / FIRST).is_symlink()
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "fineweb10B").symlink_to(folder)
+    with pytest.raises(UsageError, match=r"command\.folder: .* is a link"):
+        perform(config, source=str(source), folder=str(tmp_path / "linked"))
+    (problem,) = shards.check(tmp_path / "linked", whole=False)
+    assert "fineweb10B is a link" in problem
+
+
 def test_a_folder_that_is_not_there(config: Config, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"command\.source: no folder"):
         perform(config, source=str(tmp_path / "nothing"))
