@@ -61,7 +61,10 @@ class _Collection:
 
     def __init__(self, command: DataCommand, folder: Path) -> None:
         self._command, self._folder, self._got = command, folder, 0
-        self._record = store.read_if_there(folder / RECORD, ShardSet) or ShardSet(repo=command.repo)
+        try:
+            self._record = store.read_if_there(folder / RECORD, ShardSet) or ShardSet(repo=command.repo)
+        except BenchError as error:
+            raise UsageError(f"{error}: remove it, and run again; shards that are there are taken in anew") from None
         if self._record.repo != command.repo:
             raise UsageError(f"command.repo: {folder} holds shards of {self._record.repo}: name another folder=")
 

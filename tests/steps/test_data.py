@@ -250,6 +250,18 @@ def test_shards_that_somebody_copied_into_place(config: Config, folder: Path) ->
     assert shards.check(folder.parent, whole=True) == []
 
 
+def test_a_record_that_cannot_be_read(config: Config, folder: Path) -> None:
+    with HubServer(FILES) as server:
+        perform(config, source=server.url)
+        (folder / "shards.json").write_text("{")
+        with pytest.raises(UsageError, match=r"shards\.json is no ShardSet record.*: remove it"):
+            perform(config, source=server.url)
+        (folder / "shards.json").unlink()
+        perform(config, source=server.url)
+        assert [len(server.of(name)) for name in FILES] == [1, 1, 1], "taken in anew, not fetched again"
+    assert shards.check(folder.parent, whole=True) == []
+
+
 def test_links_are_not_taken(config: Config, folder: Path, tmp_path: Path) -> None:
     """A container sees the data folder, and not what a link leads to."""
     source = local_folder(tmp_path)
