@@ -131,7 +131,8 @@ class SlurmCluster:
         config = self._config
         options = config.cpu_sbatch if job.cpu_only else config.sbatch
         # A requeued trial would be another trial; the environment of whoever submits is none of the job's.
-        further: dict[str, object] = {**options, **_start(job), "no_requeue": True, "export": "NONE"}
+        further: dict[str, object] = {**_placement(config, job), **options, **_start(job)}
+        further |= {"no_requeue": True, "export": "NONE"}
         if job.gpus:
             option, _, value = self._gpu_request(job.gpus).partition("=")
             further[option] = value
@@ -149,7 +150,6 @@ class SlurmCluster:
             # No signal before the limit: our own clocks end what runs too long.
             "signal_delay_s": 0,
             "additional_parameters": further,
-            **_placement(config, job),
         }
 
     def _exports(self) -> list[str]:

@@ -219,8 +219,9 @@ def of_node(config: Config, facts: NodeFacts, here: datetime) -> Iterator[Findin
     if config.cluster.accounting == "sacct":
         yield _sacct(facts)
     yield _clock(facts, here)
-    if config.agent.api.maker:
-        yield _model(facts)
+    if config.agent.api.maker or config.judge.models:
+        yield _keys(facts)
+        yield _models(facts)
 
 
 def _shared(facts: NodeFacts) -> Finding:
@@ -234,8 +235,10 @@ def _container(start: ContainerStart, facts: NodeFacts) -> Finding:
     check = f"container ({start.field})"
     if not start.problem:
         return ok(check, f"started in {start.seconds:.1f} s, without network")
-    if facts.fuse_problem:
-        remedy = f"{facts.fuse_problem}: ask for /dev/fuse to be open to users (mode 0666), or for setuid Apptainer"
+    if facts.fuse_problem or "/dev/fuse" in start.problem:
+        remedy = (
+            "images are mounted by FUSE: ask for /dev/fuse to be open to users (mode 0666), or for setuid Apptainer"
+        )
     elif facts.user_namespaces == 0:
         remedy = "users have no user namespaces there: ask for them, or for setuid Apptainer"
     else:
@@ -279,15 +282,29 @@ def _clock(facts: NodeFacts, here: datetime) -> Finding:
     return ok("clocks", found)
 
 
-def _model(facts: NodeFacts) -> Finding:
+def _keys(facts: NodeFacts) -> Finding:
+    if not facts.keys_problem:
+        return ok("keys on nodes", "there")
+    return fails("keys on nodes", facts.keys_problem, "put key files where nodes see them; jobs inherit no variables")
+
+
+def _models(facts: NodeFacts) -> Finding:
+    check = "models"
+    if facts.keys_problem:
+        return unknown(check, "their keys have to be there first")
     if not facts.model_problem:
-        return ok("the agent's model", "its service is reached from the node")
-    remedy = "nodes need a way out: HTTPS_PROXY in cluster.setup, or a gateway in agent.api.base_url (docs/agents.md)"
-    return fails("the agent's model", facts.model_problem, remedy)
+        return ok(check, "their services are reached from the node")
+    remedy = "nodes need a way out: HTTPS_PROXY in cluster.setup, or a gateway as base_url (docs/agents.md)"
+    return fails(check, facts.model_problem, remedy)
 
 
 def of_gpus(config: Config, facts: NodeFacts) -> Iterator[Finding]:
     """What a trial's container sees of its allocation's GPUs."""
+    if config.container.kind == "apptainer" and not config.container.gpu_devices:
+        yield note(
+            "GPUs inside", "container.gpu_devices=false hands none into a container", "set cluster.gpu_devices=true"
+        )
+        return
     names = ", ".join(sorted({f"{gpu.name} (driver {gpu.driver})" for gpu in facts.gpus}))
     found = f"{len(facts.gpus)} of {facts.gpus_asked} in a container on {facts.node}{f': {names}' if names else ''}"
     if len(facts.gpus) < facts.gpus_asked:

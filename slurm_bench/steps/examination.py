@@ -21,6 +21,7 @@ from slurm_bench.words.checkup import ContainerStart, NodeFacts
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import BenchError
 from slurm_bench.words.paths import CheckupPaths
+from slurm_bench.words.trials import Gpu
 
 _START_S = 120
 """That a container may take."""
@@ -83,7 +84,6 @@ class _Examination:
         self._config, self._paths = config, paths
 
     def facts(self, sees_token: bool, gpus: int) -> NodeFacts:
-        seen = node.gpus(self._probe(self._trials_container, node.GPU_QUERY)) if gpus else ()
         known = NodeFacts(
             at=datetime.now(UTC),
             node=node.name(),
@@ -95,11 +95,18 @@ class _Examination:
             shm_free_gb=machine.free_gb(Path("/dev/shm")),
             sbatch_problem=self._problem(self._try_sbatch),
             sacct_problem=self._problem(self._try_sacct),
+            keys_problem=self._problem(self._try_keys),
             model_problem=self._problem(self._try_models),
-            gpus=seen,
+            gpus=self._gpus() if gpus else (),
             gpus_asked=gpus,
         )
         return known.model_copy(update={**self._scratch(), "at": datetime.now(UTC)})
+
+    def _gpus(self) -> tuple[Gpu, ...]:
+        try:
+            return node.gpus(self._probe(self._trials_container, node.GPU_QUERY))
+        except BenchError:
+            return ()  # no container: that is found by itself
 
     def _problem(self, attempt: Callable[[], str]) -> str:
         """What went wrong, in one line; empty if nothing did."""
@@ -160,8 +167,11 @@ class _Examination:
     def _slurm(self) -> SlurmCluster:
         return SlurmCluster(self._config.cluster, self._paths.root / "usage")
 
+    def _try_keys(self) -> str:
+        enclosure.upstreams(self._config)
+        return ""
+
     def _try_models(self) -> str:
-        """Why one of the services that are asked from a session's node is not reached."""
         for upstream in enclosure.upstreams(self._config):
             for route in upstream.routes().values():
                 way = route.proxy or route.url
@@ -171,9 +181,11 @@ class _Examination:
 
 
 def _why(done: Completed) -> str:
-    """Why a container did not start, in its last line; empty if it did."""
-    lines = done.stderr.splitlines()
-    return "" if done.exit_code == 0 else one_line(lines[-1]) if lines else f"exit code {done.exit_code}"
+    """Why a container did not start, in Apptainer's last words; empty if it did."""
+    if done.exit_code == 0:
+        return ""
+    lines = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("srun: ")]
+    return one_line(lines[-1]) if lines else f"exit code {done.exit_code}"
 
 
 if __name__ == "__main__":

@@ -61,7 +61,9 @@ class NodeFacts(Record):
     shm_free_gb: float = 0.0
     sbatch_problem: str = ""
     sacct_problem: str = ""
+    keys_problem: str = ""
     model_problem: str = ""
+    """Why one of the services that are asked from a session's node is not reached."""
     gpus: tuple[Gpu, ...] = ()
     """Those that a trial's container sees."""
     gpus_asked: int = 0
