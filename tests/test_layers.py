@@ -26,6 +26,7 @@ READING_ORDER = [
     "budget_formats",
     "guard",
     "judging",
+    "data",
     "doctor",
     "site_file",
     "visit",

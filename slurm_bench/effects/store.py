@@ -38,6 +38,14 @@ def write_text(path: Path, text: str) -> None:
     _sync_folder(path.parent)
 
 
+def settle(beside: Path, path: Path) -> None:
+    """Give a file that was written beside its name, as durably and atomically."""
+    with beside.open("rb") as stream:
+        os.fsync(stream.fileno())
+    beside.replace(path)
+    _sync_folder(path.parent)
+
+
 def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

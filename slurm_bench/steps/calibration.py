@@ -20,7 +20,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from slurm_bench.effects import containers, human_records, seals, store
+from slurm_bench.effects import containers, human_records, seals, shards, store
 from slurm_bench.effects.cluster import Cluster
 from slurm_bench.effects.containers import Container
 from slurm_bench.pure import human, verdict
@@ -221,11 +221,10 @@ def _paths(config: Config, container: Container, program: Program, sealed: Seque
 def _conditions(config: Config, container: Container, hashes: Sequence[str]) -> str:
     """What has to be the same for two runs to be comparable, as text."""
     cluster = {name: value for name, value in asdict(config.cluster).items() if name not in _NO_CONDITIONS}
-    shards = sorted(Path(config.task.data).glob("fineweb10B/*.bin"))
     return json.dumps(
         {
             "seals": hashes,
-            "data": [(shard.name, shard.stat().st_size) for shard in shards],
+            "data": shards.identities(Path(config.task.data)),
             "environment": config.task.environment,
             "where": config.retime.where,
             "container": config.container.kind,

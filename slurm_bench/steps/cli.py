@@ -25,6 +25,7 @@ _COMMANDS = {
     "report": "slurm_bench.steps.report",
     "retime": "slurm_bench.steps.calibration",
     "judge": "slurm_bench.steps.judging",
+    "data": "slurm_bench.steps.data",
     "doctor": "slurm_bench.steps.doctor",
 }
 _USAGE = 2
@@ -36,7 +37,8 @@ def main() -> int:
     # Hydra would print and exit by itself; this asks it to raise instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("submitit").setLevel(logging.WARNING)
+    for library in ("submitit", "httpx2"):  # the latter would print every request, with what signs its address
+        logging.getLogger(library).setLevel(logging.WARNING)
     register()
     sys.argv[1:] = spelt_out(sys.argv[1:])
     exit_codes = []

@@ -225,4 +225,4 @@ def prepare_data(config: Config) -> None:
         except (OSError, ValueError) as error:
             raise UsageError(f"task.data, task.synthetic: {error}") from None
     if not list(folder.glob("fineweb10B/fineweb_val_*.bin")):
-        raise UsageError(f"task.data: no fineweb10B/fineweb_val_*.bin in {folder}")
+        raise UsageError(f"task.data: no fineweb10B/fineweb_val_*.bin in {folder}; scripts/fetch_data gets FineWeb's")

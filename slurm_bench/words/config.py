@@ -430,6 +430,30 @@ class JudgeCommand(CommandConfig):
 
 
 @dataclass
+class DataCommand(CommandConfig):
+    """Get the training and validation shards that the task trains on, or check those that are there."""
+
+    name: str = "data"
+    source: str | None = None
+    """URL of a hub, or a folder with the .bin files; null is Hugging Face's, as HF_ENDPOINT and HF_TOKEN say."""
+    repo: str = "kjj0/fineweb10B-gpt2"
+    """Data set on the hub."""
+    revision: str | None = None
+    """Branch, tag or commit of it; null is that of the shards that are there, or main."""
+    training_shards: int = 9
+    shard_tokens: int = 100_000_000
+    """That each shard of this data set has."""
+    folder: str | None = None
+    """They are written into fineweb10B/ in it; null is task.data."""
+    verify: bool = False
+    """Whether shards that are there are read whole and held against their SHA-256, or only by header and size."""
+
+    def __post_init__(self) -> None:
+        _require_positive("command.training_shards", self.training_shards)
+        _require_positive("command.shard_tokens", self.shard_tokens)
+
+
+@dataclass
 class DoctorCommand(CommandConfig):
     """Check a site, with the very overrides of a session, before any GPU-hour is spent."""
 
@@ -451,7 +475,7 @@ class DoctorCommand(CommandConfig):
         _require_positive("command.minutes", self.minutes)
 
 
-COMMANDS = (RunCommand, BudgetCommand, ReportCommand, RetimeCommand, JudgeCommand, DoctorCommand)
+COMMANDS = (RunCommand, BudgetCommand, ReportCommand, RetimeCommand, JudgeCommand, DataCommand, DoctorCommand)
 
 
 @dataclass

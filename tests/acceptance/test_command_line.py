@@ -99,11 +99,12 @@ def test_help_names_the_groups_and_imports_nothing_heavy() -> None:
     for group in (
         "agent: autoresearch, claude, codex, codex_azure, scripted",
         "cluster: dev, local, slurm",
-        "command: budget, judge, report, retime, run",
+        "command: budget, data, doctor, judge, report, retime, run",
         "judge: anthropic, azure, openai, panel, static",
     ):
         assert group in done.stdout
     probe = "import sys; import slurm_bench.steps.cli; print([m for m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
-    for heavy in ("torch", "scipy", "submitit", "pydantic", "numpy", "jinja2", "anthropic", "openai"):
+    models = ("anthropic", "openai")
+    for heavy in ("torch", "scipy", "submitit", "pydantic", "numpy", "jinja2", "huggingface_hub", *models):
         assert f"'{heavy}'" not in loaded
