@@ -36,6 +36,7 @@ _SETTINGS = {
     "maintenance.auto": "false",
 }
 _TRANSPORTS = "file:git:http:https:ssh"
+_REMEDY = "ask again to go on, or name a clone on this machine by command.source"
 
 
 def reader(source: str, cache: Path) -> Reader:
@@ -98,8 +99,9 @@ def _read(repository: Path, commit: str, path: str) -> bytes:
 def _succeed(repository: Path, *arguments: str) -> bytes:
     done = _git(repository, *arguments)
     if done.exit_code:
-        said = done.stderr.splitlines()[-1:] or [f"exit {done.exit_code}"]
-        raise InfrastructureError(f"git {arguments[0]} in {repository}: {said[0]}; ask again to go on")
+        lines = [line for line in done.stderr.splitlines() if line and not line.startswith("warning:")]
+        said = lines[0] if lines else f"exit {done.exit_code}"
+        raise InfrastructureError(f"git {arguments[0]} in {repository}: {said}; {_REMEDY}")
     return done.stdout
 
 
@@ -110,7 +112,7 @@ def _git(repository: Path, *arguments: str) -> Captured:
     except FileNotFoundError:
         raise UsageError("command=baselines needs git, which is not on the PATH") from None
     except TimedOut as error:
-        raise InfrastructureError(f"{arguments[0]} in {repository}: {error}; ask again to go on") from None
+        raise InfrastructureError(f"{arguments[0]} in {repository}: {error}; {_REMEDY}") from None
 
 
 def _environment(repository: Path) -> dict[str, str]:
