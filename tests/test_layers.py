@@ -26,6 +26,7 @@ READING_ORDER = [
     "budget_formats",
     "guard",
     "judging",
+    "baselines",
     "data",
     "doctor",
     "site_file",

@@ -1,26 +1,72 @@
-"""The tables of the human records that the package ships (human_baselines/README.md)."""
+"""The tables of the human records that the package ships (human_baselines/README.md), or others in their form."""
 
 import csv
 from collections.abc import Mapping
+from datetime import date
+from functools import cache
+from pathlib import Path
 
-from slurm_bench.pure.human import HumanRecord
+from slurm_bench.pure import rewrites
+from slurm_bench.pure.human import HumanRecord, HumanRun
+from slurm_bench.pure.rewrites import UpstreamFile, UpstreamRecord
 from slurm_bench.words.paths import shipped
 
+_SHIPPED = shipped("human_baselines")
 
-def load() -> list[HumanRecord]:
+Row = Mapping[str, str]
+
+
+def load(tables: Path = _SHIPPED) -> list[HumanRecord]:
     """All records, oldest first."""
-    rules = {row["record"]: row for row in _table("human_rules")}
+    rules = {row["record"]: row for row in _table(tables, "human_rules")}
     return [
         HumanRecord(
             name=row["record"],
+            date=date.fromisoformat(row["date"]),
             saved_s=float(saved) if (saved := row["mean_seconds_faster_vs_FA3"]) else None,
             keeps_warm_up=rules[row["record"]]["keeps_30_step_warmup"] == "yes",
             plain_next_token=rules[row["record"]]["plain_next_token"] == "yes",
         )
-        for row in _table("human_records")
+        for row in _table(tables, "human_records")
     ]
 
 
-def _table(name: str) -> list[Mapping[str, str]]:
-    with (shipped("human_baselines") / f"{name}.tsv").open(newline="") as stream:
-        return list(csv.DictReader(stream, delimiter="\t"))
+def runs(tables: Path = _SHIPPED) -> list[HumanRun]:
+    """All single runs in upstream's logs of the records."""
+    return [
+        HumanRun(
+            record=row["record"],
+            loss=float(row["final_val_loss"]),
+            time_s=float(row["final_train_time_ms"]) / 1000,
+            step_ms=float(row["step_avg_ms"]),
+            steps=int(row["n_steps"]),
+        )
+        for row in _table(tables, "human_runs")
+    ]
+
+
+def upstream(tables: Path = _SHIPPED) -> list[UpstreamRecord]:
+    """Where the records' files are in upstream's repository, and what the benchmark made of them."""
+    results = {(row["record"], row["file"]): row for row in _table(tables, "human_rewrites")}
+    return [_upstream_record(row, results) for row in _table(tables, "human_records")]
+
+
+def _upstream_record(row: Row, results: Mapping[tuple[str, str], Row]) -> UpstreamRecord:
+    files = [UpstreamFile(row["upstream_path"], row["sha256"])]
+    for extra in filter(None, row["extra_files"].split(",")):
+        path, _, hashes = extra.partition("@")
+        files.append(UpstreamFile(path, hashes.partition(":")[2]))
+    with_results = (_with_result(file, results.get((row["record"], file.name))) for file in files)
+    return UpstreamRecord(row["record"], row["upstream_commit"], tuple(with_results))
+
+
+def _with_result(file: UpstreamFile, row: Row | None) -> UpstreamFile:
+    if row is None:
+        return file
+    return UpstreamFile(file.path, file.sha256, rewrites.parse(row["rules"]), row["result_sha256"])
+
+
+@cache
+def _table(tables: Path, name: str) -> tuple[Row, ...]:
+    with (tables / f"{name}.tsv").open(newline="") as stream:
+        return tuple(csv.DictReader(stream, delimiter="\t"))

@@ -45,7 +45,7 @@ def load(folder: Path) -> list[LabelledCase]:
         raise UsageError(f"command.cases: no folder {folder}")
     cases = [_from_patch(path) for path in sorted(folder.glob("*.patch"))]
     known = {record.name: record for record in human_records.load()}
-    cases += [_from_record(path, known) for path in sorted(folder.iterdir()) if (path / PROGRAM).is_file()]
+    cases += [_from_record(path, known) for path in sorted(folder.glob("[!.]*")) if (path / PROGRAM).is_file()]
     if not cases:
         raise UsageError(f"command.cases: no *.patch and no folder with {PROGRAM} in {folder}")
     return cases

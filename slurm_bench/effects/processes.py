@@ -47,6 +47,13 @@ class Completed:
     stderr: str
 
 
+@dataclass(frozen=True)
+class Captured:
+    exit_code: int
+    stdout: bytes
+    stderr: str
+
+
 class TimedOut(Exception):
     """A process outlived its limit and was ended with all its children."""
 
@@ -74,6 +81,25 @@ def run(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None 
     except subprocess.TimeoutExpired:
         raise TimedOut(f"{argv[0]} gave no answer in {timeout_s:g} s") from None
     return Completed(done.returncode, done.stdout, done.stderr.strip())
+
+
+def capture(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str]) -> Captured:
+    """Run a command that starts others (git) to its end, without input or terminal, and capture its bytes.
+
+    Raises:
+        FileNotFoundError: no such program.
+        TimedOut: it took longer than timeout_s; its children are ended with it.
+    """
+    null, pipe = subprocess.DEVNULL, subprocess.PIPE
+    with subprocess.Popen(argv, env=env, stdin=null, stdout=pipe, stderr=pipe, start_new_session=True) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=timeout_s)
+        except BaseException as error:
+            end_tree(process.pid)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise TimedOut(f"{argv[0]} gave no answer in {timeout_s:g} s") from None
+            raise
+    return Captured(_exit_code(process.returncode), stdout, stderr.decode("utf-8", "replace").strip())
 
 
 def run_logged(

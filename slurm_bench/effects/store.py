@@ -1,8 +1,9 @@
 """Records on disk: written beside and renamed, so that a reader sees the old one, the new one or none."""
 
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -43,6 +44,28 @@ def settle(beside: Path, path: Path) -> None:
     with beside.open("rb") as stream:
         os.fsync(stream.fileno())
     beside.replace(path)
+    _sync_folder(path.parent)
+
+
+def write_folder(path: Path, contents: Mapping[str, tuple[int, bytes]]) -> None:
+    """The same for a folder of files (mode and bytes by name); its caller is the only one that writes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.*"):  # by a writer that was killed
+        shutil.rmtree(left)
+    beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        for name, (mode, data) in contents.items():
+            with (beside / name).open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fchmod(stream.fileno(), mode)
+                os.fsync(stream.fileno())
+        beside.chmod(0o755)
+        _sync_folder(beside)
+        beside.rename(path)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
     _sync_folder(path.parent)
 
 

@@ -10,7 +10,7 @@ import logging
 import math
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -24,7 +24,7 @@ from slurm_bench.effects import containers, human_records, seals, shards, store
 from slurm_bench.effects.cluster import Cluster
 from slurm_bench.effects.containers import Container
 from slurm_bench.pure import human, verdict
-from slurm_bench.pure.human import Progress
+from slurm_bench.pure.human import Noise, NoiseRange, Progress
 from slurm_bench.pure.rules import RUNS
 from slurm_bench.pure.verdict import Terms, losses, training_times
 from slurm_bench.steps import site
@@ -69,6 +69,15 @@ class Timed:
     training_times_s: Sequence[float]
     nodes: Mapping[str, int]
     """Runs by node."""
+    noise: Noise
+
+
+@dataclass(frozen=True)
+class _Said:
+    timed: Sequence[Timed]
+    decision: Decision | None
+    human_progress: Sequence[Progress]
+    human_noise: NoiseRange
 
 
 def perform(config: Config) -> None:
@@ -98,7 +107,8 @@ def perform(config: Config) -> None:
     progress: tuple[Progress, ...] = ()
     if decision and decision.speed:
         progress = human.progress(human_records.load(), config.task.record, decision.speed)
-    {"table": _print_table, "json": _print_json}[config.command.format](timed, decision, progress)
+    said = _Said(timed, decision, progress, human.noise_range(human.noises(human_records.runs()).values()))
+    {"table": _print_table, "json": _print_json}[config.command.format](said)
 
 
 def _wanted(command: RetimeCommand, incumbent: Program, runs: str) -> Program:
@@ -238,34 +248,36 @@ def _conditions(config: Config, container: Container, hashes: Sequence[str]) -> 
 
 def _timed(program: Program, trials: Sequence[Trial]) -> Timed:
     nodes = Counter(trial.node for trial in trials)
-    return Timed(program.name, losses(trials), training_times(trials), dict(nodes))
+    sample, times_s = losses(trials), training_times(trials)
+    return Timed(program.name, sample, times_s, dict(nodes), human.noise(sample, times_s))
 
 
-def _print_table(timed: Sequence[Timed], decision: Decision | None, progress: Sequence[Progress]) -> None:
+def _print_table(said: _Said) -> None:
     table = Table("program", "runs", "loss", "training time", "nodes", caption="mean ± standard deviation")
-    for each in timed:
+    for each in said.timed:
         time_s = f"{_mean_and_deviation(each.training_times_s, 3)} s"
         nodes = ", ".join(sorted(each.nodes))
         table.add_row(each.name, str(len(each.losses)), _mean_and_deviation(each.losses, 4), time_s, nodes)
     console = Console()
     console.print(table)
-    if decision:
-        accepted = decision.outcome is Outcome.ACCEPTED
-        would = "would be accepted" if accepted else f"would be rejected by {decision.rejected_by}"
-        whose = "As the first candidate of a session" if decision.attempt else "As a single candidate"
-        console.print(f"{whose}, unjudged, it {would}: {decision.reason}", markup=False, highlight=False)
-    for share in progress:
-        console.print(human.describe(share), markup=False, highlight=False)
+    for line in _lines_below(said):
+        console.print(line, markup=False, highlight=False)
+
+
+def _lines_below(said: _Said) -> Iterator[str]:
+    yield human.describe_noise({each.name: each.noise for each in said.timed}, said.human_noise)
+    if said.decision:
+        accepted = said.decision.outcome is Outcome.ACCEPTED
+        would = "would be accepted" if accepted else f"would be rejected by {said.decision.rejected_by}"
+        whose = "As the first candidate of a session" if said.decision.attempt else "As a single candidate"
+        yield f"{whose}, unjudged, it {would}: {said.decision.reason}"
+    yield from map(human.describe, said.human_progress)
 
 
 def _mean_and_deviation(sample: Sequence[float], digits: int) -> str:
     return f"{np.mean(sample):.{digits}f} ± {np.std(sample, ddof=1):.{digits}f}"
 
 
-def _print_json(timed: Sequence[Timed], decision: Decision | None, progress: Sequence[Progress]) -> None:
-    content = {
-        "timed": [asdict(each) for each in timed],
-        "decision": decision.model_dump(mode="json") if decision else None,
-        "human_progress": [asdict(share) for share in progress],
-    }
+def _print_json(said: _Said) -> None:
+    content = {**asdict(said), "decision": said.decision.model_dump(mode="json") if said.decision else None}
     print(json.dumps(content, indent=1))

@@ -25,6 +25,7 @@ _COMMANDS = {
     "report": "slurm_bench.steps.report",
     "retime": "slurm_bench.steps.calibration",
     "judge": "slurm_bench.steps.judging",
+    "baselines": "slurm_bench.steps.baselines",
     "data": "slurm_bench.steps.data",
     "doctor": "slurm_bench.steps.doctor",
 }

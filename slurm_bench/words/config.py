@@ -16,6 +16,9 @@ from slurm_bench.words.errors import UsageError
 from slurm_bench.words.kinds import KINDS
 from slurm_bench.words.paths import CALIBRATIONS, OPINIONS
 
+UPSTREAM = "https://github.com/KellerJordan/modded-nanogpt.git"
+"""Where the human records were set."""
+
 MAKERS = ("anthropic", "openai", "azure")
 PRICES = ("input", "output", "cache_read", "cache_write")
 _LONGEST_NAME = 100
@@ -475,7 +478,24 @@ class DoctorCommand(CommandConfig):
         _require_positive("command.minutes", self.minutes)
 
 
-COMMANDS = (RunCommand, BudgetCommand, ReportCommand, RetimeCommand, JudgeCommand, DataCommand, DoctorCommand)
+@dataclass
+class BaselinesCommand(CommandConfig):
+    """Fetch the human records' code into human_baselines/, by commit, checked by hash."""
+
+    name: str = "baselines"
+    source: str = UPSTREAM
+    """A git URL, or the path of a clone or mirror of that repository."""
+    only: list[str] = field(default_factory=list)
+    """Names of the records to fetch; empty is all of them."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.source), "command.source", "a git URL or the path of a clone", self.source)
+
+
+COMMANDS = (
+    *(RunCommand, BudgetCommand, ReportCommand, RetimeCommand, JudgeCommand),
+    *(BaselinesCommand, DataCommand, DoctorCommand),
+)
 
 
 @dataclass

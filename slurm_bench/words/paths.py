@@ -27,6 +27,26 @@ def agent_program(kind: str) -> Path:
 
 
 @dataclass(frozen=True)
+class BaselinesPaths:
+    """The human records that were fetched; none of it belongs to the project."""
+
+    root: Path
+
+    @property
+    def upstream(self) -> Path:
+        """What was fetched of upstream's repository, without the files that nobody asked for."""
+        return self.root / ".upstream.git"
+
+    @property
+    def lock(self) -> Path:
+        """Held by whoever fetches."""
+        return self.root / ".upstream.lock"
+
+    def record(self, name: str) -> Path:
+        return self.root / name
+
+
+@dataclass(frozen=True)
 class RetimingPaths:
     """One array of blocks."""
 

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.upstream_repository import git
+
+FIRST = "2025-09-03_FA3"
 
 IN_ITS_JOB = ("cluster=dev", "retime.where=allocation")
 
@@ -74,6 +77,10 @@ def slurm_bench(*overrides: str, **environment: str) -> "subprocess.CompletedPro
         (["command=judge"], "command.directory or command.cases must be given"),
         (["command=judge", "cases=/nowhere"], "command.cases: no folder /nowhere"),
         (["command=judge", "directory=/nowhere"], "command.directory: no folder /nowhere"),
+        (["command=baselines", "only=[2031-01-01_Unknown]"], "command.only: no human record 2031-01-01_Unknown"),
+        (["command=baselines", "source=/nowhere"], "command.source: /nowhere is no git repository"),
+        (["command=baselines", "source=''"], "command.source must be a git URL or the path of a clone"),
+        (["command=baselines", "only=all"], "command.only"),
         (["cluster=dev", "cluster.slurm_conf=/nowhere/slurm.conf"], "scripts/dev_cluster up"),
     ],
 )
@@ -93,13 +100,31 @@ def test_a_cluster_without_sbatch(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_clone_that_is_not_upstreams(tmp_path: Path) -> None:
+    """The record and its commit are named, and nothing is left beside the tables."""
+    before = set((REPOSITORY / "human_baselines").glob("20*"))
+    git(tmp_path, "init", "--quiet")
+    done = slurm_bench("command=baselines", f"source={tmp_path}", f"only=[{FIRST}]")
+    assert done.returncode == 2, done.stderr
+    said = done.stderr.splitlines()[-1]
+    assert said.startswith(f"slurm_bench: {FIRST}: command.source: {tmp_path} has no commit 838681199ba6")
+    assert len(done.stderr.splitlines()) == 1
+    assert set((REPOSITORY / "human_baselines").glob("20*")) == before
+
+
+def test_baselines_need_git() -> None:
+    done = slurm_bench("command=baselines", f"source={REPOSITORY}", f"only=[{FIRST}]", PATH="/nonexistent")
+    assert done.returncode == 2
+    assert done.stderr == "slurm_bench: command=baselines needs git, which is not on the PATH\n"
+
+
 def test_help_names_the_groups_and_imports_nothing_heavy() -> None:
     done = slurm_bench("--help")
     assert done.returncode == 0
     for group in (
         "agent: autoresearch, claude, codex, codex_azure, scripted",
         "cluster: dev, local, slurm",
-        "command: budget, data, doctor, judge, report, retime, run",
+        "command: baselines, budget, data, doctor, judge, report, retime, run",
         "judge: anthropic, azure, openai, panel, static",
     ):
         assert group in done.stdout

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import pytest
@@ -51,6 +52,9 @@ def test_the_incumbents_distribution(config: Config, capsys: pytest.CaptureFixtu
     assert timed["name"] == "quick-record"
     assert len(timed["losses"]) == len(timed["training_times_s"]) == 10
     assert all(0.08 <= seconds <= 0.085 for seconds in timed["training_times_s"])
+    assert timed["noise"]["loss"] == pytest.approx(stdev(timed["losses"]))
+    assert timed["noise"]["time"] == pytest.approx(stdev(timed["training_times_s"]) / mean(timed["training_times_s"]))
+    assert printed["human_noise"]["least"]["time"] < printed["human_noise"]["most"]["time"]
     assert perform(config, capsys) == printed, "timed once for the campaign"
     assert calibrations(config) == ["quick-record"]
 
@@ -74,6 +78,8 @@ def test_a_table_for_people(config: Config, capsys: pytest.CaptureFixture[str]) 
     said = " ".join(capsys.readouterr().out.split())
     assert "As the first candidate of a session, unjudged, it would be accepted: mean loss " in said
     assert "faster" in said and "quick-record" in said
+    assert "noise of a run: faster: time " in said and "; quick-record (incumbent): time " in said
+    assert "human records: time 0.02 to 0.59 % (median 0.07 %), loss 0.0005 to 0.0036 (median 0.0012)" in said
 
 
 def test_what_a_calibration_cost_is_in_the_budget(config: Config, capsys: pytest.CaptureFixture[str]) -> None:

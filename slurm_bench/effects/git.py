@@ -1,0 +1,138 @@
+"""Files out of a git repository by commit and path: of a clone or mirror on this machine, or fetched into a cache.
+
+What is read is whatever the repository holds: whoever asks checks it by its hash.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from slurm_bench.effects import processes
+from slurm_bench.effects.processes import Captured, TimedOut
+from slurm_bench.words.errors import InfrastructureError, UsageError
+
+MAX_BYTES = 4 * 2**20
+"""Of one file."""
+
+Reader = Callable[[str, str], bytes]
+"""The bytes of a plain file by commit and path.
+
+Raises:
+    UsageError: there is no such commit, or no plain file at the path.
+    InfrastructureError: git failed.
+"""
+
+_TIMEOUT_S = 600.0
+"""A file that a partial clone lacks is fetched when it is read."""
+_PLAIN_MODES = ("100644", "100755")
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://|\w[\w.@-]*:")
+_INHERITED = ("GIT_SSL_", "GIT_SSH")
+"""Prefixes of git's variables that say how to reach a server; all others say which repository and files it means."""
+_SETTINGS = {
+    "safe.directory": "*",  # mirrors belong to others: objects are checked, and nothing of them is executed
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+}
+_TRANSPORTS = "file:git:http:https:ssh"
+_REMEDY = "ask again to go on, or name a clone on this machine by command.source"
+
+
+def reader(source: str, cache: Path) -> Reader:
+    """
+    Args:
+        source: a URL, or the path of a clone or mirror.
+        cache: folder for what is fetched from a URL; nobody else uses it meanwhile.
+
+    Raises:
+        UsageError: there is no git, or no such repository.
+    """
+    if _URL.match(source) and not Path(source).exists():
+        _prepare(cache, source)
+        return partial(_read_fetched, cache)
+    path = Path(source).absolute()
+    if not path.is_dir() or _git(path, "rev-parse", "--git-dir").exit_code:
+        raise UsageError(f"command.source: {path} is no git repository; name a clone or mirror of upstream, or a URL")
+    return partial(_read, path)
+
+
+def _prepare(cache: Path, url: str) -> None:
+    """An empty repository that takes from a URL what it is asked for; one that is there goes on."""
+    cache.mkdir(parents=True, exist_ok=True)
+    for left in cache.rglob("*.lock"):  # by a git that was killed
+        left.unlink()
+    _succeed(cache, "init", "--quiet", "--bare", "--template=")
+    for name, value in {
+        "url": url,
+        "promisor": "true",
+        "partialclonefilter": "blob:none",
+        "uploadpack": "git -c safe.directory=* upload-pack" if url.startswith("file://") else "git-upload-pack",
+    }.items():
+        _succeed(cache, "config", f"remote.origin.{name}", value)
+
+
+def _read_fetched(cache: Path, commit: str, path: str) -> bytes:
+    kept = f"refs/fetched/{commit}"
+    if _git(cache, "rev-parse", "--verify", "--quiet", kept).exit_code:
+        _succeed(
+            cache, "fetch", "--quiet", "--no-tags", "--depth=1", "--filter=blob:none", "origin", f"{commit}:{kept}"
+        )
+    return _read(cache, commit, path)
+
+
+def _read(repository: Path, commit: str, path: str) -> bytes:
+    if _git(repository, "cat-file", "-e", f"{commit}^{{commit}}").exit_code:
+        raise UsageError(
+            f"command.source: {repository} has no commit {commit}; fetch all of upstream's branches into it, "
+            "or let command.source be upstream itself"
+        )
+    entry = _succeed(repository, "ls-tree", "-z", "--long", "--full-tree", commit, "--", path).decode()
+    mode, _, _, size = entry.partition("\t")[0].split() if entry else ("", "", "", "")
+    if mode not in _PLAIN_MODES:
+        raise UsageError(f"command.source: commit {commit} of {repository} has no plain file {path}")
+    if int(size) > MAX_BYTES:
+        raise UsageError(f"command.source: {path} at commit {commit} of {repository} has {size} bytes")
+    return _succeed(repository, "cat-file", "blob", f"{commit}:{path}")
+
+
+def _succeed(repository: Path, *arguments: str) -> bytes:
+    done = _git(repository, *arguments)
+    if done.exit_code:
+        lines = [line for line in done.stderr.splitlines() if line and not line.startswith("warning:")]
+        said = lines[0] if lines else f"exit {done.exit_code}"
+        raise InfrastructureError(f"git {arguments[0]} in {repository}: {said}; {_REMEDY}")
+    return done.stdout
+
+
+def _git(repository: Path, *arguments: str) -> Captured:
+    argv = ["git", "-C", str(repository), *arguments]
+    try:
+        return processes.capture(argv, timeout_s=_TIMEOUT_S, env=_environment(repository))
+    except FileNotFoundError:
+        raise UsageError("command=baselines needs git, which is not on the PATH") from None
+    except TimedOut as error:
+        raise InfrastructureError(f"{arguments[0]} in {repository}: {error}; {_REMEDY}") from None
+
+
+def _environment(repository: Path) -> dict[str, str]:
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    ours |= {name: value for name, value in os.environ.items() if name.startswith(_INHERITED)}
+    for number, (name, value) in enumerate(_SETTINGS.items()):
+        ours |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+    return ours | {
+        "GIT_CONFIG_COUNT": str(len(_SETTINGS)),
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "true",
+        "SSH_ASKPASS_REQUIRE": "never",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        # A stranger's configuration may name programs that fetching would start.
+        "GIT_ALLOW_PROTOCOL": _TRANSPORTS if _is_trusted(repository) else "none",
+        "LC_ALL": "C",
+    }
+
+
+def _is_trusted(repository: Path) -> bool:
+    """Whether its configuration is ours, or the administrator's."""
+    owners = {each.stat().st_uid for each in (repository, repository / ".git") if each.exists()}
+    return owners <= {0, os.geteuid()}
