@@ -31,12 +31,15 @@ if val_steps:
 
 @pytest.fixture
 def quick(tmp_path: Path, quick_record: Path) -> list[str]:
-    """Overrides: the quick record on the development cluster, below tmp_path/runs/quick."""
+    """What follows a script's name: the quick record, on a site of one's own, below tmp_path/runs/quick."""
+    ours = tmp_path / "conf/cluster/ours.yaml"
+    ours.parent.mkdir(parents=True)
+    ours.write_text("defaults: [dev, _self_]\nparallel: 4\n")
     data = tmp_path / "data"
     (data / "fineweb10B").mkdir(parents=True)
     (data / "fineweb10B/fineweb_val_000000.bin").touch()
     task = [f"task.record={quick_record}", f"task.data={data}", "task.synthetic=null", "task.target_loss=3.28"]
-    return ["cluster=dev", f"runs={tmp_path}/runs", "campaign=quick", *task]
+    return ["--config-dir", str(tmp_path / "conf"), "cluster=ours", f"runs={tmp_path}/runs", "campaign=quick", *task]
 
 
 def queue(script: str, folder: Path, overrides: Sequence[str], *options: str) -> str:
@@ -73,7 +76,7 @@ def test_a_session_ends_with_its_verdicts(tmp_path: Path, quick: list[str], quic
     program.write_text(program.read_text() + VALIDATION)
     setup = f"""cluster.setup=['env > "{tmp_path}/as seen by $SLURM_JOB_NAME"']"""
     note = """+task.environment={NOTE: "a, [b] $c 'd'"}"""
-    job_id = queue("session.sbatch", tmp_path, [*quick, "session=one", setup, note], "--cpus-per-task=3", "--time=7")
+    job_id = queue("session.sbatch", tmp_path, [*quick, "session=one", setup, note], "--mem-per-cpu=50", "--time=7")
     assert queued(job_id, "%j %l") == "slurm_bench-session 7:00"
     wait(lambda: is_over(job_id))
 
@@ -91,7 +94,7 @@ def check_environment(seen: Path, outer: str) -> None:
     """The session's own job knows nothing of the job that queued it."""
     variables = dict(line.split("=", 1) for line in seen.read_text().splitlines() if "=" in line)
     assert variables["SLURM_JOB_ID"] != outer
-    assert "SLURM_CPUS_PER_TASK" not in variables, "of --cpus-per-task=3"
+    assert "SLURM_MEM_PER_CPU" not in variables, "of --mem-per-cpu"
     assert not CALLERS.keys() & variables.keys()
 
 
@@ -114,7 +117,6 @@ def test_a_campaign_of_two(tmp_path: Path, quick: list[str]) -> None:
 
 
 def test_a_retiming_goes_on_after_scancel(tmp_path: Path, quick: list[str]) -> None:
-    quick.append("cluster.parallel=3")
     first = queue("retime.sbatch", tmp_path, quick)
     timing = tmp_path / "runs/quick/calibrations"
     wait(lambda: any(timing.glob("*/retiming/trials/0*.json")))
