@@ -34,7 +34,7 @@ def quick(tmp_path: Path, quick_record: Path) -> list[str]:
     """What follows a script's name: the quick record, on a site of one's own, below tmp_path/runs/quick."""
     ours = tmp_path / "conf/cluster/ours.yaml"
     ours.parent.mkdir(parents=True)
-    ours.write_text("defaults: [dev, _self_]\nparallel: 4\n")
+    ours.write_text("defaults: [dev, _self_]\n")
     data = tmp_path / "data"
     (data / "fineweb10B").mkdir(parents=True)
     (data / "fineweb10B/fineweb_val_000000.bin").touch()
