@@ -39,7 +39,7 @@ def queue_report(books: Books, *overrides: str, **variables: str) -> str:
     }
     argv = ["sbatch", "--parsable", "--account=lab", f"--output={books.folder}/%j.log", "scripts/budget_report.sbatch"]
     done = subprocess.run(
-        [*argv, f"runs={books.config.runs}", *overrides],
+        [*argv, "--config-dir", "conf", f"runs={books.config.runs}", *overrides],
         cwd=REPOSITORY,
         env=environment,
         capture_output=True,

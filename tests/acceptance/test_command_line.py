@@ -133,3 +133,14 @@ def test_help_names_the_groups_and_imports_nothing_heavy() -> None:
     models = ("anthropic", "openai")
     for heavy in ("torch", "scipy", "submitit", "pydantic", "numpy", "jinja2", "huggingface_hub", *models):
         assert f"'{heavy}'" not in loaded
+
+
+@pytest.mark.parametrize(
+    ("overrides", "account"), [([], "of-this-job"), (["cluster.account=ours"], "ours"), (["cluster=dev"], "lab")]
+)
+def test_in_a_job_its_account_is_the_default(overrides: list[str], account: str) -> None:
+    shown = ("--cfg=job", "--resolve", "--package=cluster")
+    done = slurm_bench(*shown, "cluster=slurm", *overrides, SLURM_JOB_ACCOUNT="of-this-job")
+    assert f"account: {account}\n" in done.stdout, done.stderr
+    outside = slurm_bench(*shown, "cluster=slurm", SLURM_JOB_ACCOUNT="")
+    assert "account: ''\n" in outside.stdout, "no account is named"
