@@ -396,10 +396,9 @@ def set_up() -> tuple[Hyperparameters, torch.device]:
     if args.cuda and not torch.cuda.is_available():
         sys.exit(f"preset {name} needs a CUDA GPU")
     device = torch.device("cuda", LOCAL_RANK) if args.cuda else torch.device("cpu")
+    torch.set_num_threads(1)  # two tiny runs share two cores; beside a GPU a batch is too small to be shared out
     if args.cuda:
         torch.cuda.set_device(device)
-    else:
-        torch.set_num_threads(1)  # two tiny runs share two cores
     if WORLD_SIZE > 1:
         dist.init_process_group("nccl" if args.cuda else "gloo", device_id=device if args.cuda else None)
     return args, device
