@@ -102,7 +102,8 @@ def test_a_name_without_definition_is_refused(tree: Path) -> None:
 def test_an_unknown_variant_is_refused_and_the_known_ones_are_named(tree: Path) -> None:
     pin(tree, "tiny-second")
     (tree / "containers" / "tiny.def").write_text(TINY.replace("# base: rehearsal\n", ""))
-    assert "there is no containers/tiny-third.pins (but tiny-second.pins)" in refusal(tree, "tiny", "third")
+    for words in (("tiny", "third"), ("tiny-third",)):
+        assert "there is no containers/tiny-third.pins (but tiny-second.pins)" in refusal(tree, *words)
 
 
 def test_an_unknown_base_is_refused(tree: Path) -> None:
