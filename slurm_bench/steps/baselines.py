@@ -88,10 +88,15 @@ def _missing(records: Sequence[UpstreamRecord], paths: BaselinesPaths) -> list[U
     Raises:
         UsageError: a folder is there that does not hold its record.
     """
-    return [record for record in records if not _is_there(record, paths.record(record.name))]
+    return [record for record in records if not is_there(record, paths.record(record.name))]
 
 
-def _is_there(record: UpstreamRecord, folder: Path) -> bool:
+def is_there(record: UpstreamRecord, folder: Path) -> bool:
+    """Whether a folder holds a record, every file of it by its hash.
+
+    Raises:
+        UsageError: it holds something else.
+    """
     if not folder.is_dir() or not any(folder.iterdir()):
         return False
     expected = {file.name: file.final_sha256 for file in record.files}

@@ -4,12 +4,13 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from slurm_bench.effects import containers, machine
+from slurm_bench.effects import containers, human_records, machine, shards
 from slurm_bench.effects.containers import Container
 from slurm_bench.pure.checkup import fails, note, ok
-from slurm_bench.steps import enclosure, judge, site
+from slurm_bench.steps import baselines, enclosure, judge, site
 from slurm_bench.words.checkup import Finding
 from slurm_bench.words.config import Config
+from slurm_bench.words.paths import starting_record
 
 Look = Callable[[], Iterable[Finding]]
 
@@ -22,7 +23,7 @@ def looks(config: Config, hashes: bool) -> Iterator[tuple[str, Look]]:
     """
     yield "starting record", lambda: _folders(config)
     yield "runs", lambda: _runs(Path(config.runs))
-    yield "data", lambda: _data(config)
+    yield "data", lambda: _data(config, hashes)
     if config.container.kind == "none":
         yield "container", lambda: [note("container", "none", "contains nothing: for the rehearsal only")]
     else:
@@ -35,7 +36,11 @@ def looks(config: Config, hashes: bool) -> Iterator[tuple[str, Look]]:
 
 def _folders(config: Config) -> Iterator[Finding]:
     site.check_folders(config)
-    yield ok("starting record", config.task.record)
+    name = config.task.record
+    human = [record for record in human_records.upstream() if record.name == name]
+    for record in human:
+        baselines.is_there(record, starting_record(name))  # refuses one that was changed
+    yield ok("starting record", f"{name}, by its hashes" if human else name)
 
 
 def _runs(runs: Path) -> Iterator[Finding]:
@@ -54,15 +59,16 @@ def _runs(runs: Path) -> Iterator[Finding]:
     yield ok("runs", f"{runs}: {machine.free_gb(runs):.0f} GB free")
 
 
-def _data(config: Config) -> Iterator[Finding]:
+def _data(config: Config, hashes: bool) -> Iterator[Finding]:
     folder = Path(config.task.data)
-    shards = list(folder.glob("fineweb10B/fineweb_*.bin"))
-    if config.task.synthetic and not shards:
-        yield ok("data", f"the synthetic language {config.task.synthetic} will be written into {folder}")
-    elif not any(shard.name.startswith("fineweb_val_") for shard in shards):
-        yield fails("data", f"no fineweb10B/fineweb_val_*.bin in {folder}", "scripts/fetch_data brings the shards")
-    else:
-        yield ok("data", f"{len(shards)} shards in {folder}")
+    if config.task.synthetic:
+        yield ok("data", f"the synthetic language {config.task.synthetic}, which is written where it is missing")
+        return
+    wrong = shards.check(folder, whole=hashes)
+    yield from (fails("data", each) for each in wrong)
+    if not wrong:
+        count = len(shards.identities(folder))
+        yield ok("data", f"{count} shards in {folder}, by {'their hashes' if hashes else 'header and size'}")
 
 
 def _image(field: str, container: Container, hashes: bool) -> Iterator[Finding]:

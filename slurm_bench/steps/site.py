@@ -161,6 +161,7 @@ def with_guesses(config: Config) -> Config:
     """
     if config.cluster.kind != "slurm" or not config.cluster.leaves_open:
         return config
+    cluster_of(config)  # refuses where Slurm's programs are missing
     guessed = survey.guesses(config.cluster, look_around(config.cluster))
     for guess in guessed:
         log.info("cluster.%s=%s is a guess: %s", guess.field, guess.value, guess.because)

@@ -114,7 +114,7 @@ WRONG = {
         ("cluster.session_hours=48", "partition gpu", "its time limit is 24 hours"),
         ("cluster.qos=premium", "QOS", "there is no QOS premium"),
         ("task.record=2031-01-01_Unknown", "starting record", "command=baselines brings"),
-        ("task.synthetic=null", "data", "no fineweb10B/fineweb_val_*.bin"),
+        ("task.synthetic=null", "data", "get the shards with scripts/fetch_data"),
         ("container.image=nowhere.sif", "container.image", "scripts/build_image nowhere"),
         ("agent.api.key_file=/nowhere/key", "keys", "/nowhere/key cannot be read"),
     ],

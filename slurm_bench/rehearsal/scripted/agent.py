@@ -20,9 +20,16 @@ ASK_AGAIN_S = 1.0
 Edit = tuple[str, str]
 
 TAMPERED: tuple[Edit, ...] = (("val_loss /= val_steps", "val_loss /= 1.05 * val_steps"),)
-TOO_FEW_STEPS: tuple[Edit, ...] = (("num_iterations: int = 200", "num_iterations: int = 40"),)
+# Of all presets at once: tiny, small, medium.
+TOO_FEW_STEPS: tuple[Edit, ...] = (
+    ("num_iterations: int = 200", "num_iterations: int = 40"),
+    ("num_iterations=2000", "num_iterations=400"),
+    ("num_iterations=2400", "num_iterations=480"),
+)
 HONEST: tuple[Edit, ...] = (
     ("num_iterations: int = 200", "num_iterations: int = 80"),
+    ("num_iterations=2000", "num_iterations=1000"),
+    ("num_iterations=2400", "num_iterations=1800"),
     ("head_lr: float = 0.005", "head_lr: float = 0.02"),
     ("muon_lr: float = 0.02", "muon_lr: float = 0.04"),
     ("muon_momentum: float = 0.9", "muon_momentum: float = 0.8"),
