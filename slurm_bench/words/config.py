@@ -525,7 +525,8 @@ class Config:
             _require(value not in taken, name, "another name: the campaign's own things lie there", value)
             _require(good, name, f"at most {_LONGEST_NAME} letters, digits, '.', '_' and '-'", value)
         weights, gpu_type = self.budget.weights, self.cluster.gpu_type
-        _require(not gpu_type or gpu_type in weights, "budget.weights", f"a table with {gpu_type} in it", weights)
+        wanted = f"a table with {gpu_type} in it (+budget.weights.{gpu_type}=H100-HOURS)"
+        _require(not gpu_type or gpu_type in weights, "budget.weights", wanted, weights)
         contained = self.agent.api.maker is None or self.container.kind == "apptainer"
         _require(contained, "container", f"apptainer with agent={self.agent.kind}", self.container.kind)
         if self.retime.is_nested:
