@@ -3,16 +3,49 @@
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from slurm_bench.steps import cli
+from slurm_bench.words.config import (
+    BudgetCommand,
+    BudgetConfig,
+    JudgeCommand,
+    JudgeConfig,
+    RetimeCommand,
+    RetimeConfig,
+)
 from tests.conftest import REPOSITORY
 from tests.upstream_repository import git
 
 FIRST = "2025-09-03_FA3"
 
 IN_ITS_JOB = ("cluster=dev", "retime.where=allocation")
+
+
+@pytest.mark.parametrize(
+    ("given", "spelt"),
+    [
+        (["command=budget", "format=csv"], "command.format=csv"),
+        (["command=budget", "budget.format=csv"], "command.format=csv"),
+        (["command=doctor", "doctor.gpu=true"], "command.gpu=true"),
+        (["command=baselines", "baselines.only=[a,b]"], "command.only=[a,b]"),
+        (["command=judge", "judge.parallel=2"], "command.parallel=2"),
+        (["command=judge", "judge.models.x.effort=low"], "judge.models.x.effort=low"),
+        (["command=retime", "retime.design=classic"], "retime.design=classic"),
+        (["command=run", "budget.format=csv"], "budget.format=csv"),
+        (["command=budget", "budget.h100_hours=8"], "budget.h100_hours=8"),
+    ],
+)
+def test_a_commands_own_options_go_without_prefix_or_with_its_name(given: list[str], spelt: str) -> None:
+    assert cli.spelt_out(given) == [given[0], spelt]
+
+
+def test_no_option_of_a_command_hides_one_of_a_group_of_its_name() -> None:
+    for command, group in ((BudgetCommand, BudgetConfig), (RetimeCommand, RetimeConfig), (JudgeCommand, JudgeConfig)):
+        assert not {option.name for option in fields(command)} & {option.name for option in fields(group)}
 
 
 def slurm_bench(*overrides: str, **environment: str) -> "subprocess.CompletedProcess[str]":

@@ -5,6 +5,16 @@ import pytest
 
 from slurm_bench.effects import scratch
 from slurm_bench.effects.scratch import Quota, TooMuchWritten
+from slurm_bench.words.errors import InfrastructureError
+
+
+def test_a_scratch_folder_may_be_named_by_the_jobs_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_JOB", "42")
+    assert scratch.folder("/scratch/$LAB_JOB/${LAB_JOB}") == Path("/scratch/42/42")
+    assert scratch.folder("/tmp") == Path("/tmp")
+    monkeypatch.delenv("LAB_JOB")
+    with pytest.raises(InfrastructureError, match=r"cluster\.scratch: this job lacks a variable of /scratch/\$LAB_JOB"):
+        scratch.folder("/scratch/$LAB_JOB")
 
 
 def test_what_fits_passes(tmp_path: Path) -> None:
