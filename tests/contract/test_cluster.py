@@ -225,7 +225,7 @@ def test_jobs_without_gpus_have_a_partition_and_options_of_their_own(name: str, 
         slurm(tmp_path, cpu_partition="nobody-has-this").submit(small)
     with pytest.raises(JobRefused, match=r"(?i)invalid account"):
         slurm(tmp_path, cpu_sbatch={"account": "nobody-has-this"}).submit(small)
-    gpus_only = slurm(tmp_path, sbatch={"constraint": "nobody-has-this"})
+    gpus_only = slurm(tmp_path, constraint="nobody-has-this")
     with pytest.raises(JobRefused, match=r"(?i)invalid feature"):
         gpus_only.submit(job(name, tmp_path, "touch", count=1))
     assert gpus_only.submit(small)

@@ -502,7 +502,13 @@ def test_sessions_of_a_campaign_share_the_calibration(classic: Config) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("sbatch", {"constraint": "slow"}), ("setup", ["module load cuda"]), ("qos", "low"), ("foreign_cores", 50.0)],
+    [
+        ("sbatch", {"mem": "0"}),
+        ("constraint", "slow"),
+        ("setup", ["module load cuda"]),
+        ("qos", "low"),
+        ("foreign_cores", 50.0),
+    ],
 )
 def test_other_conditions_are_another_calibration(classic: Config, name: str, value: object) -> None:
     cluster = FakeCluster()
