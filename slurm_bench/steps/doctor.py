@@ -125,17 +125,18 @@ class _Doctor:
         with tempfile.TemporaryDirectory(prefix="slurm_bench-doctor-") as folder:
             cluster = SlurmCluster(self.config.cluster, Path(folder))
             for name, job in examination.jobs_of_a_session(self.config, Path(folder)).items():
-                yield _tried(cluster, f"sbatch ({name})", job)
+                yield _tried(cluster, name, job)
 
 
-def _tried(cluster: SlurmCluster, check: str, job: Job) -> Finding:
+def _tried(cluster: SlurmCluster, name: str, job: Job) -> Finding:
     """Whether sbatch would take a job as this configuration asks for it."""
     try:
-        foreseen = cluster.try_out(job)
+        return ok(f"sbatch ({name})", cluster.try_out(job))
     except JobRefused as refusal:
-        remedy = "set partition, account, qos, gpu_request, sbatch or cpu_sbatch of cluster as your site wants them"
-        return fails(check, f"{job.gpus} GPUs: {refusal}", remedy)
-    return ok(check, foreseen)
+        remedy = "set cluster.cpu_partition or cpu_sbatch for jobs without GPUs, or cluster.chain=false"
+        if job.gpus:
+            remedy = "set partition, account, qos, gpu_request or sbatch of cluster as your site wants them"
+        return fails(f"sbatch ({name})", f"{job.gpus} GPUs: {refusal}", remedy)
 
 
 def _print_table(found: Sequence[Finding]) -> None:

@@ -49,6 +49,9 @@ def findings(config: Config, command: DoctorCommand) -> Iterator[Finding]:
     except _NoFacts as none:
         yield replace(none.finding, remedy=f"{none.finding.remedy} (its files are in {paths.root})".strip())
         return
+    except BaseException:
+        shutil.rmtree(paths.root, ignore_errors=True)
+        raise
     shutil.rmtree(paths.root, ignore_errors=True)
     yield from checkup.of_node(config, facts, datetime.now(UTC))
     if gpus:
