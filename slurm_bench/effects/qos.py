@@ -5,8 +5,13 @@ import pwd
 from collections.abc import Mapping
 
 from slurm_bench.effects import slurm_commands
-from slurm_bench.pure import guard, slurm_settings
+from slurm_bench.pure import guard, limits, slurm_settings
+from slurm_bench.pure.limits import Limits
+from slurm_bench.words.config import ClusterConfig
 from slurm_bench.words.errors import SchedulerError
+
+_FALLBACK_QOS = "normal"
+"""Slurm's own, where neither the job nor its association names one."""
 
 
 def me() -> str:
@@ -32,7 +37,7 @@ def find(named: Mapping[str, str], name: str) -> guard.Qos | None:
 
 def before(named: Mapping[str, str], partition: str | None) -> frozenset[str]:
     """QOS of the partition's own with a limit on GPU-minutes."""
-    names = guard.partitions_qos(slurm_commands.ask(named, "scontrol", "--oneliner", "show", "partition"), partition)
+    names = guard.partitions_qos(slurm_commands.ask(named, *slurm_commands.SHOW_PARTITIONS), partition)
     found = {name: find(named, name) for name in names}
     return frozenset(name for name, each in found.items() if each and each.gpu_minutes is not None)
 
@@ -43,6 +48,22 @@ def association(
     """The one that our jobs run by; None if there is none."""
     rows = _accounting(named, "user", me(), f"cluster={cluster}", "withassoc", f"format={guard.USER_FIELDS}")
     return guard.association(rows, account, partition)
+
+
+def limits_of_jobs(
+    named: Mapping[str, str], config: ClusterConfig, cluster: str, account: str, partition: str
+) -> list[Limits]:
+    """What any QOS or association that our jobs run by lets a single job have.
+
+    Args:
+        account, partition: that they run by, of this user on the cluster of this name.
+    """
+    rows = _accounting(named, "user", me(), f"cluster={cluster}", "withassoc", f"format={limits.USER_FIELDS}")
+    found, default = limits.of_user(rows, account, partition)
+    ours = {config.qos or default or _FALLBACK_QOS}
+    ours |= guard.partitions_qos(slurm_commands.ask(named, *slurm_commands.SHOW_PARTITIONS), config.partition)
+    listed = _accounting(named, "qos", ",".join(sorted(ours)), f"format={limits.QOS_FIELDS}")
+    return [*found, *limits.of_qos(listed)]
 
 
 def used_gpu_minutes(named: Mapping[str, str], name: str) -> int | None:

@@ -95,7 +95,7 @@ class SlurmCluster:
     def overrun_s(self) -> int:
         site = slurm_settings.settings(self._ask("scontrol", "show", "config"))
         self._accounting.check(site)
-        partitions = self._ask("scontrol", "--oneliner", "show", "partition")
+        partitions = self._ask(*slurm_commands.SHOW_PARTITIONS)
         return slurm_settings.overrun_s(site, slurm_settings.over_time_limits(partitions, self._config.partition))
 
     def submit(self, job: Job) -> str:

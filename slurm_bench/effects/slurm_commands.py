@@ -9,6 +9,8 @@ from slurm_bench.effects import processes
 from slurm_bench.words.errors import JobRefused, SchedulerError, UsageError
 
 _TIMEOUT_S = 60
+SHOW_PARTITIONS = ("scontrol", "--all", "--oneliner", "show", "partition")
+"""Hidden ones too: whoever names one may use it."""
 NO_ANSWER = re.compile(
     r"contact|connect|timed out|zero bytes|communication|interrupted|temporar|header lengths|message", re.IGNORECASE
 )

@@ -2,16 +2,16 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from slurm_bench.pure import slurm_settings, survey
 from slurm_bench.pure.guard import Association, Qos
+from slurm_bench.pure.limits import Limits
 from slurm_bench.pure.rules import RUNS
-from slurm_bench.pure.survey import Survey
+from slurm_bench.pure.survey import NodeKind, Survey
 from slurm_bench.words.checkup import ContainerStart, Finding, NodeFacts, State
 from slurm_bench.words.config import ClusterConfig, Config
-from slurm_bench.words.errors import SchedulerError
 
 _OLDEST = (22, 5)
 """Slurm's version since when srun --overlap shares GPUs."""
@@ -46,7 +46,6 @@ def of_scheduler(config: Config, site: Mapping[str, str]) -> Iterator[Finding]:
     yield _version(config, site)
     yield _accounting(config.cluster, site)
     yield _array_size(site)
-    yield _overrun(site)
     requeued = "requeues jobs by itself" if site.get("JobRequeue") == "1" else "requeues no job by itself"
     yield ok("requeue", f"the site {requeued}; ours are queued with --no-requeue")
     yield _preemption(site)
@@ -86,18 +85,9 @@ def _array_size(site: Mapping[str, str]) -> Finding:
     return fails("job arrays", found, f"arrays of {RUNS} tasks are needed: ask an administrator for {RUNS + 1} or more")
 
 
-def _overrun(site: Mapping[str, str]) -> Finding:
-    try:
-        over = slurm_settings.overrun_s(site)
-    except SchedulerError:
-        found = f"OverTimeLimit is {site.get('OverTimeLimit', 'unknown')}, KillWait {site.get('KillWait', 'unknown')}"
-        return fails("time limits", found, "jobs that need not end cannot be budgeted: ask for another partition")
-    return ok("time limits", f"jobs end {over} s after theirs at the latest, which is reserved for them")
-
-
 def _preemption(site: Mapping[str, str]) -> Finding:
     kind, mode = site.get("PreemptType", "preempt/none"), site.get("PreemptMode", "OFF")
-    if kind == "preempt/none":
+    if kind in ("preempt/none", "(null)"):
         return ok("preemption", "none")
     return note("preemption", f"{kind}, {mode}", "a trial that is preempted is void and run once more, at your cost")
 
@@ -117,6 +107,7 @@ def of_partitions(config: Config, found: Survey) -> Iterator[Finding]:
         yield _partition(config, partition)
         yield _sharing(config.cluster, partition)
     yield _gpus(config.cluster, found)
+    yield _type(config.cluster, found)
     if config.cluster.chain and config.cluster.cpu_partition:
         yield from (_relay_partition(config.cluster, partition) for partition in found.cpu_partitions)
 
@@ -147,23 +138,42 @@ def _sharing(cluster: ClusterConfig, partition: Mapping[str, str]) -> Finding:
     if whole and cluster.session_gpus not in (0, cluster.node_gpus):
         found = f"every job gets whole nodes, and cluster.session_gpus is {cluster.session_gpus}"
         return fails(check, found, f"set cluster.session_gpus={cluster.node_gpus}: that is what is charged")
+    if whole and cluster.chain and not cluster.cpu_partition:
+        found = "every job gets, and is charged for, whole nodes: relays too, which have no budget for them"
+        return fails(check, found, "set cluster.cpu_partition to one without GPUs, or cluster.chain=false")
     if not cluster.exclusive:
         return note(check, "trials share theirs (cluster.exclusive=false)", "such timings are worth less")
     return ok(check, "trials have theirs to themselves")
 
 
 def _gpus(cluster: ClusterConfig, found: Survey) -> Finding:
-    kinds = found.kinds_with(cluster.gpu_type) or [kind for kind in found.kinds_with("") if not kind.gpu_type]
-    enough = sum(count for kind, count in found.nodes.items() if kind in kinds and kind.gpus >= cluster.trial_gpus)
+    kinds = [kind for kind in _ours(cluster, found) if kind.gpus >= cluster.trial_gpus]
     there = "; ".join(
         f"{count} nodes with {kind.gpus} {kind.gpu_type or 'GPUs'}" for kind, count in found.nodes.items() if kind.gpus
     )
-    if not enough:
+    if not kinds:
         wanted = f"none has the {cluster.trial_gpus} {cluster.gpu_type} of a trial"
         return fails("GPUs", f"{there or 'no GPUs'}: {wanted}", "set cluster.gpu_type, trial_gpus, or partition")
-    if any(kind.gpus > cluster.node_gpus for kind in kinds) and cluster.exclusive:
-        return fails("GPUs", f"{there}; cluster.node_gpus is {cluster.node_gpus}", "set it to the most that a node has")
+    if not any(kind in found.up for kind in kinds):
+        return fails("GPUs", f"{there}, and all of ours are down or drained", "wait, or set another cluster.partition")
+    if any(kind.all_gpus > cluster.node_gpus for kind in kinds) and cluster.exclusive:
+        most = max(kind.all_gpus for kind in kinds)
+        found_less = f"{there}; a node of its own is charged for {most}, cluster.node_gpus is {cluster.node_gpus}"
+        return fails("GPUs", found_less, f"set cluster.node_gpus={most}, or less is reserved than charged")
     return ok("GPUs", there)
+
+
+def _ours(cluster: ClusterConfig, found: Survey) -> list[NodeKind]:
+    """Kinds of nodes with our type of GPU, or, where none is named so, with GPUs of no named type."""
+    return found.kinds_with(cluster.gpu_type) or [kind for kind in found.kinds_with("") if not kind.gpu_type]
+
+
+def _type(cluster: ClusterConfig, found: Survey) -> Finding:
+    types = sorted({kind.gpu_type for kind in found.kinds_with("")})
+    if "{type}" in cluster.gpu_request or cluster.constraint or len(types) < 2:
+        return ok("GPU type", f"asked for by {cluster.gpu_request}")
+    may_get = f"{cluster.gpu_request} may get any of {', '.join(types)}"
+    return fails("GPU type", may_get, "put {type} into cluster.gpu_request, or set cluster.constraint")
 
 
 def _relay_partition(cluster: ClusterConfig, partition: Mapping[str, str]) -> Finding:
@@ -197,6 +207,18 @@ def of_user(config: ClusterConfig, user: str, association: Association | None, q
     else:
         limit = "no limit" if qos.gpu_minutes is None else f"a limit of {qos.gpu_minutes}"
         yield ok("QOS", f"{config.qos}, with {limit} on GPU-minutes")
+
+
+def of_limits(config: ClusterConfig, found: Iterable[Limits]) -> Iterator[Finding]:
+    """Whether a QOS or an association holds a job of ours back for ever: sbatch takes it all the same."""
+    gpus = max(config.session_gpus, config.node_gpus if config.exclusive else config.trial_gpus)
+    for limits in found:
+        if config.session_hours > limits.hours:
+            said = f"{limits.of} lets a job run for {limits.hours:g} hours, cluster.session_hours is"
+            yield fails("limits of jobs", f"{said} {config.session_hours:g}", "set that, or another cluster.qos")
+        if gpus > limits.gpus:
+            said = f"{limits.of} lets a job have {limits.gpus:g} GPUs, and ours have {gpus}"
+            yield fails("limits of jobs", said, "set another cluster.qos or account, or ask for more")
 
 
 def _listed(association: Association) -> str:

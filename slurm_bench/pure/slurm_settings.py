@@ -1,5 +1,6 @@
 """What a site's slurmctld says of itself and its partitions: `scontrol show config`, `show partition`."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 
@@ -7,6 +8,7 @@ from slurm_bench.words.errors import SchedulerError
 
 _TIME_LIMIT_GRANULARITY_S = 60
 """slurmctld checks time limits once a minute."""
+_TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d+)(?::(\d+))?")
 _LINE = re.compile(r"^(\w+)\s*= ?(.*?)\s*$", re.MULTILINE)
 
 
@@ -56,6 +58,15 @@ def over_time_limits(text: str, partition: str | None) -> list[str]:
     """OverTimeLimits of our partitions, where they have their own."""
     limits = [row.get("OverTimeLimit", "NONE") for row in partitions(text, partition)]
     return [limit for limit in limits if limit != "NONE"]
+
+
+def hours(limit: str) -> float:
+    """A time limit such as 1-00:00:00; infinite for UNLIMITED, or none."""
+    parts = _TIME.fullmatch(limit)
+    if not parts:
+        return math.inf
+    days, whole_hours, minutes, seconds = (int(part or 0) for part in parts.groups())
+    return 24 * days + whole_hours + minutes / 60 + seconds / 3600
 
 
 def tracks_gpus(site: Mapping[str, str]) -> bool:

@@ -2,6 +2,8 @@
 
 import math
 import re
+import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -14,8 +16,8 @@ TYPED_REQUEST, PLAIN_REQUEST = "gres=gpu:{type}:{count}", "gres=gpu:{count}"
 LONGEST_HOURS = 24.0
 """Of a session's job where its partition sets no limit."""
 
-_GPUS = re.compile(r"(?:^|,)gpu(?::([\w.-]*[a-zA-Z][\w.-]*))?:(\d+)")
-_TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d+)(?::(\d+))?")
+_GPUS = re.compile(r"(?:^|,)gpu(?::(?!no_consume:)([\w.-]*[a-zA-Z][\w.-]*))?(?::no_consume)?:(\d+)")
+_AWAY = re.compile(r"DOWN|DRAIN|FAIL|FUTURE|POWERED_DOWN|UNKNOWN")
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,11 @@ class NodeKind:
     gpu_type: str
     """Empty where the site names none, or the node has no GPU."""
     gpus: int
+    """Of this type."""
+    all_gpus: int
+    """Of every type: what a job that has the node to itself is charged for."""
     cores: int
+    """That jobs may use."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,8 @@ class Survey:
     cpu_partitions: Sequence[Mapping[str, str]]
     nodes: Mapping[NodeKind, int]
     """Nodes of the former, by their kind."""
+    up: Mapping[NodeKind, int]
+    """Those of them that are neither down nor drained."""
 
     @property
     def names(self) -> str:
@@ -68,29 +76,30 @@ def survey(config: ClusterConfig, partitions: str, nodes: str) -> Survey:
     if not cpu:
         there = ", ".join(_names(partitions))
         raise UsageError(f"cluster.cpu_partition: no partition {config.cpu_partition}; there are {there}")
-    return Survey(ours, cpu, node_kinds(nodes, {each["PartitionName"] for each in ours}))
+    rows = _rows_of(nodes, {each["PartitionName"] for each in ours})
+    up = [row for row in rows if not _AWAY.search(row.get("State", ""))]
+    return Survey(ours, cpu, _by_kind(rows), _by_kind(up))
 
 
 def _names(partitions: str) -> list[str]:
     return sorted(row["PartitionName"] for row in slurm_settings.rows(partitions) if "PartitionName" in row)
 
 
-def node_kinds(text: str, partitions: Iterable[str]) -> dict[NodeKind, int]:
-    """How many nodes of each kind any of these partitions has, in `scontrol --oneliner show node`."""
-    wanted, kinds = set(partitions), dict[NodeKind, int]()
-    for row in slurm_settings.rows(text):
-        if wanted & set(row.get("Partitions", "").split(",")):
-            for kind in _kinds_of(row):
-                kinds[kind] = kinds.get(kind, 0) + 1
-    return kinds
+def _rows_of(text: str, partitions: set[str]) -> list[dict[str, str]]:
+    """Nodes of any of these partitions."""
+    return [row for row in slurm_settings.rows(text) if partitions & set(row.get("Partitions", "").split(","))]
+
+
+def _by_kind(rows: Iterable[Mapping[str, str]]) -> dict[NodeKind, int]:
+    return dict(Counter(kind for row in rows for kind in _kinds_of(row)))
 
 
 def _kinds_of(row: Mapping[str, str]) -> list[NodeKind]:
     """One, or where a node has GPUs of several types one for each."""
-    cores = int(row.get("CPUTot", "0"))
+    cores = int(row.get("CPUEfctv") or row.get("CPUTot", "0"))  # the former without those that the system keeps
     gres = re.sub(r"\([^)]*\)", "", row.get("Gres", ""))  # which sockets they hang on
     found = [(name or "", int(count)) for name, count in _GPUS.findall(gres)] or [("", 0)]
-    return [NodeKind(name, count, cores) for name, count in found]
+    return [NodeKind(name, count, sum(each for _, each in found), cores) for name, count in found]
 
 
 def guesses(config: ClusterConfig, found: Survey) -> list[Guess]:
@@ -108,11 +117,11 @@ def guesses(config: ClusterConfig, found: Survey) -> list[Guess]:
     if not kinds:
         raise UsageError(f"cluster.gpu_type: no {config.gpu_type} in partition {found.names}; {_what_there_is(found)}")
     if not config.node_gpus:
-        most = max(kind.gpus for kind in kinds)
+        most = max(kind.all_gpus for kind in kinds)
         guessed.append(Guess("node_gpus", most, "the most that a node has"))
     if not config.gpu_cores:
-        cores = max(1, min(kind.cores // kind.gpus for kind in kinds))
-        guessed.append(Guess("gpu_cores", cores, "a node's cores for each of its GPUs"))
+        cores = min(min(kind.cores, _most_cores(found)) // kind.all_gpus for kind in kinds)
+        guessed.append(Guess("gpu_cores", max(1, cores), "a node's cores for each of its GPUs"))
     if not config.gpu_request:
         typed = any(kind.gpu_type for kind in kinds)
         because = "its nodes name the type" if typed else "its nodes name no type"
@@ -153,17 +162,19 @@ def _what_there_is(found: Survey) -> str:
     return f"{found.names} has {', '.join(nodes) or 'no GPUs'}"
 
 
+def _most_cores(found: Survey) -> int:
+    """That a job may have on a node, by its partition."""
+    limits = [each.get("MaxCPUsPerNode", "") for each in found.partitions]
+    return min((int(limit) for limit in limits if limit.isdecimal()), default=sys.maxsize)
+
+
 def _session_hours(found: Survey) -> Guess:
     longest = min(longest_hours(each) for each in (*found.partitions, *found.cpu_partitions))
     if longest == math.inf:
         return Guess("session_hours", LONGEST_HOURS, "the partition sets no limit")
-    return Guess("session_hours", longest, "the partition's time limit")
+    return Guess("session_hours", math.floor(60 * longest) / 60, "the partition's time limit, in whole minutes")
 
 
 def longest_hours(partition: Mapping[str, str]) -> float:
     """MaxTime of a partition, in hours; infinite if it has none."""
-    limit = _TIME.fullmatch(partition.get("MaxTime", ""))
-    if not limit:
-        return math.inf
-    days, hours, minutes, seconds = (int(part or 0) for part in limit.groups())
-    return 24 * days + hours + minutes / 60 + seconds / 3600
+    return slurm_settings.hours(partition.get("MaxTime", ""))

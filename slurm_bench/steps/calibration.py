@@ -49,7 +49,11 @@ _NO_CONDITIONS = (
     "follow",
     "session_gpus",
     "session_hours",
+    "chain",
+    "cpu_partition",
+    "cpu_sbatch",
     "account",
+    "reservation",
 )
 """What of a cluster's configuration cannot change how long a run takes."""
 

@@ -5,7 +5,6 @@ comes by itself, also after a sudden death, and no second one is ever reserved f
 """
 
 import logging
-import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -140,7 +139,7 @@ class Chain:
             gpus=0,
             node_gpus=cluster.node_gpus,
             exclusive=False,
-            limit_minutes=math.ceil(60 * cluster.session_hours),
+            limit_minutes=cluster.session_minutes,
             cpu_only=True,
             after=following.after,
             begin=following.begin,

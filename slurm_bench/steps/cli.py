@@ -93,7 +93,8 @@ def _perform(composed: DictConfig) -> int:
         importlib.import_module(_COMMANDS[config.command.name]).perform(config)
     except KeyboardInterrupt:
         how = f" with session={composed.session}" if composed.command.name == "run" else ""
-        _say(f"interrupted; the same command{how} goes on", _INTERRUPTED)
+        goes_on = "" if composed.command.name == "doctor" else f"; the same command{how} goes on"
+        _say(f"interrupted{goes_on}", _INTERRUPTED)
         raise
     except BenchError as error:
         return _say(str(error), error.exit_code)

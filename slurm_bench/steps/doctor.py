@@ -5,6 +5,7 @@ What can be asked here is asked at once; what only a node knows by one short job
 
 import json
 import logging
+import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -19,10 +20,10 @@ from slurm_bench.pure import checkup, slurm_settings
 from slurm_bench.pure.checkup import fails, note, ok, unknown
 from slurm_bench.pure.guard import Association
 from slurm_bench.pure.survey import Survey
-from slurm_bench.steps import examination, premises, site, site_file, visit
+from slurm_bench.steps import examination, link, premises, retime, site, site_file, visit
 from slurm_bench.words.checkup import Finding, State
 from slurm_bench.words.config import Config, DoctorCommand
-from slurm_bench.words.errors import BenchError, JobRefused
+from slurm_bench.words.errors import BenchError, InfrastructureError, JobRefused
 
 log = logging.getLogger(__name__)
 
@@ -33,21 +34,28 @@ def perform(config: Config) -> None:
     """
     Raises:
         BenchError: a session could not run; the first reason, and what to do.
-        UsageError: the file that was to be written is there already.
+        InfrastructureError: one of the looks could not be had.
+        UsageError: the file that was to be written is there already, or there is no Slurm to write about.
     """
     assert isinstance(config.command, DoctorCommand)
     command = config.command
     if command.write:
-        site_file.check(Path(command.write))
+        site_file.check(Path(command.write), config)
     site.make_absolute(config)
     doctor = _Doctor(config, command)
     doctor.examine()
     {"table": _print_table, "json": _print_json}[command.format](doctor.found)
     if command.write and doctor.survey:
         site_file.write(Path(command.write), doctor.config, doctor.survey, doctor.association)
-    failed = [finding for finding in doctor.found if finding.state is State.FAILS]
+    failed, open_ = (_in_state(doctor.found, state) for state in (State.FAILS, State.UNKNOWN))
     if failed:
         raise BenchError(f"a session could not run, {len(failed)} of {len(doctor.found)} checks fail: {failed[0].line}")
+    if open_:
+        raise InfrastructureError(f"whether a session could run is not known: {open_[0].line}")
+
+
+def _in_state(found: Iterable[Finding], state: State) -> list[Finding]:
+    return [finding for finding in found if finding.state is state]
 
 
 class _Doctor:
@@ -73,12 +81,17 @@ class _Doctor:
     def _look_closer(self) -> None:
         """At a Slurm that answers."""
         self._look("accounting database", self._database)
+        knows_partition = self._look("partitions", self._guesses)
         self._look("account", self._user)
-        if not self._look("partitions", self._guesses):
+        if not knows_partition:
             self.found.append(unknown("jobs", "the partition has to be known first"))
             return
+        self._look("time limits", self._time)
+        self._look("budget", self._budget)
         self._look("sbatch", self._sbatch)
-        if self._command.job:
+        if self._command.job and any(finding.check == "runs" for finding in _in_state(self.found, State.FAILS)):
+            self.found.append(unknown("a job", "runs has to be mended first"))
+        elif self._command.job:
             self._look("a job", lambda: visit.findings(self.config, self._command))
 
     def _look(self, check: str, look: Callable[[], Iterable[Finding]]) -> bool:
@@ -96,7 +109,7 @@ class _Doctor:
 
     def _scheduler(self) -> Iterator[Finding]:
         log.info("asking Slurm")
-        SlurmCluster(self.config.cluster, Path(self.config.runs) / "usage")  # refuses where its programs are missing
+        assert self._cluster  # refuses where its programs are missing
         yield from checkup.of_scheduler(self.config, qos.site(self._named))
 
     def _database(self) -> Iterator[Finding]:
@@ -110,9 +123,13 @@ class _Doctor:
         if not slurm_settings.has_database(settings):
             yield note("account", "without slurmdbd there are none")
             return
-        self.association = qos.association(named, settings.get("ClusterName", ""), config.account, config.partition)
+        cluster, partition = settings.get("ClusterName", ""), self.survey.names if self.survey else config.partition
+        self.association = qos.association(named, cluster, config.account, partition)
         found = qos.find(named, config.qos) if config.qos else None
         yield from checkup.of_user(config, qos.me(), self.association, found)
+        if self.association and partition:
+            account = self.association.account
+            yield from checkup.of_limits(config, qos.limits_of_jobs(named, config, cluster, account, partition))
 
     def _guesses(self) -> Iterator[Finding]:
         """The partitions, with what the configuration leaves open filled in from them."""
@@ -120,6 +137,26 @@ class _Doctor:
         self.survey = site.look_around(before)
         self.config = site.with_guesses(self.config)
         yield from checkup.of_partitions(self.config, self.survey)
+
+    def _time(self) -> Iterator[Finding]:
+        over_s = self._cluster.overrun_s
+        yield ok("time limits", f"jobs end {over_s} s after theirs at the latest, which is reserved for them")
+        link.check(self.config)
+
+    def _budget(self) -> Iterator[Finding]:
+        """Whether it holds a submission at its worst: an agent that cannot hand one in is not started."""
+        worst, budget = retime.worst_case_h100_hours(self.config, self._cluster.overrun_s), self.config.budget
+        found = f"a submission may cost {worst:.3g} of {budget.h100_hours:g} H100-hours"
+        if worst > min(budget.h100_hours, budget.campaign_h100_hours or math.inf):
+            yield fails(
+                "budget", found, "raise budget.h100_hours, campaign_h100_hours too, or lower task.trial_minutes"
+            )
+        else:
+            yield ok("budget", found)
+
+    @property
+    def _cluster(self) -> SlurmCluster:
+        return SlurmCluster(self.config.cluster, Path(self.config.runs) / "usage")
 
     def _sbatch(self) -> Iterator[Finding]:
         with tempfile.TemporaryDirectory(prefix="slurm_bench-doctor-") as folder:
@@ -150,5 +187,6 @@ def _print_table(found: Sequence[Finding]) -> None:
 
 
 def _print_json(found: Sequence[Finding]) -> None:
-    can_run = all(finding.state is not State.FAILS for finding in found)
+    unsure = None if _in_state(found, State.UNKNOWN) else True
+    can_run = False if _in_state(found, State.FAILS) else unsure
     print(json.dumps({"can_run": can_run, "findings": [asdict(finding) for finding in found]}, indent=1))

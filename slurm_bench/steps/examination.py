@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from slurm_bench import agents
 from slurm_bench.effects import machine, node, processes, scratch, store
 from slurm_bench.effects.cluster import Job, python_command
 from slurm_bench.effects.containers import Container, Mount, Program
@@ -65,7 +66,7 @@ def jobs_of_a_session(config: Config, folder: Path) -> dict[str, Job]:
         gpus=cluster.session_gpus,
         node_gpus=cluster.node_gpus,
         exclusive=config.retime.is_nested and cluster.exclusive,
-        limit_minutes=round(60 * cluster.session_hours),
+        limit_minutes=cluster.session_minutes,
     )
     trials = replace(
         nothing,
@@ -119,17 +120,21 @@ class _Examination:
         config = self._config
         if config.container.kind == "none":
             return []
-        starts = [self._container_start("container.image", self._trials_container)]
-        if config.agent.image and config.agent.image != config.container.image:
-            starts.append(self._container_start("agent.image", lambda: site.agent_container_of(config)))
+        starts = [self._container_start("container.image", self._trials_container, ["true"])]
+        asks = agents.of(config.agent).asks_version
+        if asks or (config.agent.image and config.agent.image != config.container.image):
+            agents_own = self._container_start("agent.image", lambda: site.agent_container_of(config), asks or ["true"])
+            starts.append(agents_own)
         return starts
 
     def _trials_container(self) -> Container:
         return site.container_of(self._config.container)
 
-    def _container_start(self, field: str, container: Callable[[], Container]) -> ContainerStart:
+    def _container_start(
+        self, field: str, container: Callable[[], Container], command: Sequence[str]
+    ) -> ContainerStart:
         began = time.monotonic()
-        problem = self._problem(lambda: _why(self._run(container, ["true"])))
+        problem = self._problem(lambda: _why(self._run(container, command)))
         return ContainerStart(field=field, problem=problem, seconds=time.monotonic() - began)
 
     def _run(self, container: Callable[[], Container], command: Sequence[str]) -> Completed:

@@ -53,7 +53,7 @@ def next_job(config: Config, paths: SessionPaths, session: Session, entries: Ite
         gpus=config.cluster.session_gpus,
         node_gpus=config.cluster.node_gpus,
         exclusive=config.retime.is_nested and config.cluster.exclusive,
-        limit_minutes=math.ceil(min(3600 * config.cluster.session_hours, _useful_s(config, paths)) / 60),
+        limit_minutes=min(config.cluster.session_minutes, math.ceil(_useful_s(config, paths) / 60)),
     )
 
 

@@ -45,6 +45,7 @@ def _folders(config: Config) -> Iterator[Finding]:
 
 def _runs(runs: Path) -> Iterator[Finding]:
     """Whether files can be written beside and renamed there, which every record of ours rests on."""
+    site.check_runs(str(runs))
     runs.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".doctor-", dir=runs) as folder:
         old, new = Path(folder, "old"), Path(folder, "new")

@@ -34,7 +34,6 @@ KeyHolder = ApiConfig | ModelConfig
 """A part of the configuration that names a key."""
 
 _CORPUS_SEED = 0
-_SURVEYED = ("partition", "node")
 _ODD_CHARACTERS = ",:%\\\"'\n"
 
 
@@ -171,7 +170,8 @@ def with_guesses(config: Config) -> Config:
 def look_around(config: ClusterConfig) -> Survey:
     """What partitions and nodes there are."""
     named = slurm_commands.environment(config.slurm_conf)
-    partitions, nodes = (slurm_commands.ask(named, "scontrol", "--oneliner", "show", what) for what in _SURVEYED)
+    partitions = slurm_commands.ask(named, *slurm_commands.SHOW_PARTITIONS)
+    nodes = slurm_commands.ask(named, "scontrol", "--all", "--oneliner", "show", "node")
     return survey.survey(config, partitions, nodes)
 
 
@@ -184,14 +184,22 @@ def check(config: Config) -> Cluster:
     return cluster_of(config)
 
 
+def check_runs(runs: str) -> None:
+    """
+    Raises:
+        UsageError: the folder's path is none for Slurm and Apptainer.
+    """
+    odd = sorted(set(runs) & set(_ODD_CHARACTERS))
+    if odd:
+        raise UsageError(f"runs: {runs!r} holds {' '.join(odd)}, which Slurm or Apptainer would misread")
+
+
 def check_folders(config: Config) -> None:
     """
     Raises:
         UsageError: the starting record is not there, or the folder of runs is none that can be used.
     """
-    odd = sorted(set(config.runs) & set(_ODD_CHARACTERS))
-    if odd:
-        raise UsageError(f"runs: {config.runs!r} holds {' '.join(odd)}, which Slurm or Apptainer would misread")
+    check_runs(config.runs)
     record = starting_record(config.task.record)
     if not (record / PROGRAM).is_file():
         raise UsageError(f"task.record: no {PROGRAM} in {record}; command=baselines brings the human records")

@@ -18,16 +18,18 @@ log = logging.getLogger(__name__)
 _OWN = (
     *("qos", "reservation", "constraint", "gpu_type", "gpu_request", "gpu_cores", "node_gpus", "trial_gpus"),
     *("gpu_devices", "session_gpus", "session_hours", "chain", "cpu_partition", "exclusive", "foreign_cores"),
-    *("accounting", "scratch", "slurm_conf", "modules", "setup", "sbatch", "cpu_sbatch"),
+    *("accounting", "parallel", "scratch", "slurm_conf", "modules", "setup", "sbatch", "cpu_sbatch"),
 )
 """Fields that a site's file may set; those that are as in slurm.yaml are left out."""
 
 
-def check(path: Path) -> None:
+def check(path: Path, config: Config) -> None:
     """
     Raises:
-        UsageError: it is there already, or Hydra would not find it as a cluster.
+        UsageError: it is there already, Hydra would not find it as a cluster, or there is no Slurm to write about.
     """
+    if config.cluster.kind != "slurm":
+        raise UsageError(f"command.write is for a Slurm cluster, got cluster.kind={config.cluster.kind}")
     if path.exists():
         raise UsageError(f"command.write: {path} is there already; remove it or name another")
     if path.suffix != ".yaml" or path.absolute().parent.name != "cluster":
@@ -41,13 +43,13 @@ def write(path: Path, config: Config, found: Survey, association: Association | 
     usual = OmegaConf.to_container(OmegaConf.load(shipped("conf") / "cluster" / "slurm.yaml"), resolve=False)
     assert isinstance(usual, dict)
     own = {name: cluster[name] for name in _OWN if cluster[name] != usual.get(name)}
-    own = {name: value for name, value in own.items() if value not in (None, [], {})}
+    own = {name: value for name, value in own.items() if usual.get(name) or value not in (None, [], {})}
     account = config.cluster.account or (association.account if association else None)
     placement = {"partition": found.names, **({"account": account} if account else {})}
     modules = {} if config.cluster.modules else _loaded_modules()
     text = OmegaConf.to_yaml({"defaults": ["slurm", "_self_"], **placement, **own, **modules})
     path.parent.mkdir(parents=True, exist_ok=True)
-    store.write_text(path, f"# Written by command=doctor; every other field is as in slurm.yaml.\n{text}")
+    store.write_text(path, f"# Written by command=doctor; all that is not here is as in slurm.yaml.\n{text}")
     where = (
         "" if path.absolute().parent == shipped("conf") / "cluster" else f"--config-dir {path.absolute().parents[1]} "
     )

@@ -19,14 +19,16 @@ from slurm_bench.pure.checkup import fails, unknown
 from slurm_bench.pure.plain import one_line
 from slurm_bench.steps import examination, site
 from slurm_bench.words.checkup import Finding, NodeFacts
-from slurm_bench.words.config import Config, DoctorCommand
+from slurm_bench.words.config import ClusterConfig, Config, DoctorCommand
+from slurm_bench.words.errors import JobRefused
 from slurm_bench.words.paths import CheckupPaths
 
 log = logging.getLogger(__name__)
 
 _LOOK_S = 0.5
-_ASK_S = 3.0
+_ASK_S = 1.0
 """Between two questions about the job."""
+_ENDING_S = 20.0
 
 
 class _NoFacts(Exception):
@@ -46,6 +48,10 @@ def findings(config: Config, command: DoctorCommand) -> Iterator[Finding]:
     gpus = config.cluster.trial_gpus if command.gpu else 0
     try:
         facts = _facts(config, paths, examination.job(paths, token, gpus, config), command.minutes)
+    except JobRefused as refusal:
+        shutil.rmtree(paths.root, ignore_errors=True)
+        yield unknown("a job", f"{refusal} (doctor.gpu=true asks for one with GPUs)")
+        return
     except _NoFacts as none:
         yield replace(none.finding, remedy=f"{none.finding.remedy} (its files are in {paths.root})".strip())
         return
@@ -66,15 +72,33 @@ def _folder(config: Config) -> Path:
 def _facts(config: Config, paths: CheckupPaths, job: Job, minutes: float) -> NodeFacts:
     paths.token.write_text(job.command[-2])
     site.save_config(paths, config)
-    # By its own record: whether its job is over can be known without a database too.
-    cluster = SlurmCluster(replace(config.cluster, accounting="own", poll_seconds=_ASK_S), paths.root / "usage")
+    cluster = SlurmCluster(_seen_from(config.cluster), paths.root / "usage")
     queued = Queued(job.name, datetime.now(UTC), job.tasks)
-    cluster.submit(job)
-    log.info("waiting for a job: %s", job.name)
     try:
-        return _awaited(cluster, queued, paths, time.monotonic() + 60 * minutes)
+        cluster.submit(job)
+        log.info("waiting for a job: %s", job.name)
+        facts = _awaited(cluster, queued, paths, time.monotonic() + 60 * minutes)
+        _let_end(cluster, queued)
+        return facts
     finally:
         cluster.cancel(job.name)
+
+
+def _seen_from(cluster: ClusterConfig) -> ClusterConfig:
+    """The cluster for a job that goes where those with GPUs go, and is accounted for without a database."""
+    where = {name: value for name in ("reservation", "constraint") if (value := getattr(cluster, name))}
+    placed = {**cluster.cpu_sbatch, **where}
+    return replace(cluster, accounting="own", poll_seconds=_ASK_S, cpu_partition=None, cpu_sbatch=placed)
+
+
+def _let_end(cluster: SlurmCluster, job: Queued) -> None:
+    """Wait until a job that has said all is over: until then it writes into its folder."""
+    deadline = time.monotonic() + _ENDING_S
+    while time.monotonic() < deadline:
+        state = cluster.look([job])[job.name].states.get(0)
+        if state is not None and state.is_terminal:
+            return
+        time.sleep(_LOOK_S)
 
 
 def _awaited(cluster: SlurmCluster, job: Queued, paths: CheckupPaths, deadline: float) -> NodeFacts:

@@ -5,6 +5,7 @@ no sense, by the field's full name. Defaults live in conf/, not here.
 """
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -47,17 +48,27 @@ _OF_CPU_JOBS = frozenset({"account", "qos", "constraint", "reservation", "cpus_p
 
 
 _GPU_OPTIONS = ("gres", "gpus-per-node")
+_BLANK = re.compile(r"\s")
 
 
 def _require_gpu_request(request: str) -> None:
     option, _, value = request.partition("=")
-    names = [name for _, name, *_ in Formatter().parse(value) if name is not None]
-    good = option in _GPU_OPTIONS and "count" in names and set(names) <= {"count", "type"}
+    try:
+        places = [place[1:] for place in Formatter().parse(value) if place[1] is not None]
+    except ValueError:
+        places = []
+    known = {("count", "", None), ("type", "", None)}
+    good = (
+        option in _GPU_OPTIONS and ("count", "", None) in places and set(places) <= known and not _BLANK.search(value)
+    )
+    good = good and (option != "gres" or value.startswith("gpu:"))
     _require(good, "cluster.gpu_request", "gres=gpu:{type}:{count}, gpus-per-node={type}:{count} or the like", request)
 
 
 def _refuse_options(name: str, options: Iterable[str], ours: frozenset[str]) -> None:
-    refused = sorted(ours & {option.replace("-", "_") for option in options})
+    # sbatch takes abbreviations too.
+    given = {option.replace("-", "_") for option in options}
+    refused = sorted(option for option in given if any(our.startswith(option) for our in ours))
     _require(not refused, name, "without what trials depend on", refused)
 
 
@@ -129,9 +140,9 @@ class TaskConfig:
     name: str = MISSING
     record: str = MISSING
     """The starting record: `rehearsal`, the name of a folder in human_baselines/, or an absolute path."""
-    image: str = MISSING
-    """That trains it: what container=apptainer takes."""
-    agent_image: str = MISSING
+    image: str = ""
+    """That trains it: what container=apptainer takes. (Sessions of before it was there have none.)"""
+    agent_image: str = ""
     """The same with the agents' programs on top."""
     data: str = MISSING
     """Folder with fineweb10B/ in it."""
@@ -162,9 +173,9 @@ class ClusterConfig:
     """Features that the nodes with GPUs must have."""
     gpu_type: str = MISSING
     """As accounting and budget.weights name it; empty: asked of the cluster."""
-    gpu_request: str = MISSING
+    gpu_request: str = "gres=gpu:{type}:{count}"  # as it was for sessions of before this field
     """sbatch's option for GPUs, with {count} and mostly {type} in it; empty: asked of the cluster."""
-    gpu_cores: int = MISSING
+    gpu_cores: int = 0
     """CPU cores that go with each GPU of an allocation that shares its node; 0: asked of the cluster."""
     node_gpus: int = MISSING
     """GPUs of a node: what an exclusive allocation is charged for; 0: asked of the cluster."""
@@ -236,6 +247,11 @@ class ClusterConfig:
             "0 or more",
             self.absent_grace_seconds,
         )
+
+    @property
+    def session_minutes(self) -> int:
+        """Slurm counts time limits in whole minutes; half an hour is thirty of them, whatever floating point makes."""
+        return math.ceil(round(60 * self.session_hours, 6))
 
     @property
     def leaves_open(self) -> bool:
@@ -525,7 +541,7 @@ class Config:
             _require(value not in taken, name, "another name: the campaign's own things lie there", value)
             _require(good, name, f"at most {_LONGEST_NAME} letters, digits, '.', '_' and '-'", value)
         weights, gpu_type = self.budget.weights, self.cluster.gpu_type
-        wanted = f"a table with {gpu_type} in it (+budget.weights.{gpu_type}=H100-HOURS)"
+        wanted = f"a table with {gpu_type} in it ('+budget.weights={{{gpu_type}: H100-HOURS}}')"
         _require(not gpu_type or gpu_type in weights, "budget.weights", wanted, weights)
         contained = self.agent.api.maker is None or self.container.kind == "apptainer"
         _require(contained, "container", f"apptainer with agent={self.agent.kind}", self.container.kind)

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,7 @@ def test_nothing_is_wrong_with_the_development_cluster(site: Site) -> None:
     assert {"accounting database", "sbatch (trials)", "container (container.image)", "jobs from nodes"} <= set(
         report.findings
     )
+    time.sleep(3)  # what its job may still write
     assert not list((site.folder / "runs").glob("doctor-*")), "its job's files are gone"
 
 
@@ -245,17 +247,40 @@ def test_an_interpreter_that_nodes_cannot_start(site: Site) -> None:
     assert "the interpreter must be there for jobs too" in report.findings["a job"]["remedy"]
 
 
-def test_a_job_that_cannot_start_is_given_up(site: Site) -> None:
-    report = site.doctor("+cluster.cpu_sbatch={begin: now+1hour}")
-    assert report.exit_code == 2  # the beginning of jobs is ours
-    report = site.doctor("+cluster.cpu_sbatch={nodelist: gpu1, licenses: nothing}", "minutes=0.02")
-    assert report.exit_code == 1, report
+def test_a_job_that_does_not_start_in_time_leaves_it_open(site: Site) -> None:
+    report = site.doctor("minutes=0.0001")
+    assert (report.exit_code, report.failing()) == (3, []), report
+    assert "when the time was up" in report.findings["a job"]["found"]
+    assert "whether a session could run is not known" in report.said
+
+
+def test_jobs_without_gpus_are_refused(site: Site) -> None:
+    report = site.doctor("cluster.chain=false", "cluster.cpu_sbatch={account: physics}")
+    assert (report.exit_code, report.failing()) == (3, []), report
+    assert "doctor.gpu=true asks for one with GPUs" in report.findings["a job"]["found"]
+    assert report.findings["a job"]["state"] == "unknown"
+
+
+def test_a_job_is_too_short_or_too_dear(site: Site) -> None:
+    where = ("retime.where=allocation", "cluster.session_gpus=8", "cluster.session_hours=0.3")
+    report = site.doctor(*where, "job=false", "hashes=false")
+    assert "cluster.session_hours must be 2.5 or more" in report.findings["time limits"]["found"]
+    report = site.doctor("budget.h100_hours=0.01", "job=false", "hashes=false")
+    assert report.failing() == ["budget"], report
+
+
+def test_a_folder_that_slurm_would_misread_gets_no_job(site: Site) -> None:
+    report = site.doctor(f"runs={site.folder}/r%j")
+    assert "runs" in report.failing()
+    assert report.findings["a job"]["found"] == "runs has to be mended first"
+    assert not [path for path in site.folder.iterdir() if path.name.startswith("r")]
 
 
 def test_a_file_for_the_site(site: Site) -> None:
     """What it writes is all that a session needs to be told."""
     written = site.folder / "conf" / "cluster" / "ours.yaml"
-    report = site.doctor("cluster=slurm", "cluster.gpu_devices=false", f"doctor.write={written}", launcher=named())
+    own = ("cluster.gpu_devices=false", "cluster.foreign_cores=null", "cluster.parallel=8")
+    report = site.doctor("cluster=slurm", *own, f"doctor.write={written}", launcher=named())
     assert report.exit_code == 0, report.said
     content = OmegaConf.to_container(OmegaConf.load(written))
     assert content == {
@@ -268,6 +293,8 @@ def test_a_file_for_the_site(site: Site) -> None:
         "node_gpus": 8,
         "gpu_devices": False,
         "session_hours": 24.0,
+        "foreign_cores": None,
+        "parallel": 8,
     }
     again = site.doctor("cluster=slurm", f"doctor.write={written}", launcher=named())
     assert again.exit_code == 2

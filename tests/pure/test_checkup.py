@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from slurm_bench.pure import checkup, survey
+from slurm_bench.pure import checkup, limits, survey
 from slurm_bench.pure.guard import Association, Qos
 from slurm_bench.words.checkup import ContainerStart, Finding, NodeFacts, State
 from slurm_bench.words.config import ClusterConfig, Config
+from slurm_bench.words.errors import SchedulerError
 from slurm_bench.words.trials import Gpu
 from tests.conftest import make_config
 
@@ -33,7 +34,7 @@ PartitionName=theirs Default=NO AllowAccounts=chem,bio AllowQos=ALL MaxTime=2-00
 PartitionName=closed Default=NO AllowAccounts=ALL AllowQos=ALL MaxTime=2-00:00:00 OverSubscribe=NO State=DRAIN
 PartitionName=cpu Default=NO AllowAccounts=ALL AllowQos=ALL MaxTime=02:00:00 OverSubscribe=NO State=UP
 """
-NODES = "NodeName=g1 CPUTot=96 Gres=gpu:h100:8(S:0-1) Partitions=gpu,whole,theirs,closed\n"
+NODES = "NodeName=g1 State=IDLE CPUTot=96 Gres=gpu:h100:8(S:0-1) Partitions=gpu,whole,theirs,closed\n"
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 FACTS = NodeFacts(
     at=NOW,
@@ -80,7 +81,6 @@ def test_nothing_is_wrong(config: Config) -> None:
         ({"AccountingStorageType": "accounting_storage/none"}, "accounting", "no slurmdbd"),
         ({"AccountingStorageTRES": "cpu,mem,gres/gpu:h100"}, "accounting", "without gres/gpu"),
         ({"MaxArraySize": "10"}, "job arrays", "MaxArraySize is 10"),
-        ({"OverTimeLimit": "UNLIMITED"}, "time limits", "OverTimeLimit is UNLIMITED"),
     ],
 )
 def test_a_site_where_no_session_can_run(config: Config, change: Mapping[str, str], check: str, said: str) -> None:
@@ -95,6 +95,7 @@ def test_a_site_without_a_database_can_be_accounted_for_by_ourselves(config: Con
 
 
 def test_what_a_person_should_know_of_a_site(config: Config) -> None:
+    assert not only(checkup.of_scheduler(config, {**SITE, "PreemptType": "(null)"}), State.NOTE)
     other = {"PreemptType": "preempt/qos", "PreemptMode": "REQUEUE", "ProctrackType": "proctrack/pgid"}
     found = list(checkup.of_scheduler(config, {**SITE, **other, "SLURM_VERSION": "21.08.8"}))
     assert only(found, State.NOTE) == {
@@ -109,8 +110,38 @@ def test_an_old_slurm_cannot_time_in_the_sessions_own_job(config: Config) -> Non
     assert list(failing(checkup.of_scheduler(config, {**SITE, "SLURM_VERSION": "21.08.8"}))) == ["Slurm"]
 
 
-def surveyed(cluster: ClusterConfig) -> survey.Survey:
-    return survey.survey(cluster, PARTITIONS, NODES)
+def surveyed(cluster: ClusterConfig, nodes: str = NODES) -> survey.Survey:
+    return survey.survey(cluster, PARTITIONS, nodes)
+
+
+def test_nodes_that_are_all_away(config: Config) -> None:
+    away = surveyed(config.cluster, NODES.replace("IDLE", "DOWN*+DRAIN"))
+    found = failing(checkup.of_partitions(config, away))
+    assert list(found) == ["GPUs"]
+    assert "down or drained" in found["GPUs"]
+
+
+def test_a_request_that_any_type_fits(config: Config) -> None:
+    both = surveyed(config.cluster, NODES + NODES.replace("h100", "a100").replace("g1", "g2"))
+    plain = with_cluster(config, gpu_request="gres=gpu:{count}")
+    assert list(failing(checkup.of_partitions(plain, both))) == ["GPU type"]
+    assert not failing(checkup.of_partitions(with_cluster(plain, constraint="h100"), both))
+    assert not failing(checkup.of_partitions(config, both))
+
+
+def test_limits_that_hold_jobs_back_for_ever(config: Config) -> None:
+    """As sacctmgr prints them; sbatch takes such jobs."""
+    columns = "lab|lab|gpu|fast|1-00:00:00|\nlab|other||slow||\n"
+    own, default = limits.of_user(columns, "lab", "gpu")
+    assert default == "fast"
+    found = [*own, *limits.of_qos("fast|00:30:00|cpu=8,gres/gpu=4\n")]
+    said = [finding.found for finding in checkup.of_limits(with_cluster(config, session_hours=24).cluster, found)]
+    assert said == [
+        "QOS fast lets a job run for 0.5 hours, cluster.session_hours is 24",
+        "QOS fast lets a job have 4 GPUs, and ours have 8",
+    ]
+    with pytest.raises(SchedulerError):
+        limits.of_qos("fast|x\n")
 
 
 @pytest.mark.parametrize(
@@ -120,9 +151,10 @@ def surveyed(cluster: ClusterConfig) -> survey.Survey:
         ({"partition": "closed"}, "partition closed", "its state is DRAIN"),
         ({"partition": "theirs", "account": "physics"}, "partition theirs", "AllowAccounts is chem,bio"),
         ({"partition": "whole", "exclusive": False}, "nodes of whole", "charged for, whole nodes"),
+        ({"partition": "whole"}, "nodes of whole", "relays too"),
         ({"partition": "whole", "session_gpus": 1}, "nodes of whole", "cluster.session_gpus is 1"),
         ({"node_gpus": 16, "trial_gpus": 16}, "GPUs", "none has the 16 h100 of a trial"),
-        ({"node_gpus": 4, "trial_gpus": 4, "session_gpus": 4}, "GPUs", "cluster.node_gpus is 4"),
+        ({"node_gpus": 4, "trial_gpus": 4, "session_gpus": 4}, "GPUs", "charged for 8, cluster.node_gpus is 4"),
         ({"cpu_partition": "cpu", "session_hours": 24}, "partition cpu", "its time limit is 2 hours"),
     ],
 )

@@ -16,8 +16,8 @@ PartitionName=plain Default=NO AllowAccounts=ALL MaxTime=04:00:00 Nodes=p1 State
 PartitionName=cpu Default=NO AllowAccounts=ALL MaxTime=12:00:00 Nodes=c1 State=UP
 """
 NODES = """\
-NodeName=g1 CPUTot=96 Gres=gpu:h100:8(S:0-1) OS=Linux 6.1 #1 SMP Partitions=gpu,mixed CfgTRES=cpu=96,gres/gpu=8
-NodeName=g2 CPUTot=96 Gres=gpu:h100:8(S:0-1),shard:h100:64(S:0-1) Partitions=gpu,mixed
+NodeName=g1 CPUEfctv=94 CPUTot=96 Gres=gpu:h100:8(S:0-1) OS=Linux 6.1 #1 SMP State=IDLE Partitions=gpu,mixed
+NodeName=g2 CPUEfctv=94 CPUTot=96 State=IDLE+DRAIN Gres=gpu:h100:8(S:0-1),shard:h100:64(S:0-1) Partitions=gpu,mixed
 NodeName=g3 CPUTot=64 Gres=gpu:h100:4(S:0) Partitions=gpu,mixed
 NodeName=m1 CPUTot=128 Gres=gpu:nvidia_a100-sxm4-80gb:4(S:0-3),gpu:1g.10gb:7 Partitions=mixed
 NodeName=p1 CPUTot=32 Gres=gpu:4 Partitions=plain
@@ -38,21 +38,43 @@ def cluster(**given: object) -> ClusterConfig:
 
 
 def test_nodes_by_kind() -> None:
-    kinds = survey.node_kinds(NODES, {"mixed"})
-    assert kinds == {
-        NodeKind("h100", 8, 96): 2,
-        NodeKind("h100", 4, 64): 1,
-        NodeKind("nvidia_a100-sxm4-80gb", 4, 128): 1,
-        NodeKind("1g.10gb", 7, 128): 1,
+    found = survey.survey(cluster(partition="mixed"), PARTITIONS, NODES)
+    assert found.nodes == {
+        NodeKind("h100", 8, 8, 94): 2,
+        NodeKind("h100", 4, 4, 64): 1,
+        NodeKind("nvidia_a100-sxm4-80gb", 4, 11, 128): 1,
+        NodeKind("1g.10gb", 7, 11, 128): 1,
     }
-    assert survey.node_kinds(NODES, {"cpu"}) == {NodeKind("", 0, 32): 1}
+    assert found.up == {NodeKind("h100", 8, 8, 94): 1, **{kind: 1 for kind in found.nodes if kind.cores != 94}}
+    assert survey.survey(cluster(partition="cpu"), PARTITIONS, NODES).nodes == {NodeKind("", 0, 0, 32): 1}
+
+
+def test_a_node_of_two_types_is_charged_for_both() -> None:
+    """Seen: an exclusive job for the four GPUs of one type was charged eight."""
+    two = "NodeName=t1 CPUTot=96 Gres=gpu:h100:4(S:0),gpu:a100:4(S:1) Partitions=gpu\n"
+    config = cluster(gpu_type="h100", trial_gpus=4, session_gpus=4)
+    found = {each.field: each.value for each in survey.guesses(config, survey.survey(config, PARTITIONS, two))}
+    assert (found["node_gpus"], found["gpu_cores"]) == (8, 12)
+
+
+def test_cores_that_jobs_cannot_have_are_not_asked_for() -> None:
+    """Of a node whose system keeps two, and in a partition that gives out fewer."""
+    assert guesses()["gpu_cores"] == 11
+    fewer = PARTITIONS.replace("MaxTime=2-12:30:00", "MaxTime=2-12:30:00 MaxCPUsPerNode=64")
+    found = survey.guesses(cluster(), survey.survey(cluster(), fewer, NODES))
+    assert {each.field: each.value for each in found}["gpu_cores"] == 8
+
+
+def test_gpus_that_are_not_consumed() -> None:
+    shared = "NodeName=s1 CPUTot=96 Gres=gpu:h100:no_consume:8 Partitions=gpu\n"
+    assert list(survey.survey(cluster(), PARTITIONS, shared).nodes) == [NodeKind("h100", 8, 8, 96)]
 
 
 def test_a_partition_of_one_type_says_all() -> None:
     assert guesses() == {
         "gpu_type": "h100",
         "node_gpus": 8,
-        "gpu_cores": 12,
+        "gpu_cores": 11,
         "gpu_request": "gres=gpu:{type}:{count}",
         "session_hours": 60.5,
     }
@@ -107,7 +129,13 @@ def test_a_guess_has_to_go_with_what_is_configured() -> None:
         survey.with_guesses(config, guessed)
 
 
-@pytest.mark.parametrize("request_", ["gres=gpu:8", "gpu:{type}:{count}", "mem={count}", "gres=gpu:{kind}:{count}"])
+WRONG_REQUESTS = (
+    *("gres=gpu:8", "gpu:{type}:{count}", "mem={count}", "gres=gpu:{kind}:{count}", "gres=license:{count}"),
+    *("gres=gpu:{count}:{", "gres=gpu:{count!r}", "gres=gpu:{count:>9}", "gres=gpu:{count}\n#SBATCH --nodes=9"),
+)
+
+
+@pytest.mark.parametrize("request_", WRONG_REQUESTS)
 def test_a_request_that_is_none(request_: str) -> None:
     with pytest.raises(UsageError, match=r"cluster\.gpu_request must be"):
         cluster(gpu_request=request_)
