@@ -87,6 +87,8 @@ class Apptainer:
     def argv(self, program: Program) -> list[str]:
         home, directory = program.home, program.directory.inside
         options = ["--containall", "--cleanenv", "--net", "--network=none", "--no-eval"]
+        # Without network no other name can be found or reached, and torchrun meets its ranks by the host's name.
+        options += ["--hostname=localhost"]
         # Never --fakeroot: a root inside could remount what is bound read-only.
         options += _without_root() if os.geteuid() == 0 else []
         options += ["--nv"] if self._gpu_devices else []

@@ -1,6 +1,7 @@
 """The tables of the human records that the package ships (human_baselines/README.md), or others in their form."""
 
 import csv
+import hashlib
 from collections.abc import Mapping
 from datetime import date
 from functools import cache
@@ -70,3 +71,13 @@ def _with_result(file: UpstreamFile, row: Row | None) -> UpstreamFile:
 def _table(tables: Path, name: str) -> tuple[Row, ...]:
     with (tables / f"{name}.tsv").open(newline="") as stream:
         return tuple(csv.DictReader(stream, delimiter="\t"))
+
+
+def changed_files(name: str, folder: Path) -> list[str]:
+    """Upstream's files of a human record that are not, or no longer, in a folder; none for any other record."""
+    files = [file for record in upstream() if record.name == name for file in record.files]
+    return [file.name for file in files if not _holds(folder / file.name, file.final_sha256)]
+
+
+def _holds(file: Path, sha256: str) -> bool:
+    return file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == sha256

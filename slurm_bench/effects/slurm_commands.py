@@ -24,7 +24,7 @@ def environment(slurm_conf: str | None) -> dict[str, str]:
         UsageError: there is no such file.
     """
     if slurm_conf and not Path(slurm_conf).exists():
-        raise UsageError(f"cluster.slurm_conf: no file {slurm_conf}; is the cluster up? (scripts/dev_cluster up)")
+        raise UsageError(f"cluster.slurm_conf: no file {slurm_conf} (scripts/dev_cluster up makes that of cluster=dev)")
     return {"SLURM_CONF": slurm_conf} if slurm_conf else {}
 
 
@@ -67,5 +67,5 @@ def try_out(named: Mapping[str, str], script: Path) -> str:
 
 
 def last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("Try ")]
     return lines[-1] if lines else "no message"

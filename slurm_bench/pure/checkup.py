@@ -102,9 +102,13 @@ def _process_tracking(site: Mapping[str, str]) -> Finding:
 # --- partitions
 
 
-def of_partitions(config: Config, found: Survey) -> Iterator[Finding]:
+def of_partitions(config: Config, found: Survey, trial_hours: float) -> Iterator[Finding]:
+    """
+    Args:
+        trial_hours: time limit of a trial's array task.
+    """
     for partition in found.partitions:
-        yield _partition(config, partition)
+        yield _partition(config, partition, trial_hours)
         yield _sharing(config.cluster, partition)
     yield _gpus(config.cluster, found)
     yield _type(config.cluster, found)
@@ -112,7 +116,7 @@ def of_partitions(config: Config, found: Survey) -> Iterator[Finding]:
         yield from (_relay_partition(config.cluster, partition) for partition in found.cpu_partitions)
 
 
-def _partition(config: Config, partition: Mapping[str, str]) -> Finding:
+def _partition(config: Config, partition: Mapping[str, str], trial_hours: float) -> Finding:
     cluster, name = config.cluster, partition["PartitionName"]
     check = f"partition {name}"
     if partition.get("State") != "UP":
@@ -121,6 +125,9 @@ def _partition(config: Config, partition: Mapping[str, str]) -> Finding:
     if cluster.session_hours > longest:
         limit = f"its time limit is {longest:g} hours, cluster.session_hours {cluster.session_hours:g}"
         return fails(check, f"{limit}: such a job would wait for ever", f"set cluster.session_hours={longest:g}")
+    if trial_hours > longest:
+        limit = f"its time limit is {longest:g} hours, that of trials {trial_hours:g}"
+        return fails(check, f"{limit}: they would wait for ever", "lower task.trial_minutes, or set another partition")
     for ours, allowed in ((cluster.account, "AllowAccounts"), (cluster.qos, "AllowQos")):
         names = partition.get(allowed, "ALL").split(",")
         if ours and names != ["ALL"] and ours not in names:
@@ -264,7 +271,7 @@ def _container(start: ContainerStart, facts: NodeFacts) -> Finding:
     elif facts.user_namespaces == 0:
         remedy = "users have no user namespaces there: ask for them, or for setuid Apptainer"
     else:
-        remedy = "apptainer has to be on the PATH of jobs (cluster.modules), newer than 1.1, and to run by hand there"
+        remedy = "apptainer has to be on the PATH of jobs (cluster.modules), 1.1 or newer, and the image whole"
     return fails(check, start.problem, remedy)
 
 
@@ -350,5 +357,7 @@ def of_no_answer(state: str, last_words: str | None, python: str) -> Finding:
         remedy = "the interpreter must be there for jobs too: put the checkout and its .venv where all nodes see them"
         return fails("a job", last_words, remedy)
     return fails(
-        "a job", f"it ended ({state}): {last_words or 'without a word'}", "see its log; cluster.setup is run first"
+        "a job",
+        f"it ended ({state}): {last_words or 'without a word'}",
+        "see its log; modules and setup come first",
     )

@@ -50,23 +50,27 @@ def _result(line: re.Match[str]) -> TrainResult:
     return TrainResult(steps=int(line["steps"]), val_loss=loss, train_time_s=float(line["ms"]) / 1000)
 
 
-_STEPS = ("num_iterations", "num_scheduled_iterations", "num_extension_iterations")
-_MOST_STEPS = 10**9
-_SUM = _STEPS[1:]
+_SUM = ("num_scheduled_iterations", "num_extension_iterations")
 """Later records split their steps in two; their log counts the sum."""
+_STEPS = ("num_iterations", "iteration_extension", "train_steps", *_SUM)
+_MOST_STEPS = 10**9
 _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv}
 
 
 def declared_steps(program: str) -> frozenset[int]:
-    """The numbers of training steps that a program's text sets; several where it has presets, none if unreadable."""
+    """The numbers of training steps that a program's text sets; several where it has presets.
+
+    None if any of them cannot be read: an honest run may then count to a number that we do not know.
+    """
     known: dict[str, int] = {}
     found = set()
     try:
-        for name, expression in _declarations(ast.parse(program)):
+        for name, expression in sorted(_declarations(ast.parse(program)), key=lambda each: each[1].lineno):
             value = _constant(expression, known)
-            if value is not None:
-                known[name] = value
-                found.add(value)
+            if value is None:
+                return frozenset()
+            known[name] = value
+            found.add(value)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return frozenset()
     if all(name in known for name in _SUM):
@@ -75,10 +79,10 @@ def declared_steps(program: str) -> frozenset[int]:
 
 
 def _declarations(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
-    """Wherever the text gives a number of steps a value, in its order."""
+    """Wherever the text gives a number of steps a value."""
     for node in ast.walk(tree):
         match node:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value) if name in _STEPS:
+            case ast.Assign(targets=[ast.Name(id=name) | ast.Attribute(attr=name)], value=value) if name in _STEPS:
                 yield name, value
             case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value) if name in _STEPS:
                 yield name, value
@@ -90,7 +94,7 @@ def _constant(expression: ast.expr, known: Mapping[str, int]) -> int | None:
     match expression:
         case ast.Constant(value=int(value)) if abs(value) <= _MOST_STEPS:
             return value
-        case ast.Name(id=name):
+        case ast.Name(id=name) | ast.Attribute(attr=name):
             return known.get(name)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
             sides = _constant(left, known), _constant(right, known)

@@ -129,6 +129,7 @@ def _record(name: str) -> Program:
     folder = starting_record(name)
     if not folder.is_dir():
         raise UsageError(f"no record {name}: there is no folder {folder}")
+    site.check_record(name)
     return Program(Path(name).name, folder)
 
 

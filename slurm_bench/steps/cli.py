@@ -112,5 +112,7 @@ def _say(message: str, exit_code: int) -> int:
 
 def _one_line(error: Exception) -> str:
     """The first line of an error and of its cause, which names the field."""
-    lines = [str(each).splitlines()[0].rstrip(".") for each in (error, error.__cause__) if each and str(each)]
+    texts = [str(each).splitlines() for each in (error, error.__cause__) if each and str(each)]
+    # Hydra's "In 'cluster/ours': … raised while composing config:" goes on in the next line.
+    lines = [" ".join(text[: 2 if text[0].endswith(":") else 1]).rstrip(".") for text in texts]
     return ": ".join(dict.fromkeys(lines))

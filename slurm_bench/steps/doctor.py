@@ -47,6 +47,8 @@ def perform(config: Config) -> None:
     {"table": _print_table, "json": _print_json}[command.format](doctor.found)
     if command.write and doctor.survey:
         site_file.write(Path(command.write), doctor.config, doctor.survey, doctor.association)
+    elif command.write:
+        log.warning("%s is not written: the partition has to be known first", command.write)
     failed, open_ = (_in_state(doctor.found, state) for state in (State.FAILS, State.UNKNOWN))
     if failed:
         raise BenchError(f"a session could not run, {len(failed)} of {len(doctor.found)} checks fail: {failed[0].line}")
@@ -98,8 +100,11 @@ class _Doctor:
         """Add what a look finds; return whether it came to its end."""
         try:
             self.found += look()
-        except (BenchError, OSError) as error:
-            self.found.append(fails(check, str(error)))
+        except BenchError as error:
+            self.found.append(fails(check, str(error).removeprefix(f"{check}: ")))
+            return False
+        except OSError as error:
+            self.found.append(fails(check, f"{error.filename}: {error.strerror}"))
             return False
         return True
 
@@ -136,7 +141,8 @@ class _Doctor:
         before = self.config.cluster
         self.survey = site.look_around(before)
         self.config = site.with_guesses(self.config)
-        yield from checkup.of_partitions(self.config, self.survey)
+        trial_hours = 0 if self.config.retime.is_nested else retime.most_minutes_of_a_task(self.config) / 60
+        yield from checkup.of_partitions(self.config, self.survey, trial_hours)
 
     def _time(self) -> Iterator[Finding]:
         over_s = self._cluster.overrun_s

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from slurm_bench.effects import keys, slurm_commands, store
+from slurm_bench.effects import human_records, keys, slurm_commands, store
 from slurm_bench.effects.cluster import Cluster
 from slurm_bench.effects.containers import Apptainer, Container, NoContainer
 from slurm_bench.effects.local import LocalCluster
@@ -178,6 +178,8 @@ def look_around(config: ClusterConfig) -> Survey:
 def check(config: Config) -> Cluster:
     """Find out what is missing before anything is written or queued."""
     check_folders(config)
+    if not config.task.synthetic:
+        check_data(Path(config.task.data))
     container_of(config.container)
     if config.container.kind == "apptainer" and os.geteuid() == 0:
         log.warning("started as root: its containers keep the user number 0 (README, Security)")
@@ -203,8 +205,29 @@ def check_folders(config: Config) -> None:
     record = starting_record(config.task.record)
     if not (record / PROGRAM).is_file():
         raise UsageError(f"task.record: no {PROGRAM} in {record}; command=baselines brings the human records")
+    check_record(config.task.record)
     if config.container.kind != "none" and Path(config.runs).resolve().is_relative_to(Path(config.task.data).resolve()):
         raise UsageError(f"runs: {config.runs} lies in task.data, which the agent sees: seals and verdicts would too")
+
+
+def check_record(name: str) -> None:
+    """
+    Raises:
+        UsageError: the folder of this human record holds something else.
+    """
+    folder = starting_record(name)
+    changed = human_records.changed_files(name, folder)
+    if changed:
+        raise UsageError(f"{folder / changed[0]} is not that of the record; move {folder} away: command=baselines")
+
+
+def check_data(folder: Path) -> None:
+    """
+    Raises:
+        UsageError: there are no shards.
+    """
+    if not list(folder.glob("fineweb10B/fineweb_val_*.bin")):
+        raise UsageError(f"task.data: no fineweb10B/fineweb_val_*.bin in {folder}; scripts/fetch_data gets FineWeb's")
 
 
 def candidate_folder(directory: str, runs: str) -> Path:
@@ -233,5 +256,4 @@ def prepare_data(config: Config) -> None:
             corpus.write_shards(folder, config.task.synthetic, _CORPUS_SEED)
         except (OSError, ValueError) as error:
             raise UsageError(f"task.data, task.synthetic: {error}") from None
-    if not list(folder.glob("fineweb10B/fineweb_val_*.bin")):
-        raise UsageError(f"task.data: no fineweb10B/fineweb_val_*.bin in {folder}; scripts/fetch_data gets FineWeb's")
+    check_data(folder)

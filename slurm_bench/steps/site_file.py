@@ -47,7 +47,9 @@ def write(path: Path, config: Config, found: Survey, association: Association | 
     account = config.cluster.account or (association.account if association else None)
     placement = {"partition": found.names, **({"account": account} if account else {})}
     modules = {} if config.cluster.modules else _loaded_modules()
-    text = OmegaConf.to_yaml({"defaults": ["slurm", "_self_"], **placement, **own, **modules})
+    conf = os.environ.get("SLURM_CONF")
+    named = {"slurm_conf": conf} if conf and not config.cluster.slurm_conf else {}
+    text = OmegaConf.to_yaml({"defaults": ["slurm", "_self_"], **placement, **own, **modules, **named})
     path.parent.mkdir(parents=True, exist_ok=True)
     store.write_text(path, f"# Written by command=doctor; all that is not here is as in slurm.yaml.\n{text}")
     where = (

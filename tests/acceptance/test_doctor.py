@@ -295,11 +295,12 @@ def test_a_file_for_the_site(site: Site) -> None:
         "session_hours": 24.0,
         "foreign_cores": None,
         "parallel": 8,
+        "slurm_conf": str(DEV_CLUSTER / "slurm.conf"),
     }
     again = site.doctor("cluster=slurm", f"doctor.write={written}", launcher=named())
     assert again.exit_code == 2
     assert "is there already" in again.said
-    used = site.doctor("cluster=ours", "job=false", f"--config-dir={site.folder}/conf", launcher=named())
+    used = site.doctor("cluster=ours", "job=false", f"--config-dir={site.folder}/conf")
     assert used.exit_code == 0, used.said
     assert "is a guess" not in used.said
 

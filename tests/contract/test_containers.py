@@ -106,6 +106,24 @@ class TestApptainer:
         )
         assert done.stdout == "['lo']\n"
 
+    def test_its_own_name_is_the_loopback(self, container: Container, folders: dict[str, Mount]) -> None:
+        """Where it is not, torchrun waits for its own ranks until it is ended."""
+        code = "import socket; print(socket.gethostbyname(socket.gethostname()), socket.getfqdn())"
+        assert run(container, folders, "python3", "-c", code).stdout.split() == ["127.0.0.1", "localhost"]
+
+    def test_the_ranks_of_torchrun_find_each_other(self, container: Container, folders: dict[str, Mount]) -> None:
+        program = folders["work"].outside / "ranks.py"
+        program.write_text(
+            "import torch, torch.distributed as dist\n"
+            "dist.init_process_group('gloo')\n"
+            "ranks = torch.ones(1)\n"
+            "dist.all_reduce(ranks)\n"
+            "print(int(ranks))\n"
+        )
+        launch = ("python3", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "ranks.py")
+        done = run(container, folders, *launch)
+        assert "".join(done.stdout.split()) == "22", done.stderr
+
     def test_no_folder_of_the_host(self, container: Container, folders: dict[str, Mount]) -> None:
         outside = folders["work"].outside.parent / "secret"
         outside.touch()

@@ -70,7 +70,7 @@ def failing(found: Iterable[Finding]) -> dict[str, str]:
 
 
 def test_nothing_is_wrong(config: Config) -> None:
-    found = [*checkup.of_scheduler(config, SITE), *checkup.of_partitions(config, surveyed(config.cluster))]
+    found = [*checkup.of_scheduler(config, SITE), *checkup.of_partitions(config, surveyed(config.cluster), 1)]
     found += checkup.of_node(config, FACTS, NOW)
     assert {finding.check for finding in found if finding.state is not State.OK} == set()
 
@@ -116,7 +116,7 @@ def surveyed(cluster: ClusterConfig, nodes: str = NODES) -> survey.Survey:
 
 def test_nodes_that_are_all_away(config: Config) -> None:
     away = surveyed(config.cluster, NODES.replace("IDLE", "DOWN*+DRAIN"))
-    found = failing(checkup.of_partitions(config, away))
+    found = failing(checkup.of_partitions(config, away, 1))
     assert list(found) == ["GPUs"]
     assert "down or drained" in found["GPUs"]
 
@@ -124,9 +124,14 @@ def test_nodes_that_are_all_away(config: Config) -> None:
 def test_a_request_that_any_type_fits(config: Config) -> None:
     both = surveyed(config.cluster, NODES + NODES.replace("h100", "a100").replace("g1", "g2"))
     plain = with_cluster(config, gpu_request="gres=gpu:{count}")
-    assert list(failing(checkup.of_partitions(plain, both))) == ["GPU type"]
-    assert not failing(checkup.of_partitions(with_cluster(plain, constraint="h100"), both))
-    assert not failing(checkup.of_partitions(config, both))
+    assert list(failing(checkup.of_partitions(plain, both, 1))) == ["GPU type"]
+    assert not failing(checkup.of_partitions(with_cluster(plain, constraint="h100"), both, 1))
+    assert not failing(checkup.of_partitions(config, both, 1))
+
+
+def test_trials_that_are_longer_than_their_partition_allows(config: Config) -> None:
+    found = failing(checkup.of_partitions(config, surveyed(config.cluster), 66.8))
+    assert "that of trials 66.8: they would wait for ever" in found["partition gpu"]
 
 
 def test_limits_that_hold_jobs_back_for_ever(config: Config) -> None:
@@ -162,7 +167,7 @@ def test_partitions_that_do_not_go_with_the_configuration(
     config: Config, change: Mapping[str, object], check: str, said: str
 ) -> None:
     changed = with_cluster(config, **change)
-    found = failing(checkup.of_partitions(changed, surveyed(changed.cluster)))
+    found = failing(checkup.of_partitions(changed, surveyed(changed.cluster), 1))
     assert list(found) == [check]
     assert said in found[check]
 

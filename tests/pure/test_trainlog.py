@@ -50,6 +50,15 @@ def test_what_is_no_result(text: str, reason: str) -> None:
             {1845, 40, 1885},
         ),
         ("class H:\n    num_iterations: int = 5 * 50 + 1", {251}),
+        ("n = args.num_iterations + args.iteration_extension\nclass H:\n    num_iterations: int = 1640", {1640}),
+        (
+            "class H:\n    num_iterations = 1640\n    iteration_extension = 40\n"
+            "def main():\n    train_steps = args.num_iterations + args.iteration_extension",
+            {1640, 40, 1680},
+        ),
+        ("class H:\n    num_iterations: int = 1670\ntrain_steps = args.num_iterations - 70", {1670, 1600}),
+        ("class H:\n    num_iterations: int = 1670\nargs.num_iterations = 1600", {1670, 1600}),
+        ("num_iterations = 1670\ntrain_steps = steps_for(model)", set()),
         ("class H:\n    num_iterations: int", set()),
         ("num_iterations = int(os.environ['N'])", set()),
         ("num_iterations = 1 // 0", set()),
