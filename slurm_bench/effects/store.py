@@ -51,7 +51,7 @@ def write_folder(path: Path, contents: Mapping[str, tuple[int, bytes]]) -> None:
     """The same for a folder of files (mode and bytes by name); its caller is the only one that writes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{path.name}.*"):  # by a writer that was killed
-        shutil.rmtree(left)
+        remove(left)
     beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         for name, (mode, data) in contents.items():
@@ -67,6 +67,14 @@ def write_folder(path: Path, contents: Mapping[str, tuple[int, bytes]]) -> None:
         shutil.rmtree(beside, ignore_errors=True)
         raise
     _sync_folder(path.parent)
+
+
+def remove(path: Path) -> None:
+    """A folder with all that is in it, or a file or link."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
