@@ -5,11 +5,12 @@ What is read is whatever the repository holds: whoever asks checks it by its has
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from slurm_bench.effects import processes
+from slurm_bench.effects import processes, store
 from slurm_bench.effects.processes import Captured, TimedOut
 from slurm_bench.words.errors import InfrastructureError, UsageError
 
@@ -27,6 +28,8 @@ Raises:
 _TIMEOUT_S = 600.0
 """A file that a partial clone lacks is fetched when it is read."""
 _PLAIN_MODES = ("100644", "100755")
+_LACKING = "BAD"
+"""What ls-tree says instead of a size."""
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://|\w[\w.@-]*:")
 _INHERITED = ("GIT_SSL_", "GIT_SSH")
 """Prefixes of git's variables that say how to reach a server; all others say which repository and files it means."""
@@ -36,7 +39,21 @@ _SETTINGS = {
     "maintenance.auto": "false",
 }
 _TRANSPORTS = "file:git:http:https:ssh"
+_NONE = "none"
 _REMEDY = "ask again to go on, or name a clone on this machine by command.source"
+
+
+@dataclass(frozen=True)
+class _Repository:
+    folder: Path
+    """As it was named."""
+    git_dir: Path
+    """Where git finds it, which searches upwards and goes where a file .git leads."""
+    transports: str = _NONE
+    """By which git may get what the repository lacks, as GIT_ALLOW_PROTOCOL has them."""
+
+    def __str__(self) -> str:
+        return str(self.folder)
 
 
 def reader(source: str, cache: Path) -> Reader:
@@ -49,18 +66,47 @@ def reader(source: str, cache: Path) -> Reader:
         UsageError: there is no git, or no such repository.
     """
     if _URL.match(source) and not Path(source).exists():
-        _prepare(cache, source)
-        return partial(_read_fetched, cache)
-    path = Path(source).absolute()
-    if not path.is_dir() or _git(path, "rev-parse", "--git-dir").exit_code:
-        raise UsageError(f"command.source: {path} is no git repository; name a clone or mirror of upstream, or a URL")
-    return partial(_read, path)
+        fetched = _Repository(cache, cache, _TRANSPORTS)
+        _prepare(fetched, source)
+        return partial(_read_fetched, fetched)
+    return partial(_read, _find(Path(source).absolute()))
 
 
-def _prepare(cache: Path, url: str) -> None:
+def _find(folder: Path) -> _Repository:
+    """
+    Raises:
+        UsageError: there is none.
+    """
+    found = _run(["-C", str(folder), "rev-parse", "--absolute-git-dir"], _NONE) if folder.is_dir() else None
+    if found is None or found.exit_code:
+        raise UsageError(f"command.source: {folder} is no git repository; name a clone or mirror of upstream, or a URL")
+    repository = _Repository(folder, _path(found.stdout))
+    # A stranger's configuration may name programs that fetching would start.
+    return replace(repository, transports=_TRANSPORTS) if _is_trusted(repository) else repository
+
+
+def _is_trusted(repository: _Repository) -> bool:
+    """Whether its configuration, with all that this includes, is ours or the administrator's."""
+    common = _git(repository, "rev-parse", "--git-common-dir")  # a worktree's is elsewhere
+    listed = _git(repository, "config", "--list", "--show-origin", "--name-only", "-z")
+    if common.exit_code or listed.exit_code:
+        return False
+    origins = listed.stdout.split(b"\0")[::2]
+    read = [_path(each.removeprefix(b"file:")) for each in origins if each.startswith(b"file:")]
+    owned = (repository.git_dir, _path(common.stdout), *read)
+    return {(repository.folder / each).stat().st_uid for each in owned} <= {0, os.geteuid()}
+
+
+def _path(said: bytes) -> Path:
+    return Path(os.fsdecode(said.removesuffix(b"\n")))
+
+
+def _prepare(cache: _Repository, url: str) -> None:
     """An empty repository that takes from a URL what it is asked for; one that is there goes on."""
-    cache.mkdir(parents=True, exist_ok=True)
-    for left in cache.rglob("*.lock"):  # by a git that was killed
+    if cache.folder.exists() and _git(cache, "rev-parse", "--git-dir").exit_code:  # e.g. after a loss of power
+        store.remove(cache.folder)
+    cache.folder.mkdir(parents=True, exist_ok=True)
+    for left in cache.folder.rglob("*.lock"):  # by a git that was killed
         left.unlink()
     _succeed(cache, "init", "--quiet", "--bare", "--template=")
     for name, value in {
@@ -72,7 +118,7 @@ def _prepare(cache: Path, url: str) -> None:
         _succeed(cache, "config", f"remote.origin.{name}", value)
 
 
-def _read_fetched(cache: Path, commit: str, path: str) -> bytes:
+def _read_fetched(cache: _Repository, commit: str, path: str) -> bytes:
     kept = f"refs/fetched/{commit}"
     if _git(cache, "rev-parse", "--verify", "--quiet", kept).exit_code:
         _succeed(
@@ -81,7 +127,7 @@ def _read_fetched(cache: Path, commit: str, path: str) -> bytes:
     return _read(cache, commit, path)
 
 
-def _read(repository: Path, commit: str, path: str) -> bytes:
+def _read(repository: _Repository, commit: str, path: str) -> bytes:
     if _git(repository, "cat-file", "-e", f"{commit}^{{commit}}").exit_code:
         raise UsageError(
             f"command.source: {repository} has no commit {commit}; fetch all of upstream's branches into it, "
@@ -91,12 +137,17 @@ def _read(repository: Path, commit: str, path: str) -> bytes:
     mode, _, _, size = entry.partition("\t")[0].split() if entry else ("", "", "", "")
     if mode not in _PLAIN_MODES:
         raise UsageError(f"command.source: commit {commit} of {repository} has no plain file {path}")
+    if size == _LACKING:
+        raise UsageError(
+            f"command.source: {repository} lacks the file {path} of commit {commit}; name a whole clone or mirror, "
+            "or let command.source be upstream itself"
+        )
     if int(size) > MAX_BYTES:
         raise UsageError(f"command.source: {path} at commit {commit} of {repository} has {size} bytes")
     return _succeed(repository, "cat-file", "blob", f"{commit}:{path}")
 
 
-def _succeed(repository: Path, *arguments: str) -> bytes:
+def _succeed(repository: _Repository, *arguments: str) -> bytes:
     done = _git(repository, *arguments)
     if done.exit_code:
         lines = [line for line in done.stderr.splitlines() if line and not line.startswith("warning:")]
@@ -105,17 +156,22 @@ def _succeed(repository: Path, *arguments: str) -> bytes:
     return done.stdout
 
 
-def _git(repository: Path, *arguments: str) -> Captured:
-    argv = ["git", "-C", str(repository), *arguments]
+def _git(repository: _Repository, *arguments: str) -> Captured:
+    where = ["-C", str(repository.folder), "--git-dir", str(repository.git_dir)]
     try:
-        return processes.capture(argv, timeout_s=_TIMEOUT_S, env=_environment(repository))
-    except FileNotFoundError:
-        raise UsageError("command=baselines needs git, which is not on the PATH") from None
+        return _run([*where, *arguments], repository.transports)
     except TimedOut as error:
         raise InfrastructureError(f"{arguments[0]} in {repository}: {error}; {_REMEDY}") from None
 
 
-def _environment(repository: Path) -> dict[str, str]:
+def _run(arguments: Sequence[str], transports: str) -> Captured:
+    try:
+        return processes.capture(["git", *arguments], timeout_s=_TIMEOUT_S, env=_environment(transports))
+    except FileNotFoundError:
+        raise UsageError("command=baselines needs git, which is not on the PATH") from None
+
+
+def _environment(transports: str) -> dict[str, str]:
     ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     ours |= {name: value for name, value in os.environ.items() if name.startswith(_INHERITED)}
     for number, (name, value) in enumerate(_SETTINGS.items()):
@@ -126,13 +182,6 @@ def _environment(repository: Path) -> dict[str, str]:
         "GIT_ASKPASS": "true",
         "SSH_ASKPASS_REQUIRE": "never",
         "GIT_NO_REPLACE_OBJECTS": "1",
-        # A stranger's configuration may name programs that fetching would start.
-        "GIT_ALLOW_PROTOCOL": _TRANSPORTS if _is_trusted(repository) else "none",
+        "GIT_ALLOW_PROTOCOL": transports,
         "LC_ALL": "C",
     }
-
-
-def _is_trusted(repository: Path) -> bool:
-    """Whether its configuration is ours, or the administrator's."""
-    owners = {each.stat().st_uid for each in (repository, repository / ".git") if each.exists()}
-    return owners <= {0, os.geteuid()}

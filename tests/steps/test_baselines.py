@@ -320,6 +320,58 @@ def test_the_configuration_of_somebody_elses_clone_starts_nothing(
     assert not started.exists()
 
 
+@pytest.mark.parametrize("kind", ["below", "git-file", "included", "worktree"])
+def test_a_strangers_configuration_starts_nothing_wherever_git_finds_it(
+    kind: str, upstream: Upstream, paths: BaselinesPaths, tmp_path: Path
+) -> None:
+    """git searches upwards, goes where a file .git leads, and reads what a configuration includes."""
+    clone, mine, started = Path(make_partial(upstream, tmp_path / "shared")), tmp_path / "mine", tmp_path / "started"
+    strange = tmp_path / "strange" if kind == "included" else clone
+    strange.mkdir(exist_ok=True)
+    git(clone, "config", "--file", str(strange / "config"), "remote.origin.uploadpack", f"touch {started}; false")
+    if kind == "included":
+        git(clone, "config", "include.path", str(strange / "config"))
+    else:
+        git(clone, "config", "remote.origin.uploadpack", f"touch {started}; false")
+    if kind == "worktree":
+        git(clone, "worktree", "add", "--quiet", "--no-checkout", str(mine))
+    give_away(strange)
+    if kind == "below":
+        mine = clone / "mine"
+        mine.mkdir()
+    elif kind == "git-file":
+        mine.mkdir()
+        (mine / ".git").write_text(f"gitdir: {clone}/.git\n")
+    elif kind == "included":
+        mine = clone
+    error = refused(upstream.records(), mine, paths)
+    assert NAMES[0] in str(error)
+    assert not started.exists()
+
+
+def test_a_mirror_that_lacks_a_file(upstream: Upstream, paths: BaselinesPaths, tmp_path: Path) -> None:
+    mirror = Path(make_bare(upstream, tmp_path / "mirror"))
+    blob = git(mirror, "rev-parse", f"{upstream.commits[NAMES[0]]}:train_gpt.py")
+    (mirror / "objects" / blob[:2] / blob[2:]).unlink()
+    error = refused(upstream.records(), mirror, paths)
+    assert str(error).startswith(f"{NAMES[0]}: command.source: {mirror} lacks the file train_gpt.py of commit ")
+    assert error.exit_code == 2
+
+
+def test_a_cache_that_is_no_repository_any_more_begins_anew(
+    upstream: Upstream, paths: BaselinesPaths, tmp_path: Path
+) -> None:
+    """As a loss of power leaves one; and the repository around it is not taken for it."""
+    git(tmp_path, "init", "--quiet")
+    around = (tmp_path / ".git" / "config").read_bytes()
+    url = f"file://{upstream.repository}"
+    baselines.fetch(baselines.wanted(upstream.records(), NAMES[:1]), url, paths)
+    (paths.upstream / "HEAD").write_bytes(b"")
+    assert baselines.fetch(upstream.records(), url, paths) == NAMES[1:]
+    check_all(paths)
+    assert (tmp_path / ".git" / "config").read_bytes() == around
+
+
 def give_away(folder: Path) -> None:
     """To another user, where we are root; others find themselves in the position of an owner."""
     if os.geteuid() == 0:
