@@ -1,5 +1,6 @@
 """A local server that speaks as much of the hub's protocol as getting a data set takes, and fails by a script."""
 
+import gzip
 import hashlib
 import json
 import struct
@@ -66,13 +67,27 @@ class Page:
 
 
 @dataclass(frozen=True)
+class Endless:
+    """The file and then zeros, of no stated length, until the client has enough or so many bytes were sent."""
+
+    most: int
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """The file and so many zeros, in a gzip that nobody asked for."""
+
+    zeros: int
+
+
+@dataclass(frozen=True)
 class Sends:
     """Other bytes than those that are listed."""
 
     body: bytes
 
 
-Step = Status | Breaks | Stalls | Page | Sends | None
+Step = Status | Breaks | Stalls | Page | Endless | Compressed | Sends | None
 """None is the file, as asked for."""
 
 
@@ -186,6 +201,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self._refuse(step)
             case Page():
                 self._send(200, HTML, {"Content-Type": "text/html"})
+            case Endless(most):
+                self._send_on(body, most)
+            case Compressed(zeros):
+                self._send(200, gzip.compress(body + bytes(zeros)), {"Content-Encoding": "gzip"})
             case Sends(other):
                 self._send_from(other, start)
             case Breaks(after):
@@ -205,6 +224,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(416, b"", {"Content-Range": f"bytes */{len(body)}"})
         else:
             self._send(206 if start else 200, body[start:], _range(body, start))
+
+    def _send_on(self, body: bytes, most: int) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.close_connection = True
+        self.wfile.write(body)
+        for _ in range(0, most, len(body)):
+            self.wfile.write(bytes(len(body)))
 
     def _begin(self, body: bytes, start: int, after: int) -> None:
         self._head(206 if start else 200, len(body) - start, _range(body, start))

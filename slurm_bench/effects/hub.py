@@ -4,11 +4,12 @@ huggingface_hub's own hf_hub_download resumes within one call only: it writes to
 that when it fails. So the file is ours here, and the library's http_get, which resumes from any file, fills it.
 """
 
+import io
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 # Read once, when the library is imported: without it a list of agent programs is fetched into HOME for statistics.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -26,7 +27,7 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented, but not in __all__
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from slurm_bench.effects.sources import Offer, Offered
+from slurm_bench.effects.sources import Offer, Offered, no_link
 from slurm_bench.pure.plain import one_line
 from slurm_bench.words.errors import BenchError, InfrastructureError, UsageError
 
@@ -79,7 +80,7 @@ class Hub:
         headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
 
         def go_on() -> None:
-            with into.open("ab") as stream:
+            with _Bounded(io.FileIO(into, "ab", opener=no_link), file.size) as stream:
                 http_get(
                     url,
                     stream,
@@ -119,6 +120,19 @@ class Hub:
         said = one_line(str(error).partition("\n")[0]) or type(error).__name__
         remedy = "the same command goes on with what has come, and source= names a mirror or a folder"
         return InfrastructureError(f"{self._endpoint}: {said}; {remedy}")
+
+
+class _Bounded(io.BufferedWriter):
+    """Takes so many bytes and no more: http_get looks at the size only when an answer is over."""
+
+    def __init__(self, raw: io.FileIO, most: int) -> None:
+        super().__init__(raw)
+        self._most = most
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > self._most:
+            raise OSError(f"more comes than the {self._most:,} bytes that it lists")
+        return super().write(data)
 
 
 def _may_pass(error: BaseException) -> bool:

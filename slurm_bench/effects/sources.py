@@ -1,5 +1,6 @@
 """Where shards are got from: the seam, and a folder behind it (the hub is in a module of its own)."""
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,14 @@ from slurm_bench.effects import store
 from slurm_bench.pure.shards import RECORD
 from slurm_bench.words.data import Shard, ShardSet
 from slurm_bench.words.errors import UsageError
+
+_PART = 8 * 2**20
+"""Bytes that are copied at once."""
+
+
+def no_link(path: str, flags: int) -> int:
+    """An opener for open(): a link is refused, so that nothing is written to where it leads."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,8 @@ class Folder:
 
     def fetch(self, file: Offered, into: Path) -> None:
         if not into.exists() or into.stat().st_size != file.size:
-            shutil.copyfile(self._folder / file.name, into)
+            with (self._folder / file.name).open("rb") as there, open(into, "wb", opener=no_link) as stream:
+                shutil.copyfileobj(there, stream, _PART)
 
     def _offered(self, name: str, known: Shard | None) -> Offered:
         size = (self._folder / name).stat().st_size

@@ -112,6 +112,8 @@ class _Collection:
         """Fetch one shard, or the rest of it, and take it in if it is good."""
         offered = offer.files[name]
         final, partial = self._folder / name, self._partial(offered)
+        if partial.is_symlink():  # nobody's but whoever wants its target overwritten
+            partial.unlink()
         if final.is_file():  # nobody has entered it, so it is held against what the source states
             final.replace(partial)
         if partial.is_file() and partial.stat().st_size > offered.size:
@@ -154,13 +156,24 @@ class _Collection:
         return self._folder / f".{offered.name}.{content[:12]}.incomplete"
 
     def _check_revision(self, offer: Offer) -> None:
-        kept = self._revisions()
-        others = {each.revision for each in offer.files.values() if each.revision} - set(kept)
-        if kept and others:
+        """See that all shards are of one commit, or all of a folder that does not say."""
+        offered = {each.revision for each in offer.files.values()}
+        if len(offered) > 1:
+            mixed = " and ".join(sorted(map(_revision_said, offered)))
+            raise UsageError(f"command.source: {offer.origin} has shards of {mixed} together: name another source=")
+        others = {self._revision_of(shard, offer) for shard in self._record.shards if self._is_kept(shard.name)}
+        others -= offered
+        if offered and others:
             raise UsageError(
-                f"command.revision: {self._folder} holds shards of {kept[0]}, and {offer.origin} has those of "
-                f"{others.pop()}: name another folder="
+                f"command.revision: {self._folder} holds shards of {_revision_said(others.pop())}, and {offer.origin} "
+                f"has those of {_revision_said(offered.pop())}: name another folder="
             )
+
+    def _revision_of(self, shard: Shard, offer: Offer) -> str | None:
+        """Its commit; of a shard without one the offer's, if it has the hash that is stated there."""
+        there = offer.files.get(shard.name)
+        is_same = shard.revision is None and there is not None and there.sha256 == shard.sha256
+        return there.revision if there is not None and is_same else shard.revision
 
     def _check_room(self, offer: Offer) -> None:
         files = [offer.files[name] for name in self.missing()]
@@ -218,6 +231,10 @@ def _source(command: DataCommand) -> Source:
     if command.source is None or command.source.startswith(("http://", "https://")):
         return Hub(command.source, command.repo)
     return Folder(Path(os.path.abspath(Path(command.source).expanduser())), command.repo)
+
+
+def _revision_said(revision: str | None) -> str:
+    return revision or "no stated revision"
 
 
 def _stated(offer: Offer, offered: Offered, repo: str) -> Mapping[str, str]:

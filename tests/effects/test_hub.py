@@ -15,6 +15,8 @@ from tests.hub_server import (
     LARGE_TOKENS,
     REPO,
     Breaks,
+    Compressed,
+    Endless,
     HubServer,
     Page,
     Sends,
@@ -119,6 +121,21 @@ def test_files_that_do_not_come(tmp_path: Path, step: Step, kind: type[BenchErro
         fetch(server, tmp_path / "part")
     assert caught.type is kind and len(str(caught.value).splitlines()) == 1
     assert len(server.of(NAME)) == 1
+
+
+@pytest.mark.parametrize("step", [Endless(10 * CHUNK), Compressed(10 * CHUNK)], ids=["endless", "compressed"])
+def test_no_more_is_written_than_was_listed(tmp_path: Path, step: Step) -> None:
+    with HubServer(LARGE, {NAME: [step]}) as server, pytest.raises(InfrastructureError, match="more comes than"):
+        fetch(server, tmp_path / "part")
+    assert (tmp_path / "part").read_bytes() == LARGE[NAME][:CHUNK]
+
+
+def test_a_link_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    (tmp_path / "part").symlink_to("other")
+    with HubServer(FILES) as server, pytest.raises(InfrastructureError, match="symbolic links"):
+        fetch(server, tmp_path / "part")
+    assert not (tmp_path / "other").read_bytes()
 
 
 @pytest.mark.parametrize(

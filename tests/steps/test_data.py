@@ -189,6 +189,64 @@ def test_shards_of_another_commit(config: Config, folder: Path) -> None:
             perform(config, source=server.url, repo="someone/other")
 
 
+def relabel(folder: Path, revision: str | None, *names: str) -> None:
+    """As if these shards had come from another commit, or nobody had said from which."""
+    others = (each.model_copy(update={"revision": revision}) for each in record(folder).shards if each.name in names)
+    found = record(folder)
+    for each in others:
+        found = found.with_shard(each)
+    store.write(folder / "shards.json", found)
+
+
+@pytest.mark.parametrize("other", ["f" * 40, None])
+def test_a_source_with_shards_of_several_commits(
+    config: Config, folder: Path, tmp_path: Path, other: str | None
+) -> None:
+    with HubServer(FILES) as server:
+        data.collect(command(), tmp_path / "source", Hub(server.url, REPO))
+    relabel(tmp_path / "source", other, FIRST)
+    with pytest.raises(UsageError, match=rf"^command\.source: {tmp_path}/source has shards of {COMMIT} and "):
+        perform(config, source=str(tmp_path / "source"))
+    assert not contents(folder)
+
+
+def test_a_folder_that_does_not_say_and_one_that_does(config: Config, folder: Path, tmp_path: Path) -> None:
+    """Whoever states the hash of what is there says of which commit it is; else nobody knows what is mixed."""
+    source = local_folder(tmp_path)
+    perform(config, source=str(source), training_shards=1)
+    with (
+        HubServer({**FILES, FIRST: shard(77)}) as server,
+        pytest.raises(UsageError, match=r"^command\.revision: .* of no stated revision, and http.* of 0123"),
+    ):
+        perform(config, source=server.url)
+    assert SECOND not in contents(folder)
+    with HubServer(FILES) as server:
+        perform(config, source=server.url)
+        assert not server.of(FIRST)
+    assert contents(folder) == FILES
+
+
+def test_no_unlabelled_shard_is_put_beside_those_of_a_commit(config: Config, folder: Path, tmp_path: Path) -> None:
+    with HubServer(FILES) as server:
+        perform(config, source=server.url, training_shards=1)
+    with pytest.raises(UsageError, match=rf"^command\.revision: .* of {COMMIT}, and .* those of no stated revision"):
+        perform(config, source=str(local_folder(tmp_path)))
+
+
+@pytest.mark.parametrize("kind", ["hub", "folder"])
+def test_a_planted_link_is_no_partial_file(config: Config, folder: Path, tmp_path: Path, kind: str) -> None:
+    others = tmp_path / "others"
+    others.write_bytes(b"")
+    folder.mkdir(parents=True)
+    for name, body in FILES.items():
+        for content in (hashlib.sha256(body).hexdigest()[:12], "unstated"):
+            (folder / f".{name}.{content}.incomplete").symlink_to(others)
+    with HubServer(FILES) as server:
+        perform(config, source=server.url if kind == "hub" else str(local_folder(tmp_path)))
+    assert contents(folder) == FILES and not others.read_bytes()
+    assert not any((folder / name).is_symlink() for name in FILES)
+
+
 @pytest.mark.parametrize("verify", [False, True])
 def test_what_was_altered_in_place(config: Config, folder: Path, verify: bool) -> None:
     with HubServer(FILES) as server:
