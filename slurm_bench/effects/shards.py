@@ -1,6 +1,7 @@
 """Shards on disk: read, hashed, and held against the record that lies beside them."""
 
 import hashlib
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -70,14 +71,26 @@ def check(data: Path, whole: bool) -> list[str]:
     except BenchError as error:
         return [str(error)]
     if record is None:
-        return [f"no {RECORD} in {folder}: get the shards with scripts/fetch_data"]
+        return [_how_to_begin(data, folder)]
     if folder.is_symlink():
         return [f"{folder} is a link, and a container sees only what lies in task.data itself"]
     found = [(shard, recorded_problem(folder, shard, whole)) for shard in record.shards]
     wrong = [f"{folder / shard.name} {what}: run scripts/fetch_data again" for shard, what in found if what]
     if not record.find(shards.VALIDATION):
         wrong.append(f"no {shards.VALIDATION} in {folder}: run scripts/fetch_data again")
+    # A record trains on whatever its pattern of names finds.
+    known = {shards.VALIDATION, *(shard.name for shard in record.shards)}
+    unknown = [path for path in sorted(folder.glob("[!.]*.bin")) if path.name not in known]
+    wrong += [f"{path} is not in {RECORD}: move it away, or have scripts/fetch_data take it in" for path in unknown]
     return wrong
+
+
+def _how_to_begin(data: Path, folder: Path) -> str:
+    if not any(folder.glob("[!.]*.bin")):
+        return f"no {RECORD} in {folder}: get the shards with scripts/fetch_data"
+    how = shlex.join(["scripts/fetch_data", f"folder={data}"])
+    source = shlex.quote(f"source={folder}")
+    return f"no {RECORD} in {folder}: take its shards in with {how}, or {how} {source} where there is no internet"
 
 
 def identities(data: Path) -> Sequence[tuple[str, str | int]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from slurm_bench.effects import containers, human_records, machine, shards
 from slurm_bench.effects.containers import Container
 from slurm_bench.pure.checkup import fails, note, ok
+from slurm_bench.pure.shards import VALIDATION
 from slurm_bench.steps import baselines, enclosure, judge, site
 from slurm_bench.words.checkup import Finding
 from slurm_bench.words.config import Config
@@ -68,8 +69,9 @@ def _data(config: Config, hashes: bool) -> Iterator[Finding]:
     wrong = shards.check(folder, whole=hashes)
     yield from (fails("data", each) for each in wrong)
     if not wrong:
-        count = len(shards.identities(folder))
-        yield ok("data", f"{count} shards in {folder}, by {'their hashes' if hashes else 'header and size'}")
+        count = sum(name != VALIDATION for name, _ in shards.identities(folder))
+        what = f"{count} training shards and the validation shard in {folder}"
+        yield ok("data", f"{what}, by {'their hashes' if hashes else 'header and size'}")
 
 
 def _image(field: str, container: Container, hashes: bool) -> Iterator[Finding]:

@@ -103,6 +103,23 @@ def test_a_record_without_the_validation_shard(data: Path) -> None:
     assert problem.startswith("no fineweb_val_000000.bin in ")
 
 
+def test_a_shard_that_nobody_recorded(data: Path) -> None:
+    """A record's pattern of names takes it."""
+    extra = data / "fineweb10B" / "fineweb_train_000077.bin"
+    extra.write_bytes(FILES[TRAINING])
+    (extra.parent / f".{TRAINING}.unstated.incomplete").touch()
+    (problem,) = shards.check(data, whole=False)
+    assert problem.startswith(f"{extra} is not in shards.json: move it away")
+
+
+def test_shards_without_a_record_can_be_taken_in(data: Path) -> None:
+    folder = data / "fineweb10B"
+    (folder / "shards.json").unlink()
+    (problem,) = shards.check(data, whole=False)
+    assert problem.startswith(f"no shards.json in {folder}: take its shards in with scripts/fetch_data folder={data}")
+    assert f" source={folder} " in problem
+
+
 def test_identities(data: Path) -> None:
     """What a calibration goes by: hashes where they are known, and still true of the size."""
     folder = data / "fineweb10B"
