@@ -92,7 +92,7 @@ def _missing(records: Sequence[UpstreamRecord], paths: BaselinesPaths) -> list[U
 
 
 def is_there(record: UpstreamRecord, folder: Path) -> bool:
-    """Whether a folder holds a record, every file of it by its hash.
+    """Whether a folder holds a record, every file of it by its hash, and no other: a session seals all that is there.
 
     Raises:
         UsageError: it holds something else.
@@ -104,7 +104,15 @@ def is_there(record: UpstreamRecord, folder: Path) -> bool:
     wrong = sorted(name for name, sha256 in expected.items() if not _holds(folder / name, sha256))
     if wrong:
         raise UsageError(f"{record.name}: {folder / wrong[0]} is missing or was changed; move {folder} away, ask again")
+    extra = sorted(path for path in folder.iterdir() if path.name not in expected and not _is_overlooked(path.name))
+    if extra:
+        raise UsageError(f"{record.name}: {extra[0]} is no part of the record; move it away, ask again")
     return True
+
+
+def _is_overlooked(name: str) -> bool:
+    """What Python leaves, which no seal takes, and hidden files; not a run's logs and data, which a seal refuses."""
+    return name == "__pycache__" or name.startswith(".")
 
 
 def _holds(file: Path, sha256: str) -> bool:

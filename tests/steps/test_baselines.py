@@ -286,6 +286,22 @@ def test_what_somebody_changed_is_neither_taken_for_the_record_nor_lost(
     assert baselines.fetch(upstream.records(), str(upstream.repository), paths) == [NAMES[1]]
 
 
+@pytest.mark.parametrize("name", ["sitecustomize.py", "logs/run.txt", "data/link"])
+def test_what_is_no_part_of_a_record_is_named(name: str, upstream: Upstream, paths: BaselinesPaths) -> None:
+    """Else a session would seal it with the record, or refuse the record in its job."""
+    baselines.fetch(upstream.records(), str(upstream.repository), paths)
+    extra = paths.record(NAMES[1]) / name
+    extra.parent.mkdir(exist_ok=True)
+    extra.touch()
+    top = paths.record(NAMES[1]) / name.partition("/")[0]
+    with pytest.raises(UsageError, match=rf"^{NAMES[1]}: {top} is no part of the record; move it away"):
+        baselines.fetch(upstream.records(), str(upstream.repository), paths)
+    extra.rename(top.with_name(".hidden"))
+    if top.is_dir():
+        top.rmdir()
+    assert baselines.fetch(upstream.records(), str(upstream.repository), paths) == []
+
+
 def test_an_unknown_record(upstream: Upstream) -> None:
     with pytest.raises(UsageError, match=r"^command\.only: no human record 2031-01-01_Unknown"):
         baselines.wanted(upstream.records(), [NAMES[0], "2031-01-01_Unknown"])
