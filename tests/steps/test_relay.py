@@ -31,6 +31,7 @@ class Scene:
         config.cluster.absent_grace_seconds, config.budget.counts = 0.1, ["session"]
         self.config, self.paths = config, SessionPaths(config.session_dir)
         self.cluster, self.clock = FakeCluster(by_hand=True), SetClock()
+        self.clock.time = datetime.now(UTC)  # by which its jobs begin
         site.save_config(self.paths, config)
         begun = Session(id="id", name="one", campaign="test", revision="", state=SessionState.RUNNING, started=START)
         store.write(self.paths.session, begun)
