@@ -255,7 +255,7 @@ def test_a_job_that_does_not_start_in_time_leaves_it_open(site: Site) -> None:
 
 
 def test_jobs_without_gpus_are_refused(site: Site) -> None:
-    report = site.doctor("cluster.chain=false", "cluster.cpu_sbatch={account: physics}")
+    report = site.doctor("cluster.chain=false", "+cluster.cpu_sbatch={account: physics}")
     assert (report.exit_code, report.failing()) == (3, []), report
     assert "doctor.gpu=true asks for one with GPUs" in report.findings["a job"]["found"]
     assert report.findings["a job"]["state"] == "unknown"
