@@ -9,7 +9,7 @@ from slurm_bench.pure import slurm_settings, survey
 from slurm_bench.pure.guard import Association, Qos
 from slurm_bench.pure.limits import Limits
 from slurm_bench.pure.rules import RUNS
-from slurm_bench.pure.survey import NodeKind, Survey
+from slurm_bench.pure.survey import Survey
 from slurm_bench.words.checkup import ContainerStart, Finding, NodeFacts, State
 from slurm_bench.words.config import ClusterConfig, Config
 
@@ -154,7 +154,7 @@ def _sharing(cluster: ClusterConfig, partition: Mapping[str, str]) -> Finding:
 
 
 def _gpus(cluster: ClusterConfig, found: Survey) -> Finding:
-    kinds = [kind for kind in _ours(cluster, found) if kind.gpus >= cluster.trial_gpus]
+    kinds = [kind for kind in found.kinds_for(cluster.gpu_type) if kind.gpus >= cluster.trial_gpus]
     there = "; ".join(
         f"{count} nodes with {kind.gpus} {kind.gpu_type or 'GPUs'}" for kind, count in found.nodes.items() if kind.gpus
     )
@@ -168,11 +168,6 @@ def _gpus(cluster: ClusterConfig, found: Survey) -> Finding:
         found_less = f"{there}; a node of its own is charged for {most}, cluster.node_gpus is {cluster.node_gpus}"
         return fails("GPUs", found_less, f"set cluster.node_gpus={most}, or less is reserved than charged")
     return ok("GPUs", there)
-
-
-def _ours(cluster: ClusterConfig, found: Survey) -> list[NodeKind]:
-    """Kinds of nodes with our type of GPU, or, where none is named so, with GPUs of no named type."""
-    return found.kinds_with(cluster.gpu_type) or [kind for kind in found.kinds_with("") if not kind.gpu_type]
 
 
 def _type(cluster: ClusterConfig, found: Survey) -> Finding:

@@ -53,6 +53,10 @@ class Survey:
         """Kinds of nodes with GPUs of a type, or of any where none is given."""
         return [kind for kind in self.nodes if kind.gpus and gpu_type in ("", kind.gpu_type)]
 
+    def kinds_for(self, gpu_type: str) -> list[NodeKind]:
+        """Those that serve a type; one that no node names is the person's own word for GPUs that have no name."""
+        return self.kinds_with(gpu_type) or [kind for kind in self.kinds_with("") if not kind.gpu_type]
+
 
 class Guess(NamedTuple):
     field: str
@@ -112,8 +116,7 @@ def guesses(config: ClusterConfig, found: Survey) -> list[Guess]:
     if not config.gpu_type:
         guessed.append(Guess("gpu_type", _gpu_type(found), f"the GPUs of partition {found.names}"))
         config = with_guesses(config, guessed)
-    # A type that the site does not name is the person's own name for it: then its nodes are all with GPUs.
-    kinds = found.kinds_with(config.gpu_type) or [kind for kind in found.kinds_with("") if not kind.gpu_type]
+    kinds = found.kinds_for(config.gpu_type)
     if not kinds:
         raise UsageError(f"cluster.gpu_type: no {config.gpu_type} in partition {found.names}; {_what_there_is(found)}")
     if not config.node_gpus:
