@@ -76,8 +76,9 @@ def _table(tables: Path, name: str) -> tuple[Row, ...]:
 def changed_files(name: str, folder: Path) -> list[str]:
     """Upstream's files of a human record that are not, or no longer, in a folder; none for any other record."""
     files = [file for record in upstream() if record.name == name for file in record.files]
-    return [file.name for file in files if not _holds(folder / file.name, file.final_sha256)]
+    return [file.name for file in files if not holds(folder / file.name, file.final_sha256)]
 
 
-def _holds(file: Path, sha256: str) -> bool:
+def holds(file: Path, sha256: str) -> bool:
+    """Whether a file is there, with these bytes."""
     return file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == sha256

@@ -101,7 +101,7 @@ def is_there(record: UpstreamRecord, folder: Path) -> bool:
         return False
     expected = {file.name: file.final_sha256 for file in record.files}
     expected |= {name: hashlib.sha256(data).hexdigest() for name, (_, data) in _own_files(record).items()}
-    wrong = sorted(name for name, sha256 in expected.items() if not _holds(folder / name, sha256))
+    wrong = sorted(name for name, sha256 in expected.items() if not human_records.holds(folder / name, sha256))
     if wrong:
         raise UsageError(f"{record.name}: {folder / wrong[0]} is missing or was changed; move {folder} away, ask again")
     extra = sorted(path for path in folder.iterdir() if path.name not in expected and not _is_overlooked(path.name))
@@ -113,10 +113,6 @@ def is_there(record: UpstreamRecord, folder: Path) -> bool:
 def _is_overlooked(name: str) -> bool:
     """What Python leaves, which no seal takes, and hidden files; not a run's logs and data, which a seal refuses."""
     return name == "__pycache__" or name.startswith(".")
-
-
-def _holds(file: Path, sha256: str) -> bool:
-    return file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == sha256
 
 
 def _contents(record: UpstreamRecord, read: Reader) -> dict[str, tuple[int, bytes]]:
