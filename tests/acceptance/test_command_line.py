@@ -83,6 +83,7 @@ def slurm_bench(*overrides: str, **environment: str) -> "subprocess.CompletedPro
         (["session=../elsewhere"], "session"),
         (["session='a b'"], "session must be"),
         (["task.record=2031-01-01_Unknown"], "no train_gpt.py in"),
+        (["task.synthetic=null", "task.data=/nowhere"], "task.data: no fineweb10B/fineweb_val_*.bin in /nowhere"),
         (["container=apptainer", "container.image=nowhere.sif"], "scripts/build_image nowhere"),
         (["command=budget", "campaign=none-of-this-name"], "no sessions in"),
         (["command=report", "campaign=none-of-this-name"], "no sessions in"),
