@@ -1,0 +1,221 @@
+"""The report's tables, each once: its rows as values for machines, and as short text for people."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from slurm_bench.pure.human import RULE_SETS
+from slurm_bench.pure.summary import SessionSummary, Standing, SubmissionSummary
+from slurm_bench.words.verdicts import Outcome
+
+Value = str | int | float | None
+Row = Mapping[str, Value]
+NOTHING = "\N{EN DASH}"
+
+
+@dataclass(frozen=True)
+class Column:
+    heading: str
+    text: Callable[[Row], str]
+    """Of a row, for people."""
+    sort_by: str = ""
+    """Name of the value that it is sorted by, where it is a number."""
+
+
+@dataclass(frozen=True)
+class Table:
+    name: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...] = field(default=())
+    """All with the same names, in the same order."""
+
+    def texts(self) -> list[list[str]]:
+        return [[column.text(row) for column in self.columns] for row in self.rows]
+
+
+def leaderboard(standings: Sequence[Standing]) -> Table:
+    rows = tuple(_standing(place, each) for place, each in enumerate(standings, 1))
+    with_humans = [name for name in RULE_SETS if any(row[_percent_of(name)] is not None for row in rows)]
+    with_use = any(row["tokens"] is not None for row in rows)
+    columns = (
+        Column("#", _plain("place"), "place"),
+        Column("agent", _plain("agent")),
+        Column("seeds", _plain("seeds"), "seeds"),
+        Column("best, seconds saved", _interval("saved_s", 2), "saved_s"),
+        Column("neither above nor below", _plain("overlaps")),
+        Column("seeds: mean (range)", _seeds, "seed_mean_s"),
+        *(
+            Column(f"% of human progress, {name}", _interval(_percent_of(name), 1), _percent_of(name))
+            for name in with_humans
+        ),
+        Column("H100-hours", _number("h100_hours", 1), "h100_hours"),
+        *(Column(outcome.value, _plain(_count_of(outcome)), _count_of(outcome)) for outcome in Outcome),
+        *(
+            (Column("tokens", _millions("tokens"), "tokens"), Column("USD", _number("usd", 2), "usd"))
+            if with_use
+            else ()
+        ),
+    )
+    return Table("leaderboard", "Agents, best first", columns, rows)
+
+
+def _standing(place: int, each: Standing) -> Row:
+    shares = {share.rule_set: share for share in each.human_progress}
+    row: dict[str, Value] = {"place": place, "agent": each.contestant, "seeds": each.seeds}
+    row |= {"best_session": each.best_session, "best_submission": each.best.submission if each.best else ""}
+    row |= _with_ends("saved_s", each.best and (each.best.saved_s, each.best.low_s, each.best.high_s))
+    row["overlaps"] = ", ".join(f"#{other}" for other in each.overlaps)
+    row |= {"seed_mean_s": each.seed_mean_s, "seed_low_s": each.seed_low_s, "seed_high_s": each.seed_high_s}
+    for name in RULE_SETS:
+        share = shares.get(name)
+        row |= _with_ends(_percent_of(name), share and (share.percent, share.low, share.high))
+    row["h100_hours"] = each.h100_hours
+    row |= {_count_of(outcome): each.outcomes.get(outcome, 0) for outcome in Outcome}
+    return {**row, "tokens": each.tokens, "usd": each.usd}
+
+
+def submissions(sessions: Sequence[SessionSummary]) -> Table:
+    rows = tuple(_submission(session, each) for session in sessions for each in session.submissions)
+    columns = (
+        Column("session", _plain("session")),
+        Column("agent", _plain("agent")),
+        Column("#", _plain("submission"), "submission"),
+        Column("candidate", _plain("candidate")),
+        Column("verdict", _plain("verdict")),
+        Column("mean loss", _number("loss", 4), "loss"),
+        Column("seconds saved", _interval("saved_s", 2), "saved_s"),
+        Column("after H100-hours", _number("h100_hours", 2), "h100_hours"),
+        Column("GPU-seconds", _plain("gpu_seconds"), "gpu_seconds"),
+    )
+    return Table("submissions", "Submissions", columns, rows)
+
+
+def _submission(session: SessionSummary, each: SubmissionSummary) -> Row:
+    verdict = each.verdict
+    speed, loss = verdict.speed, verdict.loss
+    row: dict[str, Value] = {"session": session.label, "agent": session.contestant, "submission": verdict.submission}
+    row |= {"candidate": each.name, "verdict": verdict_text(each), "outcome": verdict.outcome.value}
+    row |= {"rejected_by": verdict.rejected_by or "", "loss": loss.mean if loss else None}
+    row |= {"loss_p_value": loss.p_value if loss else None}
+    row |= _with_ends("saved_s", speed and (speed.saved_s, speed.saved_low_s, speed.saved_high_s))
+    row |= {"speed_p_value": speed.p_value if speed else None, "level": verdict.level, "attempt": verdict.attempt}
+    row |= {"h100_hours": each.h100_hours, "hours": each.hours, "gpu_seconds": verdict.gpu_seconds}
+    return {**row, "runs": len(each.runs.losses), "seal": verdict.seal or "", "reason": verdict.reason}
+
+
+def verdict_text(each: SubmissionSummary) -> str:
+    """The outcome, with what rejected it."""
+    verdict = each.verdict
+    return f"{verdict.outcome} by {verdict.rejected_by}" if verdict.rejected_by else verdict.outcome.value
+
+
+def sessions(summaries: Sequence[SessionSummary]) -> Table:
+    rows = tuple(_session(each) for each in summaries)
+    columns = (
+        Column("session", _plain("session")),
+        Column("agent", _plain("agent")),
+        Column("state", _plain("state")),
+        Column("hours", _number("hours", 1), "hours"),
+        Column("H100-hours", _number("h100_hours", 1), "h100_hours"),
+        Column("of", _number("limit", 0), "limit"),
+        Column("idle", _share("idle_share"), "idle_share"),
+        Column("tokens", _millions("tokens"), "tokens"),
+        Column("USD", _number("usd", 2), "usd"),
+        Column("cluster, container", _plain("site")),
+        Column("why it ended", _plain("ending")),
+    )
+    return Table("sessions", "Sessions", columns, rows)
+
+
+def _session(each: SessionSummary) -> Row:
+    account = each.budget
+    row: dict[str, Value] = {"session": each.label, "agent": each.contestant, "state": each.session.state.value}
+    row |= {"started": each.session.started.isoformat(), "hours": each.hours, "h100_hours": each.h100_hours}
+    row |= {"limit": account.limit if account else None, "left": account.left if account else None}
+    row |= {
+        "idle_share": account.idle_share if account else None,
+        "gpu_seconds": account.gpu_seconds if account else None,
+    }
+    row |= {"accounting": account.accounting if account else "", "tokens": each.tokens, "usd": each.usd}
+    row |= {
+        "site": f"{each.cluster}, {each.container}",
+        "design": each.design,
+        "where": each.where,
+        "level": each.level,
+    }
+    return {**row, "ending": each.ending, "revision": each.session.revision}
+
+
+def budget(summaries: Sequence[SessionSummary]) -> Table:
+    lines = [(each, line) for each in summaries if each.budget for line in each.budget.lines]
+    rows = tuple({"session": each.label, **vars(line)} for each, line in lines)
+    columns = (
+        Column("session", _plain("session")),
+        Column("kind", _plain("kind")),
+        Column("day", _plain("day")),
+        Column("attempts", _plain("attempts"), "attempts"),
+        Column("GPU-seconds", _plain("gpu_seconds"), "gpu_seconds"),
+        Column("H100-hours", _number("h100_hours", 2), "h100_hours"),
+        Column("idle GPU-seconds", _plain("idle_gpu_seconds", "not seen"), "idle_gpu_seconds"),
+    )
+    return Table("budget", "GPU time by session, kind of job and day (UTC)", columns, rows)
+
+
+def _percent_of(rule_set: str) -> str:
+    return f"percent_{rule_set.replace(' ', '_')}".replace("-", "_")
+
+
+def _count_of(outcome: Outcome) -> str:
+    return outcome.value.replace(" ", "_")
+
+
+def _with_ends(name: str, values: tuple[float, float, float] | None) -> dict[str, Value]:
+    value, low, high = values or (None, None, None)
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
+def _plain(name: str, nothing: str = "") -> Callable[[Row], str]:
+    def text(row: Row) -> str:
+        value = row[name]
+        return nothing if value is None else str(value)
+
+    return text
+
+
+def _number(name: str, digits: int) -> Callable[[Row], str]:
+    def text(row: Row) -> str:
+        value = row[name]
+        return NOTHING if value is None else f"{value:.{digits}f}"
+
+    return text
+
+
+def _interval(name: str, digits: int) -> Callable[[Row], str]:
+    def text(row: Row) -> str:
+        if row[name] is None:
+            return NOTHING
+        return f"{row[name]:.{digits}f} [{row[f'{name}_low']:.{digits}f}, {row[f'{name}_high']:.{digits}f}]"
+
+    return text
+
+
+def _seeds(row: Row) -> str:
+    if row["seeds"] == 1:
+        return NOTHING
+    return f"{row['seed_mean_s']:.2f} ({row['seed_low_s']:.2f} to {row['seed_high_s']:.2f})"
+
+
+def _share(name: str) -> Callable[[Row], str]:
+    def text(row: Row) -> str:
+        share = row[name]
+        return "not seen" if share is None else f"{100 * float(share):.0f} %"
+
+    return text
+
+
+def _millions(name: str) -> Callable[[Row], str]:
+    def text(row: Row) -> str:
+        count = row[name]
+        return NOTHING if count is None else f"{float(count) / 1e6:.1f} M"
+
+    return text

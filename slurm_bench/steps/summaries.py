@@ -1,0 +1,152 @@
+"""What the records of a campaign's sessions say, read for its report."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from slurm_bench.effects import human_records, seals, store
+from slurm_bench.pure import human, progress
+from slurm_bench.pure.differences import Difference, difference
+from slurm_bench.pure.human import HumanRecord
+from slurm_bench.pure.plain import one_line
+from slurm_bench.pure.summary import Runs, SessionSummary, SubmissionSummary, Yardstick
+from slurm_bench.pure.usage import Account
+from slurm_bench.pure.verdict import losses, training_times
+from slurm_bench.steps import budget, site
+from slurm_bench.words.accounting import LedgerEntry, RestsOn
+from slurm_bench.words.errors import SchedulerError, UsageError
+from slurm_bench.words.model_use import ModelUse
+from slurm_bench.words.opinions import Opinion
+from slurm_bench.words.paths import CampaignPaths, SessionPaths, SubmissionPaths
+from slurm_bench.words.records import Seal, Session, Working
+from slurm_bench.words.trials import Retiming, Trial
+from slurm_bench.words.verdicts import Outcome, Verdict
+
+log = logging.getLogger(__name__)
+
+
+def of_campaign(campaign: CampaignPaths) -> list[SessionSummary]:
+    """Session by session; those that have no record yet are left out."""
+    accounts = _accounts(campaign)
+    records = human_records.load()
+    begun = [paths for paths in campaign.sessions() if paths.session.exists()]
+    return [_Reader(paths, records).session(accounts.get(paths.root.name)) for paths in begun]
+
+
+def _accounts(campaign: CampaignPaths) -> Mapping[str, Account]:
+    """By session, with one question for all of them; none where nobody answers."""
+    try:
+        return {account.name: account for account in budget.of_campaign(campaign).accounts}
+    except (SchedulerError, UsageError) as error:
+        log.warning("no accounting: %s", error)
+        return {}
+
+
+class _Reader:
+    """Of one session."""
+
+    def __init__(self, paths: SessionPaths, records: Sequence[HumanRecord]) -> None:
+        self._paths, self._records = paths, records
+        self._config = site.load_config(paths)
+        self._session = store.read(paths.session, Session)
+        self._entries = _entries(paths)
+        self._incumbent = store.read_if_there(paths.incumbent, Seal)
+        self._baseline = seals.load(paths.seals, self._incumbent) if self._incumbent else {}
+
+    def session(self, account: Account | None) -> SessionSummary:
+        config, use = self._config, store.read_if_there(self._paths.model_use, ModelUse)
+        submissions = tuple(map(self._submission, sorted(self._paths.submissions.glob("*/verdict.json"))))
+        until = self._until(submissions)
+        return SessionSummary(
+            session=self._session,
+            yardstick=self._yardstick(),
+            agent=config.agent.kind,
+            model=config.agent.model or "",
+            cluster=config.cluster.kind,
+            container=config.container.kind,
+            design=config.retime.design,
+            where=config.retime.where,
+            level=config.retime.level,
+            incumbent_runs=_runs(self._paths.calibration)[0],
+            submissions=submissions,
+            h100_hours=self._spent(until),
+            hours=self._hours(until),
+            tokens=use.tokens if use else None,
+            usd=use.usd if use else None,
+            budget=account,
+        )
+
+    def _yardstick(self) -> Yardstick:
+        config = self._config
+        return Yardstick(
+            record=Path(config.task.record).name,
+            incumbent=self._incumbent.sha256 if self._incumbent else "",
+            target_loss=config.task.target_loss,
+            gpu_type=config.cluster.gpu_type,
+            gpus=config.cluster.trial_gpus,
+        )
+
+    def _until(self, submissions: Sequence[SubmissionSummary]) -> datetime:
+        """When it ended, or was last seen."""
+        if self._session.ended:
+            return self._session.ended
+        working = store.read_if_there(self._paths.working, Working)
+        seen = [each.verdict.decided_at for each in submissions]
+        return max([self._session.started, *seen, *([working.seen_at] if working else [])])
+
+    def _hours(self, moment: datetime) -> float:
+        return (moment - self._session.started).total_seconds() / 3600
+
+    def _spent(self, moment: datetime) -> float:
+        return progress.spent_until(self._entries, moment, self._config.budget.counts)  # type: ignore[arg-type]
+
+    def _submission(self, record: Path) -> SubmissionSummary:
+        verdict = store.read(record, Verdict)
+        where = self._paths.submission(verdict.submission)
+        timed = self._paths.submission(verdict.repeats) if verdict.repeats else where
+        runs, incumbent = _runs(timed.retiming.collected)
+        speed = verdict.speed if verdict.outcome is Outcome.ACCEPTED else None
+        return SubmissionSummary(
+            verdict=verdict,
+            name=one_line(Path(verdict.candidate).name),
+            h100_hours=self._spent(verdict.decided_at),
+            hours=self._hours(verdict.decided_at),
+            runs=runs,
+            incumbent_runs=incumbent,
+            human_progress=human.progress(self._records, self._config.task.record, speed) if speed else (),
+            opinion=_opinion(timed),
+            difference=self._difference(where),
+        )
+
+    def _difference(self, where: SubmissionPaths) -> Difference | None:
+        sealed = store.read_if_there(where.seal, Seal)
+        return difference(self._baseline, seals.load(self._paths.seals, sealed)) if sealed else None
+
+
+def _entries(paths: SessionPaths) -> list[LedgerEntry]:
+    """Of the session's jobs, and of the calibrations that its verdicts rest on."""
+    resting = store.read_if_there(paths.rests_on, RestsOn)
+    calibrations = [paths.campaign.calibration(name).ledger for name in resting.calibrations] if resting else []
+    return [entry for folder in (paths.ledger, *calibrations) for entry in store.read_all(folder, LedgerEntry)]
+
+
+def _opinion(where: SubmissionPaths) -> Opinion | None:
+    return store.read_if_there(where.second_opinion, Opinion) or store.read_if_there(where.opinion, Opinion)
+
+
+def _runs(record: Path) -> tuple[Runs, Runs]:
+    """A retiming's runs, and the incumbent's beside them."""
+    retiming = store.read_if_there(record, Retiming)
+    arms = (retiming.trials, retiming.incumbents) if retiming else ((), ())
+    return _of_arm(arms[0]), _of_arm(arms[1])
+
+
+def _of_arm(trials: Sequence[Trial]) -> Runs:
+    ran = [trial for trial in trials if trial.result]
+    return Runs(
+        losses=tuple(losses(ran)),
+        times_s=tuple(training_times(ran)),
+        nodes=tuple(trial.node for trial in ran),
+        jobs=tuple(trial.job for trial in ran),
+    )
