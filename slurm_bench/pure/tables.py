@@ -44,31 +44,29 @@ def leaderboard(standings: Sequence[Standing]) -> Table:
         Column("best, seconds saved", _interval("saved_s", 2), "saved_s"),
         Column("neither above nor below", _plain("overlaps")),
         Column("seeds: mean (range)", _seeds, "seed_mean_s"),
-        *(
-            Column(f"% of human progress, {name}", _interval(_percent_of(name), 1), _percent_of(name))
-            for name in with_humans
-        ),
+        *map(_human_progress, with_humans),
         Column("H100-hours", _number("h100_hours", 1), "h100_hours"),
         *(Column(outcome.value, _plain(_count_of(outcome)), _count_of(outcome)) for outcome in Outcome),
-        *(
-            (Column("tokens", _millions("tokens"), "tokens"), Column("USD", _number("usd", 2), "usd"))
-            if with_use
-            else ()
-        ),
+        *(_MODEL_USE if with_use else ()),
     )
     return Table("leaderboard", "Agents, best first", columns, rows)
+
+
+def _human_progress(rule_set: str) -> Column:
+    name = _percent_of(rule_set)
+    return Column(f"% of human progress, {rule_set}", _interval(name, 1), name)
 
 
 def _standing(place: int, each: Standing) -> Row:
     shares = {share.rule_set: share for share in each.human_progress}
     row: dict[str, Value] = {"place": place, "agent": each.contestant, "seeds": each.seeds}
     row |= {"best_session": each.best_session, "best_submission": each.best.submission if each.best else ""}
-    row |= _with_ends("saved_s", each.best and (each.best.saved_s, each.best.low_s, each.best.high_s))
+    row |= _with_ends("saved_s", (each.best.saved_s, each.best.low_s, each.best.high_s) if each.best else None)
     row["overlaps"] = ", ".join(f"#{other}" for other in each.overlaps)
     row |= {"seed_mean_s": each.seed_mean_s, "seed_low_s": each.seed_low_s, "seed_high_s": each.seed_high_s}
     for name in RULE_SETS:
         share = shares.get(name)
-        row |= _with_ends(_percent_of(name), share and (share.percent, share.low, share.high))
+        row |= _with_ends(_percent_of(name), (share.percent, share.low, share.high) if share else None)
     row["h100_hours"] = each.h100_hours
     row |= {_count_of(outcome): each.outcomes.get(outcome, 0) for outcome in Outcome}
     return {**row, "tokens": each.tokens, "usd": each.usd}
@@ -97,7 +95,7 @@ def _submission(session: SessionSummary, each: SubmissionSummary) -> Row:
     row |= {"candidate": each.name, "verdict": verdict_text(each), "outcome": verdict.outcome.value}
     row |= {"rejected_by": verdict.rejected_by or "", "loss": loss.mean if loss else None}
     row |= {"loss_p_value": loss.p_value if loss else None}
-    row |= _with_ends("saved_s", speed and (speed.saved_s, speed.saved_low_s, speed.saved_high_s))
+    row |= _with_ends("saved_s", (speed.saved_s, speed.saved_low_s, speed.saved_high_s) if speed else None)
     row |= {"speed_p_value": speed.p_value if speed else None, "level": verdict.level, "attempt": verdict.attempt}
     row |= {"h100_hours": each.h100_hours, "hours": each.hours, "gpu_seconds": verdict.gpu_seconds}
     return {**row, "runs": len(each.runs.losses), "seal": verdict.seal or "", "reason": verdict.reason}
@@ -119,8 +117,7 @@ def sessions(summaries: Sequence[SessionSummary]) -> Table:
         Column("H100-hours", _number("h100_hours", 1), "h100_hours"),
         Column("of", _number("limit", 0), "limit"),
         Column("idle", _share("idle_share"), "idle_share"),
-        Column("tokens", _millions("tokens"), "tokens"),
-        Column("USD", _number("usd", 2), "usd"),
+        *_MODEL_USE,
         Column("cluster, container", _plain("site")),
         Column("why it ended", _plain("ending")),
     )
@@ -131,19 +128,10 @@ def _session(each: SessionSummary) -> Row:
     account = each.budget
     row: dict[str, Value] = {"session": each.label, "agent": each.contestant, "state": each.session.state.value}
     row |= {"started": each.session.started.isoformat(), "hours": each.hours, "h100_hours": each.h100_hours}
-    row |= {"limit": account.limit if account else None, "left": account.left if account else None}
-    row |= {
-        "idle_share": account.idle_share if account else None,
-        "gpu_seconds": account.gpu_seconds if account else None,
-    }
+    row |= {name: getattr(account, name, None) for name in ("limit", "left", "idle_share", "gpu_seconds")}
     row |= {"accounting": account.accounting if account else "", "tokens": each.tokens, "usd": each.usd}
-    row |= {
-        "site": f"{each.cluster}, {each.container}",
-        "design": each.design,
-        "where": each.where,
-        "level": each.level,
-    }
-    return {**row, "ending": each.ending, "revision": each.session.revision}
+    row |= {"site": f"{each.cluster}, {each.container}", "design": each.design, "where": each.where}
+    return {**row, "level": each.level, "ending": each.ending, "revision": each.session.revision}
 
 
 def budget(summaries: Sequence[SessionSummary]) -> Table:
@@ -219,3 +207,6 @@ def _millions(name: str) -> Callable[[Row], str]:
         return NOTHING if count is None else f"{float(count) / 1e6:.1f} M"
 
     return text
+
+
+_MODEL_USE = (Column("tokens", _millions("tokens"), "tokens"), Column("USD", _number("usd", 2), "usd"))
