@@ -32,7 +32,12 @@ def _has_agent_programs() -> bool:
     return bool(shutil.which("apptainer")) and AGENT_IMAGE.exists()
 
 
+def _has_browser() -> bool:
+    return shutil.which("chromium") is not None
+
+
 _NEEDS = {
+    "browser": (_has_browser, "no Chromium: install it, e.g. apt-get install chromium"),
     "slurm": (
         _has_cluster,
         "no development cluster: as root, scripts/install_cluster_packages and scripts/dev_cluster up",

@@ -1,7 +1,7 @@
 """A campaign on the real task as its records would be after weeks, made in seconds: no run of it ever took place.
 
-The runs are drawn at random and given their verdicts by the very code that a desk uses, so that every record is one that
-a real session could have left.
+The runs are drawn at random and given their verdicts by the very code that a desk uses, so that every record is one
+that a real session could have left.
 """
 
 import random
@@ -21,6 +21,7 @@ from slurm_bench.steps import site
 from slurm_bench.words.accounting import Activity, Attempt, JobState, LedgerEntry
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import InfrastructureError
+from slurm_bench.words.kinds import Kind
 from slurm_bench.words.model_use import ModelUse, TokenCount
 from slurm_bench.words.opinions import Finding, Opinion
 from slurm_bench.words.paths import CampaignPaths, SessionPaths, starting_record, trial_record
@@ -53,7 +54,8 @@ def write(folder: Path, *, seeds: int = 3, submissions: int = 20, campaign: str 
     for place, kind in enumerate(AGENTS):
         for seed in range(seeds):
             made = random.Random(f"{kind}{seed}")
-            _Session(folder, campaign, kind, seed, made, START + timedelta(hours=31 * seed + place)).write(submissions)
+            config = configuration(folder, campaign, kind, seed)
+            _Session(config, made, START + timedelta(hours=31 * seed + place)).write(submissions)
     return CampaignPaths(folder / "runs" / campaign)
 
 
@@ -80,10 +82,10 @@ def configuration(folder: Path, campaign: str, kind: str, seed: int) -> Config:
 
 
 class _Session:
-    def __init__(self, folder: Path, campaign: str, kind: str, seed: int, made: random.Random, start: datetime) -> None:
-        self._config = configuration(folder, campaign, kind, seed)
+    def __init__(self, config: Config, made: random.Random, start: datetime) -> None:
+        self._config = config
         self._paths = SessionPaths(self._config.session_dir)
-        self._identity = f"{kind[:2]}{seed:010x}"
+        self._identity = f"{config.agent.kind[:2]}{config.seed:010x}"
         self._random, self._start, self._now = made, start, start
         self._skill = made.uniform(0.25, 0.75)
         self._arrays = 0
@@ -218,16 +220,16 @@ class _Session:
             image_sha256="5" * 64,
         )
 
-    def _charge(self, kind: str, name: str, trials: Sequence[Trial], elapsed_s: float) -> None:
+    def _charge(self, kind: Kind, name: str, trials: Sequence[Trial], elapsed_s: float) -> None:
         begun = [trial.started or self._now for trial in trials]
         self._entry(kind, name, [(index, begin, round(elapsed_s)) for index, begin in enumerate(begun)])
 
-    def _entry(self, kind: str, name: str, tasks: Sequence[tuple[int, datetime, int]]) -> None:
+    def _entry(self, kind: Kind, name: str, tasks: Sequence[tuple[int, datetime, int]]) -> None:
         job_name = f"slurm_bench-{self._identity}-{name}"
         over = max(begin + timedelta(seconds=elapsed) for _, begin, elapsed in tasks)
         entry = LedgerEntry(
             job_name=job_name,
-            kind=kind,  # type: ignore[arg-type]
+            kind=kind,
             tasks=len(tasks),
             gpus=_GPUS,
             limit_s=86400,

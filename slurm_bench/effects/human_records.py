@@ -9,6 +9,7 @@ from pathlib import Path
 
 from slurm_bench.pure import rewrites
 from slurm_bench.pure.human import HumanRecord, HumanRun
+from slurm_bench.pure.progress import Published
 from slurm_bench.pure.rewrites import UpstreamFile, UpstreamRecord
 from slurm_bench.words.paths import shipped
 
@@ -43,6 +44,14 @@ def runs(tables: Path = _SHIPPED) -> list[HumanRun]:
             steps=int(row["n_steps"]),
         )
         for row in _table(tables, "human_runs")
+    ]
+
+
+def published(tables: Path = _SHIPPED) -> list[Published]:
+    """What others published of agents on the same task."""
+    return [
+        Published(row["agent"], float(row["percent"]), float(row["h100_hours"]), row["source"])
+        for row in _table(tables, "published_agents")
     ]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from slurm_bench.words.config import RULE_SET_NAMES
 from slurm_bench.words.trials import SpeedTest
 
 
@@ -46,11 +47,12 @@ class Progress:
     high: float
 
 
-RULE_SETS: dict[str, Callable[[HumanRecord], bool]] = {
-    "all records": lambda record: True,
-    "before multi-token training": lambda record: record.plain_next_token,
-    "records that keep every rule": lambda record: record.plain_next_token and record.keeps_warm_up,
-}
+_KEEPS: tuple[Callable[[HumanRecord], bool], ...] = (
+    lambda record: True,
+    lambda record: record.plain_next_token,
+    lambda record: record.plain_next_token and record.keeps_warm_up,
+)
+RULE_SETS = dict(zip(RULE_SET_NAMES, _KEEPS, strict=True))
 
 
 def progress(records: Iterable[HumanRecord], start: str, speed: SpeedTest) -> tuple[Progress, ...]:

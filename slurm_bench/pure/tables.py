@@ -42,11 +42,11 @@ def leaderboard(standings: Sequence[Standing]) -> Table:
         Column("agent", _plain("agent")),
         Column("seeds", _plain("seeds"), "seeds"),
         Column("best, seconds saved", _interval("saved_s", 2), "saved_s"),
-        Column("neither above nor below", _plain("overlaps")),
+        Column("overlaps with", _plain("overlaps")),
         Column("seeds: mean (range)", _seeds, "seed_mean_s"),
         *map(_human_progress, with_humans),
         Column("H100-hours", _number("h100_hours", 1), "h100_hours"),
-        *(Column(outcome.value, _plain(_count_of(outcome)), _count_of(outcome)) for outcome in Outcome),
+        Column("verdicts", _verdicts),
         *(_MODEL_USE if with_use else ()),
     )
     return Table("leaderboard", "Agents, best first", columns, rows)
@@ -76,14 +76,12 @@ def submissions(sessions: Sequence[SessionSummary]) -> Table:
     rows = tuple(_submission(session, each) for session in sessions for each in session.submissions)
     columns = (
         Column("session", _plain("session")),
-        Column("agent", _plain("agent")),
         Column("#", _plain("submission"), "submission"),
         Column("candidate", _plain("candidate")),
         Column("verdict", _plain("verdict")),
         Column("mean loss", _number("loss", 4), "loss"),
         Column("seconds saved", _interval("saved_s", 2), "saved_s"),
-        Column("after H100-hours", _number("h100_hours", 2), "h100_hours"),
-        Column("GPU-seconds", _plain("gpu_seconds"), "gpu_seconds"),
+        Column("after H100-hours", _number("h100_hours", 1), "h100_hours"),
     )
     return Table("submissions", "Submissions", columns, rows)
 
@@ -191,6 +189,11 @@ def _seeds(row: Row) -> str:
     if row["seeds"] == 1:
         return NOTHING
     return f"{row['seed_mean_s']:.2f} ({row['seed_low_s']:.2f} to {row['seed_high_s']:.2f})"
+
+
+def _verdicts(row: Row) -> str:
+    counts = ((row[_count_of(outcome)], outcome.value) for outcome in Outcome)
+    return ", ".join(f"{count} {name}" for count, name in counts if count)
 
 
 def _share(name: str) -> Callable[[Row], str]:

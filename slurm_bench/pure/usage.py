@@ -140,6 +140,25 @@ def lines(entries: Iterable[LedgerEntry], busy: Mapping[Kind, Mapping[str, float
     )
 
 
+def summed(lines: Iterable[Line]) -> tuple[Line, ...]:
+    """The lines of several accounts as those of one; idle time that one of them could not see is not seen."""
+    by_day: dict[tuple[Kind, str], list[Line]] = {}
+    for line in lines:
+        by_day.setdefault((line.kind, line.day), []).append(line)
+    return tuple(
+        Line(
+            kind,
+            day,
+            attempts=sum(line.attempts for line in same),
+            gpu_seconds=sum(line.gpu_seconds for line in same),
+            h100_hours=sum(line.h100_hours for line in same),
+            idle_gpu_seconds=None if None in idle else sum(filter(None, idle)),
+        )
+        for (kind, day), same in sorted(by_day.items())
+        for idle in [[line.idle_gpu_seconds for line in same]]
+    )
+
+
 def _idle(gpu_seconds: int, busy: float) -> int:
     return max(0, gpu_seconds - round(busy))
 

@@ -43,7 +43,7 @@ def perform(config: Config) -> None:
         elif not _run_as_job(config, paths, cluster, follow):
             return
     campaign = CampaignPaths(paths.root.parent)
-    sessions = report.write(campaign)
+    sessions = report.of_campaign(campaign)
     report.show(campaign, [summary for summary in sessions if summary.session.name == config.session])
     _raise_what_failed(paths)
 

@@ -1,212 +1,206 @@
-"""`command=report`: a campaign's verdicts and budget from its records, as a page, as data and on the terminal."""
+"""`command=report`: sessions side by side, of one or several campaigns: a page, figures and tables."""
 
-import difflib
-import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-import jinja2
 from pydantic import TypeAdapter
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Table as Grid
 
 from slurm_bench.effects import human_records, store
-from slurm_bench.pure import human, rules
-from slurm_bench.pure.human import HumanRecord, Progress
-from slurm_bench.pure.usage import Account
-from slurm_bench.pure.verdict import losses, training_times
-from slurm_bench.steps import budget, site
-from slurm_bench.words.config import Config
-from slurm_bench.words.errors import SchedulerError, UsageError
-from slurm_bench.words.opinions import Finding
-from slurm_bench.words.paths import CampaignPaths, SessionPaths
-from slurm_bench.words.records import Session
-from slurm_bench.words.trials import Retiming, SpeedTest
-from slurm_bench.words.verdicts import Outcome, Verdict
+from slurm_bench.pure import human, progress, rules, summary, tables, usage
+from slurm_bench.pure.progress import Board
+from slurm_bench.pure.summary import SessionSummary, Yardstick
+from slurm_bench.pure.tables import Table
+from slurm_bench.steps import figures, page, report_tables, summaries
+from slurm_bench.steps.page import PlacedFigure, Section, interval
+from slurm_bench.words.config import Config, ReportCommand
+from slurm_bench.words.errors import UsageError
+from slurm_bench.words.paths import CampaignPaths, ReportPaths
+from slurm_bench.words.verdicts import Verdict
 
-log = logging.getLogger(__name__)
-
-_TEMPLATE = Path(__file__).with_name("report.html.j2")
+_ON_A_TERMINAL = ("#", "agent", "seeds", "best, seconds saved", "overlaps with", "H100-hours")
 
 
 @dataclass(frozen=True)
-class Runs:
-    """Final losses (nats a token) and training times (seconds), run by run."""
+class Choices:
+    """What of a report is a matter of taste."""
 
-    losses: tuple[float, ...]
-    times_s: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class SubmissionSummary:
-    verdict: Verdict
-    name: str
-    runs: Runs
-    incumbent_runs: Runs
-    """Those beside them, in the paired design."""
-    human_progress: tuple[Progress, ...]
-    """Of an accepted submission, where the session started from a human record."""
-
-
-@dataclass(frozen=True)
-class SessionSummary:
-    session: Session
-    agent: str
-    cluster: str
-    container: str
-    target_loss: float
-    design: str
-    where: str
-    level: str
-    incumbent_runs: Runs
-    """The calibration's, in the classic design."""
-    submissions: tuple[SubmissionSummary, ...]
-    budget: Account | None
-    """None where the scheduler's accounting gave no answer."""
-
-    @property
-    def best(self) -> SubmissionSummary | None:
-        """The accepted submission that saves the most seconds."""
-        accepted = [each for each in self.submissions if each.verdict.outcome is Outcome.ACCEPTED]
-        return max(accepted, key=lambda each: each.verdict.speed.saved_s if each.verdict.speed else 0, default=None)
+    rule_set: str = next(iter(human.RULE_SETS))
+    """Which human records the figures show, and take for 100 %."""
+    published: bool = False
+    """Whether results that others published are drawn beside."""
 
 
 def perform(config: Config) -> None:
     """
     Raises:
-        UsageError: the campaign has no sessions.
+        UsageError: there are no such sessions, or nowhere to write to.
     """
-    campaign = CampaignPaths(Path(config.runs).absolute() / config.campaign)
-    if not campaign.sessions():
+    command = config.command
+    assert isinstance(command, ReportCommand)
+    campaigns = [CampaignPaths(Path(config.runs).absolute() / name) for name in command.campaigns or [config.campaign]]
+    if len(campaigns) > 1 and command.out is None:
+        raise UsageError("command.out: a report of several campaigns needs a folder of its own")
+    sessions = [session for campaign in campaigns for session in _sessions_of(campaign, command.sessions)]
+    where = ReportPaths(Path(command.out).absolute()) if command.out else campaigns[0].report
+    found = write(sessions, where, Choices(command.rule_set, command.published))
+    console = Console()
+    for section in found:
+        console.print(leaderboard_grid(section))
+    _say_where(console, where)
+
+
+def _sessions_of(campaign: CampaignPaths, names: Sequence[str]) -> list[SessionSummary]:
+    sessions = summaries.of_campaign(campaign)
+    if not sessions:
         raise UsageError(f"no sessions in {campaign.root}; name another with campaign=")
-    show(campaign, write(campaign))
+    there = [session.session.name for session in sessions]
+    unknown = sorted(set(names) - set(there))
+    if unknown:
+        raise UsageError(f"command.sessions: no {', '.join(unknown)} in {campaign.root}, only {', '.join(there)}")
+    return [session for session in sessions if not names or session.session.name in names]
 
 
-def write(campaign: CampaignPaths) -> list[SessionSummary]:
-    """Write report.html, self-contained, and report.json with the same content; return that content."""
-    sessions = summaries(campaign)
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["evidence"] = _evidence
-    environment.filters["interval"] = interval
-    environment.filters["describe"] = human.describe
-    template = environment.from_string(_TEMPLATE.read_text())
-    page = template.render(
-        campaign=campaign.root.name, sessions=sessions, rules=rules, written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+def write(sessions: Sequence[SessionSummary], where: ReportPaths, choices: Choices = Choices()) -> list[Section]:
+    """Write the page, its figures and tables as files, and all of its data as JSON; return what can be compared."""
+    sections = []
+    for stem, compared in _stems(sessions).items():
+        board = _board(compared, choices)
+        ranked = tables.leaderboard(summary.standings(compared, human_records.load()))
+        sections.append(Section(_heading(compared[0].yardstick), ranked, _figures(board, where, stem)))
+        _write_table(where, f"{stem}-leaderboard", ranked)
+    for table in (tables.sessions(sessions), tables.submissions(sessions), tables.budget(sessions)):
+        _write_table(where, table.name, table)
+    title = ", ".join(dict.fromkeys(session.session.campaign for session in sessions))
+    store.write_text(where.page, page.render(title, sections, sessions))
+    store.write_text(where.data, _data(sections, sessions))
+    return sections
+
+
+def _stems(sessions: Iterable[SessionSummary]) -> dict[str, list[SessionSummary]]:
+    """Sessions that can be compared, by what their files' names begin with."""
+    by_yardstick: dict[Yardstick, list[SessionSummary]] = {}
+    for session in sessions:
+        by_yardstick.setdefault(session.yardstick, []).append(session)
+    found: dict[str, list[SessionSummary]] = {}
+    for yardstick, compared in by_yardstick.items():
+        same = sum(known.record == yardstick.record for known in list(by_yardstick)[: len(found)])
+        found[f"{yardstick.record}-{same + 1}" if same else yardstick.record] = compared
+    return found
+
+
+def _heading(yardstick: Yardstick) -> str:
+    gpus = f"{yardstick.gpus} {yardstick.gpu_type} a trial"
+    return f"From {yardstick.record} to a loss of {yardstick.target_loss:g}, {gpus}"
+
+
+def _board(compared: Sequence[SessionSummary], choices: Choices) -> Board:
+    yardstick = compared[0].yardstick
+    steps = progress.human_steps(human_records.load(), yardstick.record, choices.rule_set)
+    lines = [line for each in compared if each.budget for line in each.budget.lines]
+    return Board(
+        name=yardstick.record,
+        target_loss=yardstick.target_loss,
+        gpu_type=yardstick.gpu_type,
+        rule_set=choices.rule_set,
+        curves=tuple(each.curve() for each in compared),
+        human=steps,
+        published=tuple(human_records.published()) if choices.published and steps else (),
+        budget=usage.summed(lines),
     )
-    store.write_text(campaign.report, page)
-    data = TypeAdapter(list[SessionSummary]).dump_json(sessions, indent=1)
-    store.write_text(campaign.report_data, data.decode() + "\n")
+
+
+def _figures(board: Board, where: ReportPaths, stem: str) -> list[PlacedFigure]:
+    captions = {
+        "progress": figures.description(board),
+        "trajectory": "Human records by date, and agents by the hours of their sessions.",
+        "budget": "GPU time by kind of job and day (UTC); hatched: held with no training running.",
+    }
+    placed = []
+    for name, caption in captions.items():
+        figure = getattr(figures, name)(board)
+        for ending, content in figures.files(figure).items():
+            store.write_bytes(where.file(f"{stem}-{name}.{ending}"), content)
+        placed.append(PlacedFigure(figures.inline(figure, name.capitalize(), caption), caption))
+    return placed
+
+
+def _write_table(where: ReportPaths, name: str, table: Table) -> None:
+    for ending, form in report_tables.FORMATS.items():
+        store.write_text(where.file(f"{name}.{ending}"), form(table))
+
+
+def _data(sections: Sequence[Section], sessions: Sequence[SessionSummary]) -> str:
+    content: dict[str, Any] = {
+        "leaderboards": {section.heading: [dict(row) for row in section.leaderboard.rows] for section in sections},
+        "sessions": list(sessions),
+    }
+    found = TypeAdapter(dict[str, dict[str, list[dict[str, tables.Value]]] | list[SessionSummary]])
+    return found.dump_json(content, indent=1).decode() + "\n"
+
+
+def of_campaign(campaign: CampaignPaths) -> list[SessionSummary]:
+    """Write a campaign's report, and return what it says session by session."""
+    sessions = summaries.of_campaign(campaign)
+    write(sessions, campaign.report)
     return sessions
-
-
-def _evidence(finding: Finding) -> list[str]:
-    """The lines of a finding's two snippets that differ, with one line around them."""
-    pair = finding.baseline.splitlines(), finding.candidate.splitlines()
-    return [line for line in difflib.unified_diff(*pair, n=1, lineterm="") if not line.startswith(("---", "+++", "@@"))]
 
 
 def show(campaign: CampaignPaths, sessions: Iterable[SessionSummary]) -> None:
     """Print the verdicts of sessions, and where the campaign's report lies."""
     console = Console()
-    for summary in sessions:
-        console.print(verdict_table(summary))
-        for each in summary.submissions:
-            console.print(f"{each.name}: {_repeats(each.verdict)}{each.verdict.reason}", markup=False, highlight=False)
-            for share in each.human_progress:
-                console.print(f"{each.name}: {human.describe(share)}", markup=False, highlight=False)
-        if summary.budget:
-            used = summary.budget.limit - summary.budget.left
+    for each in sessions:
+        console.print(verdict_grid(each))
+        _say_reasons(console, each)
+        if each.budget:
+            used = each.budget.limit - each.budget.left
             console.print(
-                f"{used:.4f} of {summary.budget.limit:g} H100-hours spent or reserved "
-                f"({summary.budget.gpu_seconds} GPU-seconds by {summary.budget.accounting}; "
-                f"{', '.join(summary.budget.counts)} count)"
+                f"{used:.4f} of {each.budget.limit:g} H100-hours spent or reserved "
+                f"({each.budget.gpu_seconds} GPU-seconds by {each.budget.accounting}; "
+                f"{', '.join(each.budget.counts)} count)"
             )
-    console.print(f"Report: {campaign.report}", soft_wrap=True, markup=False, highlight=False)
+    _say_where(console, campaign.report)
+
+
+def _say_where(console: Console, where: ReportPaths) -> None:
+    console.print(f"Report: {where.page}", soft_wrap=True, markup=False, highlight=False)
+    console.print(f"Figures and tables: {where.files}", soft_wrap=True, markup=False, highlight=False)
+
+
+def _say_reasons(console: Console, session: SessionSummary) -> None:
+    for each in session.submissions:
+        console.print(f"{each.name}: {_repeats(each.verdict)}{each.verdict.reason}", markup=False, highlight=False)
+        for share in each.human_progress:
+            console.print(f"{each.name}: {human.describe(share)}", markup=False, highlight=False)
 
 
 def _repeats(verdict: Verdict) -> str:
     return f"as submission {verdict.repeats}, whose bytes it has: " if verdict.repeats else ""
 
 
-def verdict_table(summary: SessionSummary) -> Table:
+def leaderboard_grid(section: Section) -> Grid:
+    """The leaderboard for a terminal: what fits beside each other there."""
+    grid = Grid(title=escape(section.heading), title_justify="left")
+    shown = [column for column in section.leaderboard.columns if column.heading in _ON_A_TERMINAL]
+    for column in shown:
+        grid.add_column(column.heading, justify="right" if column.sort_by else "left")
+    for row in section.leaderboard.rows:
+        grid.add_row(*(escape(column.text(row)) for column in shown))
+    return grid
+
+
+def verdict_grid(session: SessionSummary) -> Grid:
     """A session's verdicts for a terminal."""
-    table = Table(title=f"{summary.session.name} ({summary.session.state})", title_justify="left")
+    grid = Grid(title=f"{session.session.name} ({session.session.state})", title_justify="left")
     for heading in ("candidate", "verdict", "mean loss", f"seconds saved, {100 * rules.CONFIDENCE:.0f} % interval"):
-        table.add_column(heading)
-    for each in summary.submissions:
+        grid.add_column(heading)
+    for each in session.submissions:
         verdict = each.verdict
-        by = f" by {verdict.rejected_by}" if verdict.rejected_by else ""
         loss = f"{verdict.loss.mean:.4f}" if verdict.loss else ""
         saved = interval(verdict.speed) if verdict.speed else ""
-        table.add_row(escape(each.name), f"{verdict.outcome}{by}", loss, saved)
-    return table
-
-
-def interval(speed: SpeedTest) -> str:
-    """Seconds saved with their interval."""
-    return f"{speed.saved_s:.2f} [{speed.saved_low_s:.2f}, {speed.saved_high_s:.2f}]"
-
-
-def summaries(campaign: CampaignPaths) -> list[SessionSummary]:
-    """What the records of a campaign say, session by session."""
-    accounts = _accounts(campaign)
-    return [_summary(paths, accounts.get(paths.root.name)) for paths in campaign.sessions() if paths.session.exists()]
-
-
-def _summary(paths: SessionPaths, account: Account | None) -> SessionSummary:
-    config = site.load_config(paths)
-    records = human_records.load()
-    return SessionSummary(
-        session=store.read(paths.session, Session),
-        agent=config.agent.kind,
-        cluster=config.cluster.kind,
-        container=config.container.kind,
-        target_loss=config.task.target_loss,
-        design=config.retime.design,
-        where=config.retime.where,
-        level=config.retime.level,
-        incumbent_runs=_runs(paths.calibration)[0],
-        submissions=tuple(
-            _submission(paths, verdict, config.task.record, records)
-            for verdict in sorted(paths.submissions.glob("*/verdict.json"))
-        ),
-        budget=account,
-    )
-
-
-def _submission(paths: SessionPaths, record: Path, start: str, records: Sequence[HumanRecord]) -> SubmissionSummary:
-    verdict = store.read(record, Verdict)
-    runs, incumbent = _runs(paths.submission(verdict.submission).retiming.collected)
-    speed = verdict.speed if verdict.outcome is Outcome.ACCEPTED else None
-    return SubmissionSummary(
-        verdict=verdict,
-        name=_printable(Path(verdict.candidate).name),
-        runs=runs,
-        incumbent_runs=incumbent,
-        human_progress=human.progress(records, start, speed) if speed else (),
-    )
-
-
-def _printable(name: str) -> str:
-    """A name that the agent chose, harmless on a terminal."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)
-
-
-def _runs(record: Path) -> tuple[Runs, Runs]:
-    """A retiming's runs, and the incumbent's beside them."""
-    retiming = store.read_if_there(record, Retiming)
-    arms = (retiming.trials, retiming.incumbents) if retiming else ((), ())
-    candidate, incumbent = (Runs(tuple(losses(arm)), tuple(training_times(arm))) for arm in arms)
-    return candidate, incumbent
-
-
-def _accounts(campaign: CampaignPaths) -> Mapping[str, Account]:
-    """By session, with one question for all of them; none where nobody answers."""
-    try:
-        return {account.name: account for account in budget.of_campaign(campaign).accounts}
-    except (SchedulerError, UsageError) as error:
-        log.warning("no accounting: %s", error)
-        return {}
+        grid.add_row(escape(each.name), tables.verdict_text(each), loss, saved)
+    return grid

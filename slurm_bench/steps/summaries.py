@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from slurm_bench.effects import human_records, seals, store
@@ -24,6 +24,8 @@ from slurm_bench.words.trials import Retiming, Trial
 from slurm_bench.words.verdicts import Outcome, Verdict
 
 log = logging.getLogger(__name__)
+
+_EVER = datetime.max.replace(tzinfo=UTC)
 
 
 def of_campaign(campaign: CampaignPaths) -> list[SessionSummary]:
@@ -70,7 +72,7 @@ class _Reader:
             level=config.retime.level,
             incumbent_runs=_runs(self._paths.calibration)[0],
             submissions=submissions,
-            h100_hours=self._spent(until),
+            h100_hours=self._spent(_EVER),
             hours=self._hours(until),
             tokens=use.tokens if use else None,
             usd=use.usd if use else None,

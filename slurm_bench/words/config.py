@@ -15,10 +15,13 @@ from omegaconf import MISSING
 
 from slurm_bench.words.errors import UsageError
 from slurm_bench.words.kinds import KINDS
-from slurm_bench.words.paths import CALIBRATIONS, OPINIONS
+from slurm_bench.words.paths import CALIBRATIONS, OPINIONS, REPORT
 
 UPSTREAM = "https://github.com/KellerJordan/modded-nanogpt.git"
 """Where the human records were set."""
+
+RULE_SET_NAMES = ("all records", "before multi-token training", "records that keep every rule")
+"""Sets of human records, by the rules that they keep."""
 
 MAKERS = ("anthropic", "openai", "azure")
 PRICES = ("input", "output", "cache_read", "cache_write")
@@ -406,9 +409,23 @@ class BudgetCommand(CommandConfig):
 
 @dataclass
 class ReportCommand(CommandConfig):
-    """Write the campaign's report again from its records."""
+    """Sessions side by side, from their records: a page, figures and tables."""
 
     name: str = "report"
+    campaigns: list[str] = field(default_factory=list)
+    """Whose sessions; empty is `campaign` alone."""
+    sessions: list[str] = field(default_factory=list)
+    """Names of those that are shown; empty is all of them."""
+    out: str | None = None
+    """Folder to write into; null is the campaign's own."""
+    rule_set: str = RULE_SET_NAMES[0]
+    """Which human records the figures show, and take for 100 %: one of RULE_SET_NAMES."""
+    published: bool = False
+    """Whether results that others published for the same task are drawn beside, marked as such."""
+
+    def __post_init__(self) -> None:
+        known = self.rule_set in RULE_SET_NAMES
+        _require(known, "command.rule_set", " or ".join(map(repr, RULE_SET_NAMES)), self.rule_set)
 
 
 @dataclass
@@ -537,7 +554,7 @@ class Config:
             value = getattr(self, name)
             plain = value.replace("-", "").replace("_", "").replace(".", "")
             good = plain.isascii() and plain.isalnum() and value[0] != "." and len(value) <= _LONGEST_NAME
-            taken = (CALIBRATIONS, OPINIONS)
+            taken = (CALIBRATIONS, OPINIONS, REPORT)
             _require(value not in taken, name, "another name: the campaign's own things lie there", value)
             _require(good, name, f"at most {_LONGEST_NAME} letters, digits, '.', '_' and '-'", value)
         weights, gpu_type = self.budget.weights, self.cluster.gpu_type

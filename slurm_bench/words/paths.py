@@ -7,6 +7,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 CALIBRATIONS = "calibrations"
 OPINIONS = "opinions"
+REPORT = "report"
 """Folders of a campaign that are no session's."""
 
 
@@ -396,16 +397,34 @@ class OpinionPaths:
 
 
 @dataclass(frozen=True)
+class ReportPaths:
+    root: Path
+
+    @property
+    def page(self) -> Path:
+        return self.root / "report.html"
+
+    @property
+    def data(self) -> Path:
+        """The same for machines."""
+        return self.root / "report.json"
+
+    @property
+    def files(self) -> Path:
+        """Its figures and tables, each by itself."""
+        return self.root / REPORT
+
+    def file(self, name: str) -> Path:
+        return self.files / name
+
+
+@dataclass(frozen=True)
 class CampaignPaths:
     root: Path
 
     @property
-    def report(self) -> Path:
-        return self.root / "report.html"
-
-    @property
-    def report_data(self) -> Path:
-        return self.root / "report.json"
+    def report(self) -> ReportPaths:
+        return ReportPaths(self.root)
 
     def sessions(self) -> list[SessionPaths]:
         """The campaign's sessions, oldest first by name."""

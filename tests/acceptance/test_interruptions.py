@@ -74,7 +74,7 @@ def check_ended(paths: SessionPaths) -> None:
     entries = [store.read(path, LedgerEntry) for path in paths.ledger.glob("*.json")]
     assert sorted(entry.kind for entry in entries) == ["retiming", "retiming"]
     check_attempts(paths, entries)
-    assert CampaignPaths(paths.root.parent).report.exists()
+    assert CampaignPaths(paths.root.parent).report.page.exists()
 
 
 def check_attempts(paths: SessionPaths, entries: list[LedgerEntry]) -> None:

@@ -34,7 +34,7 @@ def test_a_rehearsal_in_the_sessions_own_job(tmp_path: Path) -> None:
     (session,) = campaign.sessions()
     assert [verdict.gpu_seconds for verdict in check_outcomes(session)] == [0, 0, 0, 0]
     assert not list(scratch.iterdir()), "cancelled trials too leave nothing"
-    assert "its agent stopped meanwhile" in campaign.report.read_text()
+    assert "its agent stopped meanwhile" in campaign.report.page.read_text()
 
     identity = store.read(session.session, Session).id
     ((job, state, gpu_seconds),) = sacct.rows(f"{identity}-session")

@@ -57,12 +57,12 @@ def check_outcomes(session: SessionPaths) -> list[Verdict]:
 
 def check_report(campaign: CampaignPaths) -> str:
     """The accepted candidate's seconds saved with their interval, as the report says them."""
-    page = campaign.report.read_text()
+    page = campaign.report.page.read_text()
     for name, (outcome, by) in EXPECTED.items():
         assert name in page
         assert f"{outcome} by {by}" if by else outcome in page
     assert "http" not in page, "the page is self-contained"
-    (summary,) = json.loads(campaign.report_data.read_text())
+    (summary,) = json.loads(campaign.report.data.read_text())
     runs = [(len(each["runs"]["losses"]), len(each["incumbent_runs"]["losses"])) for each in summary["submissions"]]
     assert runs[:2] == [(0, 0), (0, 0)] and runs[3] == (10, 10)
     assert 3 <= runs[2][0] < 10, "the hopeless candidate was stopped"
@@ -90,7 +90,7 @@ def test_on_a_bare_machine(tmp_path: Path) -> None:
     for name, (outcome, _) in EXPECTED.items():
         assert name in done.stdout and outcome in done.stdout
     assert interval in done.stdout
-    assert str(campaign.report) in done.stdout
+    assert str(campaign.report.page) in done.stdout
     (total,) = json.loads(budget(tmp_path, "json"))["accounts"]
     assert total["gpu_seconds"] == sum(verdict.gpu_seconds for verdict in verdicts) > 0
     assert total["reserved_gpu_seconds"] == 0

@@ -240,8 +240,8 @@ def page(scene: Scene) -> str:
     now = datetime.now(UTC)
     begun = Session(id="id", name="one", campaign="test", revision="", state=SessionState.RUNNING, started=now)
     store.write(scene.paths.session, begun)
-    report.show(campaign, report.write(campaign))
-    return campaign.report.read_text()
+    report.show(campaign, report.of_campaign(campaign))
+    return campaign.report.page.read_text()
 
 
 def test_a_name_with_markup_does_not_break_the_report(scene: Scene) -> None:

@@ -1,0 +1,119 @@
+"""The report as one HTML file that needs nothing besides it: figures, tables, and a page for each submission."""
+
+import base64
+import difflib
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from slurm_bench.pure import human, rules, tables
+from slurm_bench.pure.dots import dots
+from slurm_bench.pure.summary import SessionSummary
+from slurm_bench.pure.tables import Row, Table
+from slurm_bench.words.opinions import Finding
+from slurm_bench.words.trials import SpeedTest
+from slurm_bench.words.verdicts import Outcome
+
+_TEMPLATES = Path(__file__).with_name("templates")
+_BAR = 144.0
+"""Width of the drawing of an interval, with room for its point at both ends."""
+_BAR_ROOM = 6.0
+_DESIGN = {
+    "paired": "the incumbent ran beside each of a candidate's runs, on the same node",
+    "classic": "the incumbent ran at another time, once for the campaign",
+}
+_WHERE = {
+    "fresh": "trials had allocations of their own",
+    "allocation": "trials ran in the session's own job, its agent stopped meanwhile",
+}
+_LEVEL = {"session": "for all candidates of the session together", "published": "for each candidate, as published"}
+
+
+@dataclass(frozen=True)
+class PlacedFigure:
+    svg: str
+    """An element that can stand in a page."""
+    caption: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """Sessions that can be compared."""
+
+    heading: str
+    leaderboard: Table
+    figures: Sequence[PlacedFigure]
+
+
+def render(title: str, sections: Sequence[Section], sessions: Sequence[SessionSummary]) -> str:
+    script = (_TEMPLATES / "report.js").read_text()
+    submissions = tables.submissions(sessions)
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            title=title,
+            written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+            rules=rules,
+            style=Markup((_TEMPLATES / "report.css").read_text()),
+            script=Markup(script),
+            script_hash=_hash(f"\n{script}\n"),
+            sections=sections,
+            sessions=sessions,
+            sessions_table=tables.sessions(sessions),
+            budget_table=tables.budget(sessions),
+            submissions_table=submissions,
+            terms_in_words=list(dict.fromkeys(map(_terms, sessions))),
+            agents=list(dict.fromkeys(session.contestant for session in sessions)),
+            outcomes=list(Outcome),
+            bar_place=_bar_scale(submissions.rows),
+        )
+    )
+
+
+def _environment() -> jinja2.Environment:
+    loader = jinja2.FileSystemLoader(_TEMPLATES)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["evidence"] = _evidence
+    environment.filters["interval"] = interval
+    environment.filters["describe"] = human.describe
+    environment.filters["dots"] = dots
+    environment.filters["verdict_text"] = tables.verdict_text
+    environment.globals["rules"] = rules
+    return environment
+
+
+def _hash(script: str) -> str:
+    """By which the page's policy lets this script run, and none that a candidate's text might smuggle in."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
+
+
+def interval(speed: SpeedTest) -> str:
+    """Seconds saved with their interval."""
+    return f"{speed.saved_s:.2f} [{speed.saved_low_s:.2f}, {speed.saved_high_s:.2f}]"
+
+
+def _evidence(finding: Finding) -> list[str]:
+    """The lines of a finding's two snippets that differ, with one line around them."""
+    pair = finding.baseline.splitlines(), finding.candidate.splitlines()
+    return [line for line in difflib.unified_diff(*pair, n=1, lineterm="") if not line.startswith(("---", "+++", "@@"))]
+
+
+def _terms(session: SessionSummary) -> str:
+    level = f"level {rules.LEVEL} {_LEVEL[session.level]}"
+    return f"Retiming {session.design}: {_DESIGN[session.design]}; {_WHERE[session.where]}; {level}."
+
+
+def _bar_scale(rows: Iterable[Row]) -> Callable[[float], float]:
+    """From seconds saved to a place in the drawing of an interval; 0 is always in it."""
+    ends = [float(row[name] or 0) for row in rows for name in ("saved_s_low", "saved_s_high")]
+    low, high = min([0.0, *ends]), max([0.0, *ends])
+    span = high - low or 1.0
+    return lambda seconds: round(_BAR_ROOM + (_BAR - 2 * _BAR_ROOM) * (seconds - low) / span, 1)
