@@ -22,6 +22,7 @@ READING_ORDER = [
     "relay",
     "chain",
     "report",
+    "figures",
     "budget",
     "budget_formats",
     "guard",
