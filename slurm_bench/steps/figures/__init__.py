@@ -1,0 +1,12 @@
+"""The figures of a report: progress against GPU time, beside the human records; progress over time; GPU time by day.
+
+Nothing else imports matplotlib, which takes a second.
+"""
+
+from slurm_bench.steps.figures.alt_text import description
+from slurm_bench.steps.figures.dates import trajectory
+from slurm_bench.steps.figures.days import budget
+from slurm_bench.steps.figures.hours import progress
+from slurm_bench.steps.figures.output import files, inline
+
+__all__ = ["budget", "description", "files", "inline", "progress", "trajectory"]

@@ -1,0 +1,82 @@
+"""Progress against GPU time: percent of human progress over H100-hours used, one step line a session."""
+
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from slurm_bench.pure.progress import Band, Board, Curve, bands
+from slurm_bench.steps.figures.beside import draw_human, draw_published, names_beside, published_labels
+from slurm_bench.steps.figures.curves import draw_line, draw_marks
+from slurm_bench.steps.figures.frame import Frame, make
+from slurm_bench.steps.figures.ink import Look, drawing, looks, say
+from slurm_bench.steps.figures.labels import Label, draw_column, leave_room, shortened
+from slurm_bench.steps.figures.legend import draw_legend
+
+
+def progress(board: Board) -> Figure:
+    """The y axis is broken where the agents' best is far below the humans' best."""
+    with drawing():
+        frame = make(board)
+        labels = [*_labels(board, frame), *published_labels(board, frame)]
+        leave_room(frame.lower, frame.end, [*(label.text for label in labels), *names_beside(board)])
+        _draw_agents(board, frame)
+        draw_published(board, frame)
+        for panel in frame.panels:
+            taken = draw_column(panel, labels, frame.end)
+            draw_human(board, frame, panel, taken)
+        draw_legend(frame.figure, board)
+        if not board.curves:
+            say(frame.lower, "no session of an agent yet")
+        return frame.figure
+
+
+def _labels(board: Board, frame: Frame) -> list[Label]:
+    """An agent's name stands at the mean of its seeds' ends."""
+    look = looks(board)
+    found = []
+    for agent in board.agents:
+        seeds = [curve for curve in board.curves if curve.agent == agent]
+        ends = [curve.best.saved_s if curve.best else 0.0 for curve in seeds]
+        at = max(curve.h100_hours for curve in seeds)
+        found.append(Label(shortened(agent), at, frame.scale * sum(ends) / len(ends), look[agent].colour))
+    return found
+
+
+def _draw_agents(board: Board, frame: Frame) -> None:
+    look = looks(board)
+    several = bands(board.curves)
+    for band in several:
+        _draw_band(band, frame, look[band.agent])
+    for curve in board.curves:
+        of_several = curve.agent in {band.agent for band in several}
+        _draw_curve(curve, frame, look[curve.agent], of_several)
+
+
+def _draw_band(band: Band, frame: Frame, look: Look) -> None:
+    mean, low, high = ([frame.scale * s for s in each] for each in (band.mean_s, band.low_s, band.high_s))
+    area: dict[str, Any] = {"color": look.colour, "alpha": 0.14, "linewidth": 0, "label": f"range of {band.agent}"}
+    frame.lower.fill_between(band.at, low, high, step="post", **area)
+    line: dict[str, Any] = {"linestyle": look.line, "linewidth": 2.4, "label": f"mean of {band.agent}"}
+    frame.lower.plot(band.at, mean, drawstyle="steps-post", color=look.colour, **line)
+
+
+def _draw_curve(curve: Curve, frame: Frame, look: Look, of_several: bool) -> None:
+    steps = [(step.h100_hours, frame.scale * step.saved_s) for step in curve.steps]
+    line: dict[str, Any] = (
+        {"linewidth": 0.8, "alpha": 0.7} if of_several else {"linewidth": 1.8, "linestyle": look.line}
+    )
+    draw_line(frame.lower, steps, curve.h100_hours, look, label=f"best of {curve.session}", **line)
+    _draw_intervals(curve, frame, look)
+    draw_marks(frame.lower, steps, curve.clear(), look, 3.8 if of_several else 5.0)
+
+
+def _draw_intervals(curve: Curve, frame: Frame, look: Look) -> None:
+    at = [step.h100_hours for step in curve.steps]
+    low, high = ([frame.scale * getattr(step, end) for step in curve.steps] for end in ("low_s", "high_s"))
+    bar: dict[str, Any] = {
+        "colors": look.colour,
+        "linewidth": 0.9,
+        "alpha": 0.75,
+        "label": f"intervals of {curve.session}",
+    }
+    frame.lower.vlines(at, low, high, **bar)

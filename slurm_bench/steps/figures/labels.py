@@ -1,0 +1,111 @@
+"""Names beside the ends of lines, in one column, so that none lies on another."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.textpath import TextPath
+
+from slurm_bench.pure.spacing import fitting, spread
+from slurm_bench.steps.figures.ink import INK, QUIET, SMALL
+
+ROW = 1.3 * SMALL
+"""Points from one line of text to the next."""
+_LONGEST = 28
+"""Characters."""
+_LEAD = 10
+"""Points between the column and the lines that end there."""
+_WIDEST = 0.5
+"""Of the axes."""
+
+
+@dataclass(frozen=True)
+class Label:
+    text: str
+    x: float
+    """Where the line ends that it names."""
+    y: float
+    colour: str = INK
+
+
+def shortened(text: str, most: int = _LONGEST) -> str:
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def name_of(record: str) -> str:
+    """A human record's, without its date."""
+    return shortened(record.partition("_")[2] or record)
+
+
+def leave_room(axes: Axes, end: float, texts: Iterable[str]) -> None:
+    """An x axis from 0 whose data ends at `end`, with room for a column to the right of it."""
+    widest = max((_width(text) for text in texts), default=0.0)
+    share = (widest + _LEAD) / _points(axes)[0]
+    axes.set_xlim(0, end / (1 - min(share, _WIDEST)))
+
+
+def draw_column(axes: Axes, labels: Iterable[Label], end: float) -> list[float]:
+    """Labels of what ends within these axes, each with a line to what it names; where not all fit, the highest.
+
+    Returns:
+        Where they stand (y).
+    """
+    bottom, top = axes.get_ylim()
+    gap, rows = row_of(axes), int(_points(axes)[1] / ROW)
+    shown = sorted((each for each in labels if bottom <= each.y <= top), key=lambda each: -each.y)[:rows]
+    places = spread([each.y for each in shown], gap, bottom + gap / 2, top - gap / 2)
+    column = end + _lead(axes)
+    for each, place in zip(shown, places, strict=True):
+        lead = [each.x, end, column - 0.2 * (column - end)]
+        axes.plot(lead, [each.y, each.y, place], color=each.colour, linewidth=0.6, alpha=QUIET, label="_lead")
+        axes.text(column, place, each.text, color=each.colour, va="center_baseline", fontsize=SMALL, label="_name")
+    return places
+
+
+def draw_where_free(axes: Axes, labels: Iterable[Label], taken: Iterable[float]) -> list[Label]:
+    """Those labels that have room at their own height, first come first served.
+
+    Returns:
+        Those drawn.
+    """
+    bottom, top = axes.get_ylim()
+    inside = [each for each in labels if bottom <= each.y <= top]
+    free = fitting([each.y for each in inside], taken, row_of(axes))
+    shown = [each for each in inside if each.y in free]
+    for each in shown:
+        column = each.x + _lead(axes)
+        axes.text(
+            column,
+            each.y,
+            each.text,
+            color=each.colour,
+            va="center_baseline",
+            fontsize=SMALL,
+            alpha=QUIET,
+            label="_name",
+        )
+    return shown
+
+
+def row_of(axes: Axes) -> float:
+    """A row of text, in units of y."""
+    bottom, top = axes.get_ylim()
+    return (top - bottom) * ROW / _points(axes)[1]
+
+
+def _lead(axes: Axes) -> float:
+    left, right = axes.get_xlim()
+    return (right - left) * _LEAD / _points(axes)[0]
+
+
+def _points(axes: Axes) -> tuple[float, float]:
+    """Width and height of axes that have no automatic layout."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    width, height = figure.get_size_inches() * 72
+    return float(axes.get_position().width * width), float(axes.get_position().height * height)
+
+
+def _width(text: str) -> float:
+    """Points."""
+    return float(TextPath((0, 0), text, size=SMALL).get_extents().width) if text.strip() else 0.0
