@@ -36,6 +36,7 @@ _LEVEL = {"session": "for all candidates of the session together", "published": 
 
 @dataclass(frozen=True)
 class PlacedFigure:
+    title: str
     svg: str
     """An element that can stand in a page."""
     caption: str

@@ -125,7 +125,8 @@ def _figures(board: Board, where: ReportPaths, stem: str) -> list[PlacedFigure]:
         figure = getattr(figures, name)(board)
         for ending, content in figures.files(figure).items():
             store.write_bytes(where.file(f"{stem}-{name}.{ending}"), content)
-        placed.append(PlacedFigure(figures.inline(figure, name.capitalize(), caption), caption))
+        title = name.capitalize()
+        placed.append(PlacedFigure(title, figures.inline(figure, title, caption), caption))
     return placed
 
 
