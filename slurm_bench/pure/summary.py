@@ -137,7 +137,8 @@ class SessionSummary:
             return session.problem
         if session.agent_exit_code is None:
             return ""
-        return session.agent_ended_by or f"the agent ended with exit code {session.agent_exit_code}"
+        failed = f"the agent ended with exit code {session.agent_exit_code}" if session.agent_exit_code else ""
+        return session.agent_ended_by or failed or "the agent was done"
 
     def curve(self) -> Curve:
         steps = progress.best_so_far(each.step for each in self.submissions if each.step)

@@ -171,9 +171,14 @@ def _plain(name: str, nothing: str = "") -> Callable[[Row], str]:
 def _number(name: str, digits: int) -> Callable[[Row], str]:
     def text(row: Row) -> str:
         value = row[name]
-        return NOTHING if value is None else f"{value:.{digits}f}"
+        return NOTHING if value is None else _rounded(float(value), digits)
 
     return text
+
+
+def _rounded(value: float, digits: int) -> str:
+    """With so many decimals, or more where nothing would be left: a rehearsal uses thousandths of an hour."""
+    return f"{value:.2g}" if 0 < abs(value) < 0.5 else f"{value:.{digits}f}"
 
 
 def _interval(name: str, digits: int) -> Callable[[Row], str]:

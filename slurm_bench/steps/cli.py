@@ -38,7 +38,8 @@ def main() -> int:
     # Hydra would print and exit by itself; this asks it to raise instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for library in ("submitit", "httpx2"):  # the latter would print every request, with what signs its address
+    # httpx2 would print every request, with what signs its address; fontTools each table of a font.
+    for library in ("submitit", "httpx2", "fontTools", "matplotlib"):
         logging.getLogger(library).setLevel(logging.WARNING)
     register()
     sys.argv[1:] = spelt_out(sys.argv[1:])

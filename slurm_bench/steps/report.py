@@ -117,7 +117,7 @@ def _board(compared: Sequence[SessionSummary], choices: Choices) -> Board:
 def _figures(board: Board, where: ReportPaths, stem: str) -> list[PlacedFigure]:
     captions = {
         "progress": figures.description(board),
-        "trajectory": "Human records by date, and agents by the hours of their sessions.",
+        "trajectory": f"{'Human records by date, and ' if board.human else ''}agents by the hours of their sessions.",
         "budget": "GPU time by kind of job and day (UTC); hatched: held with no training running.",
     }
     placed = []

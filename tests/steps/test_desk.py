@@ -279,7 +279,7 @@ def test_the_report_says_by_which_rule(config: Config, design: str, level: str, 
     verdict = scene.submit(scene.candidate("fast", FAST))
     said = " ".join(page(scene).split())
     assert all(each in said for each in words)
-    assert ("Array 1 of its session, tested at 0.005" in said) == (verdict.attempt == 1)
+    assert ("0.005, as array 1 of its session" in said) == (verdict.attempt == 1)
 
 
 def test_a_desk_that_died_after_sbatch_queues_nothing_twice(scene: Scene) -> None:
