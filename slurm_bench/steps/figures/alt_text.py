@@ -26,7 +26,7 @@ def _best(agent: str, board: Board) -> str:
         used = max(curve.h100_hours for curve in sessions)
         return f"{agent}{seeds} nothing accepted in {used:.4g} H100-hours"
     scale = 100 / board.human_s if board.human_s else 1.0
-    value, low, high = (f"{scale * seconds:.1f}" for seconds in (step.saved_s, step.low_s, step.high_s))
+    value, low, high = (f"{round(scale * seconds, 1) + 0.0:.1f}" for seconds in (step.saved_s, step.low_s, step.high_s))
     return f"{agent}{seeds} {value} [{low}, {high}] after {step.h100_hours:.4g} H100-hours"
 
 

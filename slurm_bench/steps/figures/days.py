@@ -33,7 +33,7 @@ def budget(board: Board) -> Figure:
             _draw_dates(axes, board.budget)
             _draw_legend(figure, board.budget)
         else:
-            axes.set_xticks([])
+            axes.set(xticks=[], yticks=[])
             say(axes, "no GPU time charged yet")
         return figure
 
@@ -53,6 +53,7 @@ def _draw_bars(axes: Axes, lines: Sequence[Line]) -> None:
                 list(hours), list(hours.values()), _WIDTH, bottom, edgecolor=colour, linewidth=0, label=label, **look
             )
             floor |= {day: below + hours[day] for day, below in zip(hours, bottom, strict=True)}
+    axes.set_ylim(0, 1.05 * max(floor.values(), default=0.0) or 1.0)
 
 
 def _by_day(parts: Iterable[tuple[Line, float]]) -> Hours:
@@ -88,7 +89,9 @@ def _draw_legend(figure: Figure, lines: Sequence[Line]) -> None:
     ]
     if any(line.idle_gpu_seconds for line in lines):
         patches.append(Patch(facecolor=(INK, 0.15), edgecolor=INK, linewidth=0, hatch="////", label="idle"))
-    figure.legend(handles=patches, loc="upper left", bbox_to_anchor=(0.08, 1.0), ncols=2)
+    figure.legend(
+        handles=patches, loc="upper left", bbox_to_anchor=(0.08, 1.0), ncols=2, handlelength=1.6, columnspacing=1.2
+    )
 
 
 def _describe(kind: Kind, lines: Sequence[Line]) -> str:

@@ -43,6 +43,8 @@ def make(board: Board) -> Frame:
     reached = _ROOM * highest
     lower, upper = _panels(figure, broken=board.human_s is not None and 0 < reached < _BREAK_BELOW)
     top = reached if upper or not board.human_s else max(reached, _UPPER[1])
+    if not top:
+        lower.set_yticks([0])
     lower.set_ylim(1.1 * lowest - _BELOW_ZERO * (top or 1.0), top or 1.0)
     used = [curve.h100_hours for curve in board.curves] + [each.h100_hours for each in board.published]
     frame = Frame(figure, lower, upper, scale, max(used, default=0.0) or 1.0)

@@ -12,6 +12,9 @@ from slurm_bench.steps.figures.ink import Look, drawing, looks, say
 from slurm_bench.steps.figures.labels import Label, draw_column, leave_room, shortened
 from slurm_bench.steps.figures.legend import draw_legend
 
+_MANY = 12
+"""Sessions, from which on their lines get thinner."""
+
 
 def progress(board: Board) -> Figure:
     """The y axis is broken where the agents' best is far below the humans' best."""
@@ -26,6 +29,7 @@ def progress(board: Board) -> Figure:
             draw_human(board, frame, panel, taken)
         draw_legend(frame.figure, board)
         if not board.curves:
+            frame.lower.set_xticks([])
             say(frame.lower, "no session of an agent yet")
         return frame.figure
 
@@ -43,13 +47,14 @@ def _labels(board: Board, frame: Frame) -> list[Label]:
 
 
 def _draw_agents(board: Board, frame: Frame) -> None:
-    look = looks(board)
-    several = bands(board.curves)
-    for band in several:
+    """One of several seeds is thinner than their mean, and all are where there are many."""
+    look, means = looks(board), bands(board.curves)
+    crowd = min(1.0, (_MANY / max(1, len(board.curves))) ** 0.5)
+    for band in means:
         _draw_band(band, frame, look[band.agent])
     for curve in board.curves:
-        of_several = curve.agent in {band.agent for band in several}
-        _draw_curve(curve, frame, look[curve.agent], of_several)
+        of_several = curve.agent in {band.agent for band in means}
+        _draw_curve(curve, frame, look[curve.agent], crowd * (0.5 if of_several else 1.0))
 
 
 def _draw_band(band: Band, frame: Frame, look: Look) -> None:
@@ -60,23 +65,19 @@ def _draw_band(band: Band, frame: Frame, look: Look) -> None:
     frame.lower.plot(band.at, mean, drawstyle="steps-post", color=look.colour, **line)
 
 
-def _draw_curve(curve: Curve, frame: Frame, look: Look, of_several: bool) -> None:
+def _draw_curve(curve: Curve, frame: Frame, look: Look, weight: float) -> None:
+    """The less weight, the thinner and lighter."""
     steps = [(step.h100_hours, frame.scale * step.saved_s) for step in curve.steps]
-    line: dict[str, Any] = (
-        {"linewidth": 0.8, "alpha": 0.7} if of_several else {"linewidth": 1.8, "linestyle": look.line}
+    line: dict[str, Any] = {"linestyle": look.line if weight > 0.5 else "-", "linewidth": 1.8 * weight}
+    draw_line(
+        frame.lower, steps, curve.h100_hours, look, label=f"best of {curve.session}", alpha=_alpha(weight), **line
     )
-    draw_line(frame.lower, steps, curve.h100_hours, look, label=f"best of {curve.session}", **line)
-    _draw_intervals(curve, frame, look)
-    draw_marks(frame.lower, steps, curve.clear(), look, 3.8 if of_several else 5.0)
-
-
-def _draw_intervals(curve: Curve, frame: Frame, look: Look) -> None:
     at = [step.h100_hours for step in curve.steps]
     low, high = ([frame.scale * getattr(step, end) for step in curve.steps] for end in ("low_s", "high_s"))
-    bar: dict[str, Any] = {
-        "colors": look.colour,
-        "linewidth": 0.9,
-        "alpha": 0.75,
-        "label": f"intervals of {curve.session}",
-    }
-    frame.lower.vlines(at, low, high, **bar)
+    bars = frame.lower.vlines(at, low, high, colors=look.colour, linewidth=0.9, alpha=_alpha(weight))
+    bars.set_label(f"intervals of {curve.session}")
+    draw_marks(frame.lower, steps, curve.clear(), look, 2.4 + 2.6 * weight)
+
+
+def _alpha(weight: float) -> float:
+    return min(1.0, 0.3 + weight)

@@ -10,10 +10,10 @@ from matplotlib.ticker import MaxNLocator
 
 from slurm_bench.pure.progress import Board
 
-SIZE = (7.2, 4.6)
+SIZE = (6.8, 4.6)
 """Inches: a page's width."""
 FONT = 10.0
-SMALL = 9.0
+SMALL = 9.5
 """Points, both: nothing is smaller, so that a phone's width still shows it."""
 
 INK = "#1b1c1e"
