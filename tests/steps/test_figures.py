@@ -234,11 +234,14 @@ def test_the_budget_stacks_what_kinds_of_jobs_held_and_left_idle() -> None:
     tops = [round(float(bar.get_y() + bar.get_height()), 6) for bars in axes.containers for bar in bars]
     assert max(tops) == 8, "the first day, twice two kinds of two hours"
     heights = {str(bars.get_label()): [float(bar.get_height()) for bar in bars] for bars in axes.containers}
-    assert heights["session, idle"] == [1.0, 0.5, 0.5]
-    assert heights["session"] == [3.0, 1.5, 1.5]
-    assert heights["retiming, idle"] == [0, 0, 0]
-    hatched = [bars.get_label() for bars in axes.containers for bar in bars if bar.get_hatch()]
-    assert set(hatched) == {"session, idle", "retiming, idle", "calibration, idle"} - {"calibration, idle"}
+    assert {label: found for label, found in heights.items() if found} == {
+        "session": [3.0, 1.5, 1.5],
+        "session, idle": [1.0, 0.5, 0.5],
+        "retiming": [4.0, 2.0, 2.0],
+    }
+    hatched = [bar for bars in axes.containers for bar in bars if bar.get_hatch()]
+    assert len(hatched) == 3
+    assert {bar.get_facecolor()[3] for bar in hatched} == {0}, "which would hide the hatch on a page"
     assert legend(figure)[:2] == ["session: 8.0 H100-hours, 25 % idle", "retiming: 8.0 H100-hours, idle not seen"]
 
 

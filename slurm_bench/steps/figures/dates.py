@@ -86,7 +86,7 @@ def _label(board: Board, agent: str, look: Look) -> Label:
     """At its best session's end."""
     sessions = [curve for curve in board.curves if curve.agent == agent]
     best = max(sessions, key=lambda curve: curve.best.saved_s if curve.best else 0.0)
-    return Label(shortened(agent, 22), best.hours, best.best.saved_s if best.best else 0.0, look.colour)
+    return Label(shortened(agent, 20), best.hours, best.best.saved_s if best.best else 0.0, look.colour)
 
 
 def _draw_curve(axes: Axes, curve: Curve, look: Look) -> None:
