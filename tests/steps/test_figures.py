@@ -174,6 +174,12 @@ def test_what_has_no_room_is_counted() -> None:
     assert f"and {40 - len(named)} more" in shown
 
 
+def test_the_best_human_record_is_named_among_agents_that_came_as_far() -> None:
+    curves = tuple(curve(f"agent {number}", f"session-{number}", step(63, 100)) for number in range(5))
+    shown = texts(figures.progress(replace(EMPTY, human=HUMAN, curves=curves)))
+    assert "BigramHashEmbedding" in shown
+
+
 def test_human_records_without_room_are_drawn_all_the_same() -> None:
     board = replace(EMPTY, human=HUMAN, curves=(curve("a", "one"),))
     (axes,) = figures.progress(board).axes
@@ -188,8 +194,7 @@ def test_human_records_without_room_are_drawn_all_the_same() -> None:
 def test_published_results_are_diamonds_that_say_so() -> None:
     board = replace(generated(2, 1), published=PUBLISHED)
     figure = figures.progress(board)
-    (point,) = (line for axes in figure.axes for line in lines(axes, "published Codex") if line.axes is figure.axes[1])
-    assert points(point) == [(512, 8.6)]
+    assert [marks(axes, "published") for axes in figure.axes] == [[], [(512, 8.6)]]
     assert "Codex, published 8.6 %" in texts(figure)
     assert "published elsewhere, no interval" in legend(figure)
 
@@ -199,7 +204,7 @@ def test_without_human_progress_the_axis_is_in_seconds_and_there_is_no_other() -
     (axes,) = figures.progress(board).axes
     assert axes.get_ylabel() == "training time saved (s)"
     assert not axes.child_axes
-    assert not lines(axes, "published")
+    assert marks(axes, "published") == []
 
 
 def test_the_right_axis_is_the_left_one_in_seconds() -> None:
@@ -362,9 +367,9 @@ def test_colours_show_on_light_and_dark_pages(colour: str, page: str) -> None:
 
 
 def test_agents_differ_by_more_than_colour() -> None:
-    found = looks(generated(24, 1)).values()
-    assert len({(look.colour, str(look.line)) for look in found}) == 24
-    assert len({(look.marker, str(look.line)) for look in found}) == 24
+    found = looks(generated(32, 1)).values()
+    assert len({(look.colour, str(look.line)) for look in found}) == 32
+    assert len({(look.marker, str(look.line)) for look in found}) == 32
 
 
 # In words.
@@ -383,6 +388,11 @@ def test_the_description_says_how_far_each_came_and_what_overlaps() -> None:
     assert "Ann (best of 2 sessions) 6.0 [5.6, 6.4] after 200 H100-hours" in said
     assert "Dan nothing accepted in 512 H100-hours" in said
     assert said.endswith("Not clear of each other: Ann and Bob.")
+
+
+def test_the_description_counts_what_overlaps_where_that_is_much() -> None:
+    curves = tuple(curve(f"agent {number}", f"session-{number}", step(2, 100)) for number in range(5))
+    assert figures.description(replace(EMPTY, curves=curves)).endswith("Not clear of each other: 10 of 10 pairs.")
 
 
 def test_the_description_of_what_is_clear_and_of_nothing() -> None:

@@ -1,11 +1,12 @@
 """Progress against GPU time: percent of human progress over H100-hours used, one step line a session."""
 
+from dataclasses import replace
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from slurm_bench.pure.progress import Band, Board, Curve, bands
-from slurm_bench.steps.figures.beside import draw_human, draw_published, names_beside, published_labels
+from slurm_bench.steps.figures.beside import draw_human, draw_published, human_labels, published_labels
 from slurm_bench.steps.figures.curves import draw_line, draw_marks
 from slurm_bench.steps.figures.frame import Frame, make
 from slurm_bench.steps.figures.ink import Look, drawing, looks, say
@@ -20,13 +21,14 @@ def progress(board: Board) -> Figure:
     """The y axis is broken where the agents' best is far below the humans' best."""
     with drawing():
         frame = make(board)
-        labels = [*_labels(board, frame), *published_labels(board, frame)]
-        leave_room(frame.lower, frame.end, [*(label.text for label in labels), *names_beside(board)])
+        human, published = human_labels(board, frame), published_labels(board)
+        labels = [*_labels(board, frame), *published, *human[:1]]
+        leave_room(frame.lower, frame.end, [label.text for label in (*labels, *human)])
         _draw_agents(board, frame)
-        draw_published(board, frame)
         for panel in frame.panels:
+            draw_published(panel, published)
             taken = draw_column(panel, labels, frame.end)
-            draw_human(board, frame, panel, taken)
+            draw_human(frame, panel, human, taken)
         draw_legend(frame.figure, board)
         if not board.curves:
             frame.lower.set_xticks([])
@@ -53,8 +55,11 @@ def _draw_agents(board: Board, frame: Frame) -> None:
     for band in means:
         _draw_band(band, frame, look[band.agent])
     for curve in board.curves:
-        of_several = curve.agent in {band.agent for band in means}
-        _draw_curve(curve, frame, look[curve.agent], crowd * (0.5 if of_several else 1.0))
+        own = look[curve.agent]
+        if curve.agent in {band.agent for band in means}:
+            _draw_curve(curve, frame, replace(own, line="-"), 0.5 * crowd)
+        else:
+            _draw_curve(curve, frame, own, crowd)
 
 
 def _draw_band(band: Band, frame: Frame, look: Look) -> None:
@@ -68,10 +73,8 @@ def _draw_band(band: Band, frame: Frame, look: Look) -> None:
 def _draw_curve(curve: Curve, frame: Frame, look: Look, weight: float) -> None:
     """The less weight, the thinner and lighter."""
     steps = [(step.h100_hours, frame.scale * step.saved_s) for step in curve.steps]
-    line: dict[str, Any] = {"linestyle": look.line if weight > 0.5 else "-", "linewidth": 1.8 * weight}
-    draw_line(
-        frame.lower, steps, curve.h100_hours, look, label=f"best of {curve.session}", alpha=_alpha(weight), **line
-    )
+    line: dict[str, Any] = {"linestyle": look.line, "linewidth": 1.8 * weight, "alpha": _alpha(weight)}
+    draw_line(frame.lower, steps, curve.h100_hours, look, label=f"best of {curve.session}", **line)
     at = [step.h100_hours for step in curve.steps]
     low, high = ([frame.scale * getattr(step, end) for step in curve.steps] for end in ("low_s", "high_s"))
     bars = frame.lower.vlines(at, low, high, colors=look.colour, linewidth=0.9, alpha=_alpha(weight))

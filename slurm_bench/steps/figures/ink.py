@@ -78,6 +78,11 @@ def ticks(end: float, count: int = 6) -> list[float]:
     return [float(tick) for tick in MaxNLocator(count, steps=[1, 2, 2.5, 5, 10]).tick_values(0, end) if tick <= end]
 
 
+def shows(axes: Axes, y: float) -> bool:
+    bottom, top = axes.get_ylim()
+    return bottom <= y <= top
+
+
 def say(axes: Axes, text: str) -> None:
     """In place of what there is not."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", alpha=QUIET)

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
+from matplotlib.text import Text
 from matplotlib.textpath import TextPath
 
 from slurm_bench.pure.spacing import fitting, spread
-from slurm_bench.steps.figures.ink import INK, QUIET, SMALL
+from slurm_bench.steps.figures.ink import INK, QUIET, SMALL, shows
 
 ROW = 1.3 * SMALL
 """Points from one line of text to the next."""
@@ -54,13 +55,13 @@ def draw_column(axes: Axes, labels: Iterable[Label], end: float) -> list[float]:
     """
     bottom, top = axes.get_ylim()
     gap, rows = row_of(axes), min(_MOST, int(_points(axes)[1] / ROW))
-    shown = _as_many_as(rows, [each for each in labels if bottom <= each.y <= top])
+    shown = _as_many_as(rows, [each for each in labels if shows(axes, each.y)])
     places = spread([each.y for each in shown], gap, bottom + gap / 2, top - gap / 2)
     column = end + _lead(axes)
     for each, place in zip(shown, places, strict=True):
         lead = [each.x, end, column - 0.2 * (column - end)]
         axes.plot(lead, [each.y, each.y, place], color=each.colour, linewidth=0.6, alpha=QUIET, label="_lead")
-        axes.text(column, place, each.text, color=each.colour, va="center_baseline", fontsize=SMALL, label="_name")
+        _write(axes, each, column, place)
     return places
 
 
@@ -79,23 +80,16 @@ def draw_where_free(axes: Axes, labels: Iterable[Label], taken: Iterable[float])
     Returns:
         Those drawn.
     """
-    bottom, top = axes.get_ylim()
-    inside = [each for each in labels if bottom <= each.y <= top]
+    inside = [each for each in labels if shows(axes, each.y)]
     free = fitting([each.y for each in inside], taken, row_of(axes))
     shown = [each for each in inside if each.y in free]
     for each in shown:
-        column = each.x + _lead(axes)
-        axes.text(
-            column,
-            each.y,
-            each.text,
-            color=each.colour,
-            va="center_baseline",
-            fontsize=SMALL,
-            alpha=QUIET,
-            label="_name",
-        )
+        _write(axes, each, each.x + _lead(axes), each.y).set_alpha(QUIET)
     return shown
+
+
+def _write(axes: Axes, label: Label, x: float, y: float) -> Text:
+    return axes.text(x, y, label.text, color=label.colour, va="center_baseline", fontsize=SMALL)
 
 
 def row_of(axes: Axes) -> float:

@@ -33,7 +33,7 @@ def _entries(board: Board) -> Iterator[tuple[Any, str]]:
     if board.published and board.human_s:
         yield (
             Line2D([], [], linestyle="none", marker="D", markersize=5, color=INK, markerfacecolor=PAPER),
-            ("published elsewhere, no interval"),
+            "published elsewhere, no interval",
         )
 
 
