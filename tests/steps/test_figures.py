@@ -250,6 +250,12 @@ def test_the_budget_stacks_what_kinds_of_jobs_held_and_left_idle() -> None:
     assert legend(figure)[:2] == ["session: 8.0 H100-hours, 25 % idle", "retiming: 8.0 H100-hours, idle not seen"]
 
 
+def test_the_bar_of_a_single_day_is_no_wall() -> None:
+    (axes,) = figures.budget(replace(EMPTY, budget=tuple(days(1)))).axes
+    left, right = axes.get_xlim()
+    assert right - left > 7
+
+
 @pytest.mark.parametrize("count", [1, 60])
 def test_dates_have_room(count: int) -> None:
     figure = figures.budget(replace(EMPTY, budget=tuple(days(count))))
@@ -350,6 +356,23 @@ def test_figures_of_one_page_share_no_name() -> None:
         assert used and used <= own
         assert not own & seen
         seen |= own
+
+
+def test_a_name_is_shown_as_it_is() -> None:
+    name = "a $x^2$ <b> & co"
+    _, root = inlined(figures.progress, replace(EMPTY, curves=(curve(name, "one", step(1, 50)),)))
+    assert name in {element.text for element in root.iter("{http://www.w3.org/2000/svg}text")}
+
+
+@pytest.mark.parametrize("draw", [figures.progress, figures.trajectory])
+@pytest.mark.parametrize("board", [generated(2, 1, best_s=0.02), generated(3, 2), generated(9, 1)])
+def test_nothing_leaves_the_page(draw: object, board: Board) -> None:
+    assert callable(draw)
+    figure = draw(board)
+    drawn(figure)
+    for axes in figure.axes:
+        assert figure.bbox.x0 <= axes.get_tightbbox().x0
+        assert axes.get_tightbbox().x1 <= figure.bbox.x1
 
 
 def luminance(colour: str) -> float:

@@ -61,7 +61,7 @@ def _reach(board: Board, scale: float) -> tuple[float, float]:
 
 
 def _panels(figure: Figure, broken: bool) -> tuple[Axes, Axes | None]:
-    place = {"left": 0.09, "right": 0.915, "bottom": 0.11, "top": 0.84, "hspace": 0.06}
+    place = {"left": 0.1, "right": 0.895, "bottom": 0.11, "top": 0.84, "hspace": 0.06}
     if not broken:
         return figure.subplots(gridspec_kw=place), None
     upper, lower = figure.subplots(2, sharex=True, gridspec_kw={**place, "height_ratios": (1, 4)})
