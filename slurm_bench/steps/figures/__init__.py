@@ -1,6 +1,6 @@
 """The figures of a report: progress against GPU time, beside the human records; progress over time; GPU time by day.
 
-Nothing else imports matplotlib, which takes a second.
+Nothing else imports matplotlib, which takes half a second: who starts often imports this late.
 """
 
 from slurm_bench.steps.figures.alt_text import description

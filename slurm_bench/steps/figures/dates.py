@@ -17,8 +17,10 @@ def trajectory(board: Board) -> Figure:
     """Only the agents where there is no human progress."""
     with drawing():
         figure = Figure(figsize=SIZE)
-        place = {"left": 0.09, "right": 0.985, "bottom": 0.15, "top": 0.93, "wspace": 0.06}
-        *humans, agents = figure.subplots(1, 2 if board.human else 1, sharey=True, squeeze=False, gridspec_kw=place)[0]
+        place = {"left": 0.09, "right": 0.985, "bottom": 0.11, "top": 0.93, "wspace": 0.06}
+        widths = (4, 5) if board.human else (1,)
+        panels = figure.subplots(1, len(widths), sharey=True, squeeze=False, width_ratios=widths, gridspec_kw=place)
+        *humans, agents = panels[0]
         steps = [step for curve in board.curves for step in curve.steps]
         top = max([*(step.saved_s for step in steps), *(step.saved_s for step in board.human)], default=0.0) or 1.0
         agents.set_ylim(-0.04 * top, 1.08 * top)
@@ -35,6 +37,8 @@ def _draw_humans(axes: Axes, board: Board) -> None:
     best = list(accumulate(saved, max))
     axes.plot(days, best, drawstyle="steps-post", color=INK, linewidth=1.4, label="human best so far")
     axes.plot(days, saved, linestyle="none", marker="o", markersize=3.6, color=INK, label="human records")
+    around = max(7.0, 0.05 * (days[-1] - days[0]))
+    axes.set_xlim(days[0] - around, days[-1] + around)
     locator = AutoDateLocator(minticks=3, maxticks={DAILY: 5, MONTHLY: 7})
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
@@ -74,6 +78,7 @@ def _draw_agents(axes: Axes, board: Board) -> None:
     axes.set_title("agents", fontsize="medium")
     axes.set_xlabel("hours since the session's start")
     if not board.curves:
+        axes.set_xticks([])
         say(axes, "no session of an agent yet")
 
 
@@ -81,7 +86,7 @@ def _label(board: Board, agent: str, look: Look) -> Label:
     """At its best session's end."""
     sessions = [curve for curve in board.curves if curve.agent == agent]
     best = max(sessions, key=lambda curve: curve.best.saved_s if curve.best else 0.0)
-    return Label(shortened(agent, 18), best.hours, best.best.saved_s if best.best else 0.0, look.colour)
+    return Label(shortened(agent, 20), best.hours, best.best.saved_s if best.best else 0.0, look.colour)
 
 
 def _draw_curve(axes: Axes, curve: Curve, look: Look) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.dates import DAILY, AutoDateLocator, ConciseDateFormatter, date2num
@@ -17,6 +18,8 @@ _LEAST_DAYS = 7
 """Of the axis, so that one day's bar is no wall."""
 _WIDTH = 0.8
 """Of a bar, in days."""
+# Without a face: SVG would draw a face's opacity over the hatch too.
+_IDLE: Mapping[str, Any] = {"facecolor": "none", "hatch": "////", "linewidth": 0.8}
 
 Hours = Mapping[float, float]
 """H100-hours by day, as matplotlib counts days."""
@@ -33,7 +36,7 @@ def budget(board: Board) -> Figure:
             _draw_dates(axes, board.budget)
             _draw_legend(figure, board.budget)
         else:
-            axes.set_xticks([])
+            axes.set(xticks=[], yticks=[])
             say(axes, "no GPU time charged yet")
         return figure
 
@@ -44,15 +47,18 @@ def _draw_bars(axes: Axes, lines: Sequence[Line]) -> None:
         idle = _by_day((line, _idle_hours(line)) for line in lines if line.kind == kind)
         held = _by_day((line, line.h100_hours) for line in lines if line.kind == kind)
         busy = {day: hours - idle[day] for day, hours in held.items()}
-        for hours, look, label in (
-            (busy, {"facecolor": colour}, kind),
-            (idle, {"facecolor": (colour, 0.25), "hatch": "////"}, f"{kind}, idle"),
-        ):
-            bottom = [floor.get(day, 0.0) for day in hours]
-            axes.bar(
-                list(hours), list(hours.values()), _WIDTH, bottom, edgecolor=colour, linewidth=0, label=label, **look
-            )
-            floor |= {day: below + hours[day] for day, below in zip(hours, bottom, strict=True)}
+        _stack(axes, busy, floor, facecolor=colour, label=kind)
+        _stack(axes, idle, floor, edgecolor=colour, label=f"{kind}, idle", **_IDLE)
+    axes.set_ylim(0, 1.05 * max(floor.values(), default=0.0) or 1.0)
+
+
+def _stack(axes: Axes, hours: Hours, floor: dict[float, float], **look: Any) -> None:
+    """Bars on those that are there, up to `floor`, which they raise."""
+    shown = {day: height for day, height in hours.items() if height > 0}
+    bottom = [floor.get(day, 0.0) for day in shown]
+    axes.bar(list(shown), list(shown.values()), _WIDTH, bottom, **look)
+    for day, height in shown.items():
+        floor[day] = floor.get(day, 0.0) + height
 
 
 def _by_day(parts: Iterable[tuple[Line, float]]) -> Hours:
@@ -87,8 +93,10 @@ def _draw_legend(figure: Figure, lines: Sequence[Line]) -> None:
         if any(line.kind == kind for line in lines)
     ]
     if any(line.idle_gpu_seconds for line in lines):
-        patches.append(Patch(facecolor=(INK, 0.15), edgecolor=INK, linewidth=0, hatch="////", label="idle"))
-    figure.legend(handles=patches, loc="upper left", bbox_to_anchor=(0.08, 1.0), ncols=2)
+        patches.append(Patch(edgecolor=INK, label="idle", **_IDLE))
+    figure.legend(
+        handles=patches, loc="upper left", bbox_to_anchor=(0.08, 1.0), ncols=2, handlelength=1.6, columnspacing=1.2
+    )
 
 
 def _describe(kind: Kind, lines: Sequence[Line]) -> str:

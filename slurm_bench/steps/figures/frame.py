@@ -43,6 +43,8 @@ def make(board: Board) -> Frame:
     reached = _ROOM * highest
     lower, upper = _panels(figure, broken=board.human_s is not None and 0 < reached < _BREAK_BELOW)
     top = reached if upper or not board.human_s else max(reached, _UPPER[1])
+    if not top:
+        lower.set_yticks([0])
     lower.set_ylim(1.1 * lowest - _BELOW_ZERO * (top or 1.0), top or 1.0)
     used = [curve.h100_hours for curve in board.curves] + [each.h100_hours for each in board.published]
     frame = Frame(figure, lower, upper, scale, max(used, default=0.0) or 1.0)
@@ -59,7 +61,7 @@ def _reach(board: Board, scale: float) -> tuple[float, float]:
 
 
 def _panels(figure: Figure, broken: bool) -> tuple[Axes, Axes | None]:
-    place = {"left": 0.09, "right": 0.915, "bottom": 0.11, "top": 0.84, "hspace": 0.06}
+    place = {"left": 0.1, "right": 0.895, "bottom": 0.11, "top": 0.84, "hspace": 0.06}
     if not broken:
         return figure.subplots(gridspec_kw=place), None
     upper, lower = figure.subplots(2, sharex=True, gridspec_kw={**place, "height_ratios": (1, 4)})

@@ -10,10 +10,10 @@ from matplotlib.ticker import MaxNLocator
 
 from slurm_bench.pure.progress import Board
 
-SIZE = (7.2, 4.6)
+SIZE = (6.8, 4.6)
 """Inches: a page's width."""
 FONT = 10.0
-SMALL = 9.0
+SMALL = 9.5
 """Points, both: nothing is smaller, so that a phone's width still shows it."""
 
 INK = "#1b1c1e"
@@ -76,6 +76,11 @@ def looks(board: Board) -> dict[str, Look]:
 def ticks(end: float, count: int = 6) -> list[float]:
     """Round numbers from 0 to where an axis ends."""
     return [float(tick) for tick in MaxNLocator(count, steps=[1, 2, 2.5, 5, 10]).tick_values(0, end) if tick <= end]
+
+
+def shows(axes: Axes, y: float) -> bool:
+    bottom, top = axes.get_ylim()
+    return bottom <= y <= top
 
 
 def say(axes: Axes, text: str) -> None:

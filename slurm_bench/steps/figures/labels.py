@@ -1,18 +1,21 @@
 """Names beside the ends of lines, in one column, so that none lies on another."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
+from matplotlib.text import Text
 from matplotlib.textpath import TextPath
 
 from slurm_bench.pure.spacing import fitting, spread
-from slurm_bench.steps.figures.ink import INK, QUIET, SMALL
+from slurm_bench.steps.figures.ink import INK, QUIET, SMALL, shows
 
 ROW = 1.3 * SMALL
 """Points from one line of text to the next."""
 _LONGEST = 28
 """Characters."""
+_MOST = 16
+"""Names in a column."""
 _LEAD = 10
 """Points between the column and the lines that end there."""
 _WIDEST = 0.5
@@ -34,32 +37,41 @@ def shortened(text: str, most: int = _LONGEST) -> str:
 
 def name_of(record: str) -> str:
     """A human record's, without its date."""
-    return shortened(record.partition("_")[2] or record)
+    return shortened(record.partition("_")[2] or record, 22)
 
 
 def leave_room(axes: Axes, end: float, texts: Iterable[str]) -> None:
     """An x axis from 0 whose data ends at `end`, with room for a column to the right of it."""
     widest = max((_width(text) for text in texts), default=0.0)
-    share = (widest + _LEAD) / _points(axes)[0]
+    share = (1.04 * widest + 1.5 * _LEAD) / _points(axes)[0]
     axes.set_xlim(0, end / (1 - min(share, _WIDEST)))
 
 
 def draw_column(axes: Axes, labels: Iterable[Label], end: float) -> list[float]:
-    """Labels of what ends within these axes, each with a line to what it names; where not all fit, the highest.
+    """Labels of what ends within these axes, each with a line to what it names; as many as fit.
 
     Returns:
         Where they stand (y).
     """
     bottom, top = axes.get_ylim()
-    gap, rows = row_of(axes), int(_points(axes)[1] / ROW)
-    shown = sorted((each for each in labels if bottom <= each.y <= top), key=lambda each: -each.y)[:rows]
+    gap, rows = row_of(axes), min(_MOST, int(_points(axes)[1] / ROW))
+    shown = _as_many_as(rows, [each for each in labels if shows(axes, each.y)])
     places = spread([each.y for each in shown], gap, bottom + gap / 2, top - gap / 2)
     column = end + _lead(axes)
     for each, place in zip(shown, places, strict=True):
         lead = [each.x, end, column - 0.2 * (column - end)]
         axes.plot(lead, [each.y, each.y, place], color=each.colour, linewidth=0.6, alpha=QUIET, label="_lead")
-        axes.text(column, place, each.text, color=each.colour, va="center_baseline", fontsize=SMALL, label="_name")
+        _write(axes, each, column, place)
     return places
+
+
+def _as_many_as(rows: int, labels: Sequence[Label]) -> list[Label]:
+    """The highest; below them, how many more there are."""
+    ranked = sorted(labels, key=lambda each: -each.y)
+    if len(ranked) <= rows:
+        return ranked
+    rest = ranked[rows - 1 :]
+    return [*ranked[: rows - 1], Label(f"and {len(rest)} more", rest[0].x, rest[0].y)]
 
 
 def draw_where_free(axes: Axes, labels: Iterable[Label], taken: Iterable[float]) -> list[Label]:
@@ -68,23 +80,16 @@ def draw_where_free(axes: Axes, labels: Iterable[Label], taken: Iterable[float])
     Returns:
         Those drawn.
     """
-    bottom, top = axes.get_ylim()
-    inside = [each for each in labels if bottom <= each.y <= top]
+    inside = [each for each in labels if shows(axes, each.y)]
     free = fitting([each.y for each in inside], taken, row_of(axes))
     shown = [each for each in inside if each.y in free]
     for each in shown:
-        column = each.x + _lead(axes)
-        axes.text(
-            column,
-            each.y,
-            each.text,
-            color=each.colour,
-            va="center_baseline",
-            fontsize=SMALL,
-            alpha=QUIET,
-            label="_name",
-        )
+        _write(axes, each, each.x + _lead(axes), each.y).set_alpha(QUIET)
     return shown
+
+
+def _write(axes: Axes, label: Label, x: float, y: float) -> Text:
+    return axes.text(x, y, label.text, color=label.colour, va="center_baseline", fontsize=SMALL)
 
 
 def row_of(axes: Axes) -> float:

@@ -16,7 +16,7 @@ def draw_legend(figure: Figure, board: Board) -> None:
     entries = list(_entries(board))
     if entries:
         handles, texts = zip(*entries, strict=True)
-        figure.legend(handles, texts, loc="upper left", bbox_to_anchor=(0.08, 1.0), ncols=2, handlelength=2.2)
+        figure.legend(handles, texts, loc="upper left", bbox_to_anchor=(0.09, 1.0), ncols=2, handlelength=2.2)
 
 
 def _entries(board: Board) -> Iterator[tuple[Any, str]]:
@@ -33,7 +33,7 @@ def _entries(board: Board) -> Iterator[tuple[Any, str]]:
     if board.published and board.human_s:
         yield (
             Line2D([], [], linestyle="none", marker="D", markersize=5, color=INK, markerfacecolor=PAPER),
-            ("published elsewhere, no interval"),
+            "published elsewhere, no interval",
         )
 
 

@@ -18,7 +18,7 @@ _METADATA: Mapping[str, Mapping[str, None]] = {
 }
 _PNG_DPI = 200
 
-_OF_PAGE = {INK: "currentColor", PAPER: "var(--paper, Canvas)"}
+_OF_PAGE = {INK: "currentColor", PAPER: "var(--page, Canvas)"}
 """What a page says in place of a colour: its text's, and its background's (to fill hollow marks)."""
 
 _COLOUR = re.compile("|".join(_OF_PAGE))

@@ -1,0 +1,426 @@
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from slurm_bench.effects import human_records
+from slurm_bench.pure.progress import Board, Curve, HumanStep, Published, Step, best_so_far, human_steps
+from slurm_bench.pure.usage import Line
+from slurm_bench.steps import figures
+from slurm_bench.steps.figures.ink import COLOURS, INK, PAPER, SMALL, looks
+from slurm_bench.words.kinds import Kind
+
+START = "2025-09-03_FA3"
+HUMAN = human_steps(human_records.load(), START, "all records")
+PUBLISHED = (Published("Codex", 8.6, 512, "elsewhere"),)
+EMPTY = Board(START, 3.28, "h100", "all records", ())
+
+
+def step(saved_s: float, at: float, half_s: float = 0.2) -> Step:
+    return Step("001", "candidate", at, at / 8, saved_s, saved_s - half_s, saved_s + half_s)
+
+
+def curve(agent: str, session: str, *steps: Step, used: float = 512) -> Curve:
+    return Curve(agent, session, best_so_far(steps), used, used / 8)
+
+
+def generated(agents: int, seeds: int, submissions: int = 6, best_s: float = 4.0, seed: int = 1) -> Board:
+    """As campaigns go: agents whose seeds come about as far as each other."""
+    draw = random.Random(seed)
+    curves = []
+    for agent in range(agents):
+        for number in range(seeds):
+            times = sorted(draw.uniform(10, 505) for _ in range(submissions))
+            reach = best_s * draw.uniform(0.7, 1.3)
+            steps = [step(reach * (at / 512) ** 0.5, at, draw.uniform(0.1, 0.4)) for at in times]
+            curves.append(curve(f"agent {agent}", f"session-{agent}-{number}", *steps))
+    return replace(EMPTY, curves=tuple(curves), human=HUMAN, budget=tuple(days(6)))
+
+
+def days(count: int) -> list[Line]:
+    first = date(2026, 9, 20)
+    held: tuple[tuple[Kind, int | None], ...] = (("session", 1800), ("retiming", None))
+    return [
+        Line(kind, (first + timedelta(days=day)).isoformat(), 1, 7200, 2.0, idle)
+        for day in range(count)
+        for kind, idle in held
+    ]
+
+
+def lines(axes: Axes, label: str) -> list[Line2D]:
+    return [line for line in axes.lines if str(line.get_label()).startswith(label)]
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def legend(figure: Figure) -> list[str]:
+    return [text.get_text() for drawn in figure.legends for text in drawn.get_texts()]
+
+
+def points(line: Line2D) -> list[tuple[float, float]]:
+    """Without the noise of arithmetic."""
+    found: Any = line.get_xydata()
+    return [(round(float(x), 6), round(float(y), 6)) for x, y in found]
+
+
+def marks(axes: Axes, label: str) -> list[tuple[float, float]]:
+    return [point for line in axes.lines if line.get_label() == label for point in points(line)]
+
+
+def drawn(figure: Figure) -> None:
+    """So that texts know their size."""
+    FigureCanvasAgg(figure).draw()
+
+
+# Progress.
+
+
+def test_a_step_line_a_session_and_a_mean_with_its_range_an_agent() -> None:
+    board = generated(agents=3, seeds=3)
+    figure = figures.progress(replace(board, curves=(*board.curves, curve("alone", "one", step(2, 100)))))
+    lower = figure.axes[-1] if len(figure.axes) == 1 else figure.axes[1]
+    assert len(lines(lower, "best of")) == 10
+    assert len(lines(lower, "mean of")) == 3
+    assert len([area for area in lower.collections if str(area.get_label()).startswith("range of")]) == 3
+    assert all(line.get_drawstyle() == "steps-post" for line in lines(lower, "best of"))
+
+
+def test_a_line_is_in_percent_from_nothing_to_where_its_session_ends() -> None:
+    board = replace(EMPTY, human=(HumanStep("2025-09-10_Yarn", date(2025, 9, 10), 50.0),))
+    board = replace(board, curves=(curve("a", "one", step(2, 100), step(3, 200), used=300),))
+    (line,) = (line for axes in figures.progress(board).axes for line in lines(axes, "best of one"))
+    assert points(line) == [(0, 0), (100, 4), (200, 6), (300, 6)]
+
+
+def test_what_is_clear_of_the_best_before_is_filled_and_the_rest_hollow() -> None:
+    one = curve("a", "one", step(1, 50), step(1.1, 100), step(3, 200), used=300)
+    assert one.clear() == [True, False, True]
+    figure = figures.progress(replace(EMPTY, curves=(one,)))
+    (axes,) = figure.axes
+    assert marks(axes, "clear") == [(50, 1), (200, 3)]
+    assert marks(axes, "not clear") == [(100, 1.1)]
+    (hollow,), (filled,) = lines(axes, "not clear"), lines(axes, "clear")
+    assert hollow.get_markerfacecolor() == PAPER
+    assert filled.get_markerfacecolor() == filled.get_color() != PAPER
+    assert legend(figure) == ["clear of the best before (95 % interval)", "not clear of it"]
+
+
+def test_each_step_has_its_interval() -> None:
+    (axes,) = figures.progress(replace(EMPTY, curves=(curve("a", "one", step(1, 50, 0.3), step(2, 80, 0.1)),))).axes
+    bars: Any
+    (bars,) = (each for each in axes.collections if str(each.get_label()).startswith("intervals of"))
+    ends = [[tuple(map(float, end)) for end in segment] for segment in bars.get_segments()]
+    assert ends == [[(50, 0.7), (50, 1.3)], [(80, 1.9), (80, 2.1)]]
+
+
+@pytest.mark.parametrize(("best_s", "broken"), [(4.0, True), (20.0, True), (30.0, False), (60.0, False)])
+def test_the_axis_is_broken_only_where_agents_are_far_below_the_humans(best_s: float, broken: bool) -> None:
+    board = replace(EMPTY, human=HUMAN, curves=(curve("a", "one", step(best_s, 100)),))
+    figure = figures.progress(board)
+    assert len(figure.axes) == (2 if broken else 1)
+    assert bool(lines(figure.axes[0], "_break")) == broken
+    assert figure.axes[0].get_ylim()[1] >= 100
+
+
+def test_the_axis_shows_every_interval() -> None:
+    board = replace(EMPTY, human=HUMAN, curves=(curve("a", "one", step(0.1, 100, 0.5), step(4, 200, 0.9)),))
+    bottom, top = figures.progress(board).axes[1].get_ylim()
+    assert bottom < 100 * -0.4 / 63.2192
+    assert 100 * 4.9 / 63.2192 < top < 1.5 * 100 * 4.9 / 63.2192
+
+
+def test_sessions_without_an_accepted_submission_are_flat_above_the_edge() -> None:
+    board = replace(EMPTY, human=HUMAN, curves=(curve("a", "one"), curve("b", "two")))
+    (axes,) = figures.progress(board).axes
+    assert [points(line) for line in lines(axes, "best of")] == [[(0, 0), (512, 0)]] * 2
+    assert axes.get_ylim()[0] < 0
+
+
+def test_every_agent_is_named_and_the_best_human_record_too() -> None:
+    board = generated(agents=3, seeds=3)
+    shown = texts(figures.progress(board))
+    assert {"agent 0", "agent 1", "agent 2", "BigramHashEmbedding"} <= set(shown)
+    assert not [text for text in shown if text.startswith("20")]
+
+
+@pytest.mark.parametrize("board", [generated(3, 3), generated(9, 1), generated(40, 1), generated(3, 3, best_s=62)])
+def test_no_name_lies_on_another(board: Board) -> None:
+    figure = figures.progress(replace(board, published=PUBLISHED))
+    drawn(figure)
+    for axes in figure.axes:
+        heights = sorted(float(axes.transData.transform(text.get_position())[1]) for text in axes.texts)
+        assert all(above - below > 1.25 * SMALL / 72 * figure.dpi for below, above in pairwise(heights))
+        assert all(text.get_window_extent().x1 <= axes.bbox.x1 for text in axes.texts)
+
+
+def test_what_has_no_room_is_counted() -> None:
+    shown = texts(figures.progress(generated(40, 1)))
+    named = [text for text in shown if text.startswith("agent ")]
+    assert f"and {40 - len(named)} more" in shown
+
+
+def test_the_best_human_record_is_named_among_agents_that_came_as_far() -> None:
+    curves = tuple(curve(f"agent {number}", f"session-{number}", step(63, 100)) for number in range(5))
+    shown = texts(figures.progress(replace(EMPTY, human=HUMAN, curves=curves)))
+    assert "BigramHashEmbedding" in shown
+
+
+def test_human_records_without_room_are_drawn_all_the_same() -> None:
+    board = replace(EMPTY, human=HUMAN, curves=(curve("a", "one"),))
+    (axes,) = figures.progress(board).axes
+    drawn = lines(axes, "human ")
+    named = {text.get_text() for text in axes.texts}
+    assert len(drawn) == len(HUMAN) == 32
+    for line in drawn:
+        thick = str(line.get_label()).removeprefix("human ") in named
+        assert (line.get_linewidth() > 0.6) == thick
+
+
+def test_published_results_are_diamonds_that_say_so() -> None:
+    board = replace(generated(2, 1), published=PUBLISHED)
+    figure = figures.progress(board)
+    assert [marks(axes, "published") for axes in figure.axes] == [[], [(512, 8.6)]]
+    assert "Codex, published 8.6 %" in texts(figure)
+    assert "published elsewhere, no interval" in legend(figure)
+
+
+def test_without_human_progress_the_axis_is_in_seconds_and_there_is_no_other() -> None:
+    board = replace(generated(2, 2), human=(), published=PUBLISHED)
+    (axes,) = figures.progress(board).axes
+    assert axes.get_ylabel() == "training time saved (s)"
+    assert not axes.child_axes
+    assert marks(axes, "published") == []
+
+
+def test_the_right_axis_is_the_left_one_in_seconds() -> None:
+    figure = figures.progress(generated(2, 2))
+    drawn(figure)
+    for axes in figure.axes:
+        (seconds,) = axes.child_axes
+        assert [100 * end / 63.2192 for end in seconds.get_ylim()] == pytest.approx(axes.get_ylim())
+
+
+# The others.
+
+
+def test_the_trajectory_shares_its_scale_between_humans_and_agents() -> None:
+    left, right = figures.trajectory(generated(3, 2)).axes
+    assert left.get_ylim() == right.get_ylim()
+    (best,) = lines(left, "human best")
+    assert len(lines(right, "best of")) == 6
+    saved = [y for _, y in points(best)]
+    assert saved == sorted(saved)
+    assert max(saved) == 63.2192
+
+
+def test_the_trajectory_is_the_agents_alone_without_human_progress() -> None:
+    (axes,) = figures.trajectory(replace(generated(2, 1), human=())).axes
+    assert axes.get_xlabel() == "hours since the session's start"
+
+
+def test_the_budget_stacks_what_kinds_of_jobs_held_and_left_idle() -> None:
+    figure = figures.budget(replace(EMPTY, budget=(*days(3), *days(1))))
+    (axes,) = figure.axes
+    tops = [round(float(bar.get_y() + bar.get_height()), 6) for bars in axes.containers for bar in bars]
+    assert max(tops) == 8, "the first day, twice two kinds of two hours"
+    heights = {str(bars.get_label()): [float(bar.get_height()) for bar in bars] for bars in axes.containers}
+    assert {label: found for label, found in heights.items() if found} == {
+        "session": [3.0, 1.5, 1.5],
+        "session, idle": [1.0, 0.5, 0.5],
+        "retiming": [4.0, 2.0, 2.0],
+    }
+    hatched = [bar for bars in axes.containers for bar in bars if bar.get_hatch()]
+    assert len(hatched) == 3
+    assert {bar.get_facecolor()[3] for bar in hatched} == {0}, "which would hide the hatch on a page"
+    assert legend(figure)[:2] == ["session: 8.0 H100-hours, 25 % idle", "retiming: 8.0 H100-hours, idle not seen"]
+
+
+def test_the_bar_of_a_single_day_is_no_wall() -> None:
+    (axes,) = figures.budget(replace(EMPTY, budget=tuple(days(1)))).axes
+    left, right = axes.get_xlim()
+    assert right - left > 7
+
+
+@pytest.mark.parametrize("count", [1, 60])
+def test_dates_have_room(count: int) -> None:
+    figure = figures.budget(replace(EMPTY, budget=tuple(days(count))))
+    drawn(figure)
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels() if label.get_text()]
+    assert len(boxes) >= 3
+    assert all(before.x1 < after.x0 for before, after in pairwise(boxes))
+
+
+# Of what is not there.
+
+
+@pytest.mark.parametrize("draw", [figures.progress, figures.trajectory, figures.budget])
+@pytest.mark.parametrize("human", [HUMAN, HUMAN[:1], ()])
+def test_an_empty_board_says_that_it_is(draw: object, human: Sequence[HumanStep]) -> None:
+    assert callable(draw)
+    figure = draw(replace(EMPTY, human=tuple(human)))
+    assert any(text.startswith("no ") for text in texts(figure))
+    assert all(figures.files(figure).values())
+
+
+# Files and pages.
+
+
+def test_files_are_what_they_say_and_come_out_again() -> None:
+    board = generated(3, 3)
+    first, again = (figures.files(figures.progress(board)) for _ in range(2))
+    assert first == again
+    assert first["png"].startswith(b"\x89PNG")
+    assert first["pdf"].startswith(b"%PDF")
+    assert b"/FontFile2" in first["pdf"], "as TrueType"
+    assert b"<text" in first["svg"]
+    assert not re.search(rb"20\d\d-\d\d-\d\d", first["svg"])
+
+
+def test_files_do_not_depend_on_the_process(tmp_path: Path) -> None:
+    program = (
+        "import hashlib; from tests.steps.test_figures import figures, generated;"
+        "print([hashlib.sha256(b).hexdigest() for b in figures.files(figures.budget(generated(2, 1))).values()])"
+    )
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": seed, "MPLCONFIGDIR": str(tmp_path)},
+            check=True,
+            stdout=subprocess.PIPE,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(printed) == 1
+
+
+def test_drawing_leaves_the_settings_of_matplotlib_alone() -> None:
+    program = (
+        "import sys, matplotlib; before = matplotlib.rcParams.copy();"
+        "from tests.steps.test_figures import figures, generated; figures.files(figures.progress(generated(1, 1)));"
+        "sys.exit(matplotlib.rcParams.copy() != before or 'matplotlib.pyplot' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": ":".join(sys.path)}, check=True)
+
+
+def inlined(draw: object, board: Board, title: str = "Progress") -> tuple[str, ElementTree.Element]:
+    assert callable(draw)
+    text = figures.inline(draw(board), title, "What it shows & <how>")
+    return text, ElementTree.fromstring(text)
+
+
+@pytest.mark.parametrize("draw", [figures.progress, figures.trajectory, figures.budget])
+def test_an_inline_figure_is_an_image_with_a_name_and_a_description(draw: object) -> None:
+    text, root = inlined(draw, generated(2, 2))
+    assert text.startswith("<svg")
+    assert root.get("role") == "img"
+    assert root.get("width") == "100%" and root.get("viewBox") and not root.get("height")
+    children = {child.tag.rpartition("}")[2]: child for child in root[:2]}
+    assert (children["title"].text, children["desc"].text) == ("Progress", "What it shows & <how>")
+    assert root.get("aria-labelledby") == f"{children['title'].get('id')} {children['desc'].get('id')}"
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}text"))) > 5, "text is text"
+
+
+@pytest.mark.parametrize("draw", [figures.progress, figures.trajectory, figures.budget])
+def test_ink_is_the_pages(draw: object) -> None:
+    board = generated(2, 2)
+    text, _ = inlined(draw, board)
+    assert "currentColor" in text
+    assert INK not in text
+    own = {look.colour for look in looks(board).values()} | set(COLOURS)
+    assert set(re.findall(r"#[0-9a-f]{6}\b", text)) <= own
+    assert "<style" not in text, "it would hold for the whole page"
+
+
+def test_figures_of_one_page_share_no_name() -> None:
+    board = generated(2, 2)
+    seen: set[str] = set()
+    for draw in (figures.progress, figures.trajectory, figures.budget):
+        text, root = inlined(draw, board)
+        own = {str(element.get("id")) for element in root.iter() if element.get("id")}
+        used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
+        assert used and used <= own
+        assert not own & seen
+        seen |= own
+
+
+def test_a_name_is_shown_as_it_is() -> None:
+    name = "a $x^2$ <b> & co"
+    _, root = inlined(figures.progress, replace(EMPTY, curves=(curve(name, "one", step(1, 50)),)))
+    assert name in {element.text for element in root.iter("{http://www.w3.org/2000/svg}text")}
+
+
+@pytest.mark.parametrize("draw", [figures.progress, figures.trajectory])
+@pytest.mark.parametrize("board", [generated(2, 1, best_s=0.02), generated(3, 2), generated(9, 1)])
+def test_nothing_leaves_the_page(draw: object, board: Board) -> None:
+    assert callable(draw)
+    figure = draw(board)
+    drawn(figure)
+    for axes in figure.axes:
+        assert figure.bbox.x0 <= axes.get_tightbbox().x0
+        assert axes.get_tightbbox().x1 <= figure.bbox.x1
+
+
+def luminance(colour: str) -> float:
+    """Relative, as WCAG 2 defines it."""
+    parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("page", ["#ffffff", "#16181d"])
+@pytest.mark.parametrize("colour", COLOURS)
+def test_colours_show_on_light_and_dark_pages(colour: str, page: str) -> None:
+    darker, lighter = sorted([luminance(colour), luminance(page)])
+    assert (lighter + 0.05) / (darker + 0.05) >= 3
+
+
+def test_agents_differ_by_more_than_colour() -> None:
+    found = looks(generated(32, 1)).values()
+    assert len({(look.colour, str(look.line)) for look in found}) == 32
+    assert len({(look.marker, str(look.line)) for look in found}) == 32
+
+
+# In words.
+
+
+def test_the_description_says_how_far_each_came_and_what_overlaps() -> None:
+    human = (HumanStep("2025-09-10_Yarn", date(2025, 9, 10), 50.0),)
+    curves = (
+        curve("Ann", "one", step(2, 100)),
+        curve("Ann", "two", step(3, 200)),
+        curve("Bob", "three", step(3.1, 300)),
+        curve("Cid", "four", step(5, 400)),
+        curve("Dan", "five"),
+    )
+    said = figures.description(replace(EMPTY, human=human, curves=curves))
+    assert "Ann (best of 2 sessions) 6.0 [5.6, 6.4] after 200 H100-hours" in said
+    assert "Dan nothing accepted in 512 H100-hours" in said
+    assert said.endswith("Not clear of each other: Ann and Bob.")
+
+
+def test_the_description_counts_what_overlaps_where_that_is_much() -> None:
+    curves = tuple(curve(f"agent {number}", f"session-{number}", step(2, 100)) for number in range(5))
+    assert figures.description(replace(EMPTY, curves=curves)).endswith("Not clear of each other: 10 of 10 pairs.")
+
+
+def test_the_description_of_what_is_clear_and_of_nothing() -> None:
+    curves = (curve("Ann", "one", step(2, 100)), curve("Bob", "two", step(3, 200)))
+    said = figures.description(replace(EMPTY, curves=curves))
+    assert "in seconds of training time saved" in said
+    assert said.endswith("All of these are clear of each other.")
+    assert figures.description(EMPTY) == "No session of an agent yet."
