@@ -60,7 +60,7 @@ def draw_column(axes: Axes, labels: Iterable[Label], end: float) -> list[float]:
     column = end + _lead(axes)
     for each, place in zip(shown, places, strict=True):
         lead = [each.x, end, column - 0.2 * (column - end)]
-        axes.plot(lead, [each.y, each.y, place], color=each.colour, linewidth=0.6, alpha=QUIET, label="_lead")
+        axes.plot(lead, [each.y, each.y, place], color=each.colour, linewidth=1.8, label="_lead")
         _write(axes, each, column, place)
     return places
 
@@ -89,7 +89,8 @@ def draw_where_free(axes: Axes, labels: Iterable[Label], taken: Iterable[float])
 
 
 def _write(axes: Axes, label: Label, x: float, y: float) -> Text:
-    return axes.text(x, y, label.text, color=label.colour, va="center_baseline", fontsize=SMALL)
+    # In ink: text needs more contrast than its line, which has the colour.
+    return axes.text(x, y, label.text, color=INK, va="center_baseline", fontsize=SMALL)
 
 
 def row_of(axes: Axes) -> float:
