@@ -396,6 +396,7 @@ class BudgetCommand(CommandConfig):
 
     name: str = "budget"
     format: str = "table"
+    """table, csv or json."""
     guard: str | None = None
     """A limit of the campaign in Slurm itself instead: `show` how to make it, or `check` that it is in force."""
     sessions: int = 1
@@ -438,6 +439,7 @@ class RetimeCommand(CommandConfig):
     directory: str | None = None
     """Or a folder with run.sh and train_gpt.py."""
     format: str = "table"
+    """table or json."""
 
     def __post_init__(self) -> None:
         _require(self.format in ("table", "json"), "command.format", "table or json", self.format)
@@ -457,6 +459,7 @@ class JudgeCommand(CommandConfig):
     parallel: int = 4
     """Cases that models are asked about at once."""
     format: str = "table"
+    """table or json."""
 
     def __post_init__(self) -> None:
         _require(self.format in ("table", "json"), "command.format", "table or json", self.format)
@@ -477,6 +480,7 @@ class DataCommand(CommandConfig):
     revision: str | None = None
     """Branch, tag or commit of it; null is that of the shards that are there, or main."""
     training_shards: int = 9
+    """So many of its training shards, beside the validation shard."""
     shard_tokens: int = 100_000_000
     """That each shard of this data set has."""
     folder: str | None = None
@@ -505,6 +509,7 @@ class DoctorCommand(CommandConfig):
     write: str | None = None
     """File to write the site's configuration into, e.g. conf/cluster/ours.yaml."""
     format: str = "table"
+    """table or json."""
 
     def __post_init__(self) -> None:
         _require(self.format in ("table", "json"), "command.format", "table or json", self.format)

@@ -10,13 +10,16 @@ import pytest
 
 from slurm_bench.steps import cli
 from slurm_bench.words.config import (
+    COMMANDS,
     BudgetCommand,
     BudgetConfig,
+    CommandConfig,
     JudgeCommand,
     JudgeConfig,
     RetimeCommand,
     RetimeConfig,
 )
+from slurm_bench.words.examples import EXAMPLES
 from tests.conftest import REPOSITORY
 from tests.upstream_repository import git
 
@@ -48,10 +51,10 @@ def test_no_option_of_a_command_hides_one_of_a_group_of_its_name() -> None:
         assert not {option.name for option in fields(command)} & {option.name for option in fields(group)}
 
 
-def slurm_bench(*overrides: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+def slurm_bench(*overrides: str, cwd: Path = REPOSITORY, **environment: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "slurm_bench", *overrides],
-        cwd=REPOSITORY,
+        cwd=cwd,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -78,7 +81,10 @@ def slurm_bench(*overrides: str, **environment: str) -> "subprocess.CompletedPro
         (["runs=/dev/null/x"], "runs: "),
         (["runs='/tmp/a,b'"], "runs: "),
         (["session=" + "x" * 300], "session must be at most"),
-        (["cluster=moon"], "cluster/moon"),
+        (["cluster=moon"], "'cluster/moon'; there are dev, local, slurm"),
+        (["agent=cluade"], "'agent/cluade'; there are autoresearch, claude, codex, codex_azure, scripted"),
+        (["command=budegt"], "'command/budegt'; there are baselines, budget, data"),
+        (["command=budegt", "--help"], "'command/budegt'; there are baselines, budget, data"),
         (["agent.kind=hal"], "agent.kind must be scripted"),
         (["session=../elsewhere"], "session"),
         (["session='a b'"], "session must be"),
@@ -167,6 +173,56 @@ def test_help_names_the_groups_and_imports_nothing_heavy() -> None:
     models = ("anthropic", "openai")
     for heavy in ("torch", "scipy", "submitit", "pydantic", "numpy", "jinja2", "huggingface_hub", *models):
         assert f"'{heavy}'" not in loaded
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_help_of_the_whole_has_a_line_for_each_command(command: type[CommandConfig], overview: str) -> None:
+    assert f"\n{command.name:<10} {command.__doc__}\n" in overview
+
+
+def test_help_of_the_whole_shows_examples_and_flags(overview: str) -> None:
+    for line, does in EXAMPLES["run"]:
+        assert f"python -m slurm_bench {line}".rstrip() + f"\n    {does}\n" in overview
+    assert "command=NAME --help" in overview
+    assert "--multirun,-m" in overview
+
+
+@pytest.fixture(scope="module")
+def overview() -> str:
+    return slurm_bench("--help").stdout
+
+
+@pytest.mark.parametrize("help_at", range(4))
+def test_help_of_a_command_wherever_it_is_asked_for(help_at: int) -> None:
+    line = ["command=budget", "campaign=mine", "format=csv"]
+    line.insert(help_at, "--help")
+    done = slurm_bench(*line)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{BudgetCommand.__doc__}\n")
+    assert "\nformat=table  (str)\n    table, csv or json.\n" in done.stdout
+    assert "\nguard=null  (str | None)\n    A limit of the campaign in Slurm itself" in done.stdout
+    assert all(f"\npython -m slurm_bench {line}\n" in done.stdout for line, _ in EXAMPLES["budget"])
+    assert "\n  format: csv\n" in done.stdout, "the configuration as composed"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["command=report", "campaign=a"],
+        ["-m", "command=report", "campaign=a,b"],
+        ["-m", "seed=1,2", "task.synthetic=null", "task.data=/nowhere"],
+        ["-m", "seed=1,2", "session=same"],
+        ["-m", "seed=1,two"],
+        ["--help"],
+        ["--cfg=job", "seed=2"],
+    ],
+)
+def test_nothing_is_left_in_the_current_directory(line: list[str], tmp_path: Path) -> None:
+    """No outputs/, multirun/, .hydra or runs/ of a command that started nothing."""
+    done = slurm_bench(*line, cwd=tmp_path)
+    assert done.returncode in (0, 2), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
