@@ -1,4 +1,4 @@
-"""The ledgers of a campaign, each with what is needed to read it; those of one site share a cluster, and its answers."""
+"""The ledgers of a campaign, each with what is needed to read it; those of one site share a cluster and its answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

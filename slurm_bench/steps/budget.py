@@ -17,6 +17,7 @@ from slurm_bench.words.kinds import Kind
 from slurm_bench.words.paths import CampaignPaths, SessionPaths, TimingPaths
 from slurm_bench.words.trials import Trial
 
+
 def perform(config: Config) -> None:
     """
     Raises:
