@@ -150,7 +150,7 @@ class SubmissionView:
     candidate: str
     """Printable: agents choose names."""
     at: str
-    """received, sealed, judged, queued, running, timed, or its verdict."""
+    """received, sealed, judged, queued, running, ended (and not read yet), timed, or its verdict."""
     received_at: datetime
     array: ArrayView | None
 
@@ -345,8 +345,14 @@ def _stage(records: SubmissionRecords, array: ArrayView | None) -> str:
     if records.is_timed:
         return "timed"
     if array is not None:
-        return "running" if array.running or array.runs_over else "queued"
+        return _stage_of_array(array)
     return "judged" if records.is_judged else "sealed" if records.is_sealed else "received"
+
+
+def _stage_of_array(array: ArrayView) -> str:
+    if not array.running and not array.pending:
+        return "ended"
+    return "running" if array.running or array.runs_over else "queued"
 
 
 def _array(records: ArrayRecords, entries: Iterable[LedgerEntry], seen: Seen) -> ArrayView:

@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import TypeAdapter
@@ -64,6 +64,8 @@ def _plain_lines(view: CampaignView) -> Iterator[str]:
         yield f"{session.name}: {_heading(session)}"
         for fact in _facts(session, view.seen_at):
             yield f"{session.name}: {fact.about}: {fact.words}"
+        for line in session.trace[-_TRACE_LINES:]:
+            yield f"{session.name}: says: {line}"
     for calibration in view.calibrations:
         yield f"{calibration.name}: calibration: {_array(calibration.array)}"
 
@@ -106,8 +108,8 @@ def _panel(session: SessionView, now: datetime) -> Panel:
     for fact in _facts(session, now):
         words = Text(fact.words, style="red" if fact.is_trouble else "")
         grid.add_row(fact.about, Text.assemble(_bar(fact.share), " ", words) if fact.share else words)
-    for line in session.trace[-_TRACE_LINES:]:
-        grid.add_row("says", Text(line, style="dim italic", no_wrap=True, overflow="ellipsis"))
+    for number, line in enumerate(session.trace[-_TRACE_LINES:]):
+        grid.add_row("" if number else "says", Text(line, style="dim italic", no_wrap=True, overflow="ellipsis"))
     title = Text.assemble((session.name, "bold"), " ", (_heading(session), _COLOURS.get(session.state, "")))
     return Panel(grid, title=title, title_align="left")
 
@@ -195,9 +197,10 @@ def _budget_share(budget: BudgetView) -> _Share | None:
 
 
 def _jobs(session: SessionView) -> str:
-    """Those that are not over, or the last one that was."""
+    """Those that are not over, or else the last link."""
     still_open = [job for job in session.jobs if job.state != "over"]
-    shown = still_open or [replace(session.jobs[-1], state="over")]
+    links = [job for job in session.jobs if job.kind == "session"]
+    shown = still_open or links[-1:]
     return ", ".join(f"{job.name} {job.state}{f' (stuck: {job.stuck})' if job.stuck else ''}" for job in shown)
 
 
