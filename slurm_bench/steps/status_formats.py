@@ -16,7 +16,7 @@ from slurm_bench.pure.status import ArrayView, BudgetView, CampaignView, RunView
 from slurm_bench.words.trials import TrialOutcome
 
 _BAR = 24
-_LAST_RUNS = 3
+_LAST_RUNS = 2
 _TRACE_LINES = 3
 _PICTURE_WIDTH = 110
 _COLOURS = {
@@ -184,7 +184,7 @@ def _hours(hours: float) -> str:
     minutes, seconds = divmod(round(3600 * hours), 60)
     if minutes < 10:
         return f"{minutes} min {seconds:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def _budget(budget: BudgetView) -> str:
