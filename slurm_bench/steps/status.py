@@ -101,7 +101,7 @@ class Records:
         open_all: opens ledgers, with the clusters that their configurations name.
 
     Raises:
-        UsageError: there are no sessions.
+        UsageError: there are no sessions, and no calibrations.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Records:
         self._campaign, self._session, self._open_all = campaign, session, open_all
         self._opened: list[Book] = []
         self._decided: dict[Path, SubmissionRecords] = {}
-        if not campaign.sessions():
+        if not (campaign.sessions() or campaign.calibrations()):
             raise UsageError(f"no sessions in {campaign.root}; name another with campaign=")
 
     def view(self) -> CampaignView:

@@ -79,7 +79,7 @@ def picture(view: CampaignView) -> str:
 
 
 def drawn(view: CampaignView, console: Console) -> RenderableType:
-    """A panel for each session; where they do not fit the terminal, a row for each."""
+    """A panel for each session; where they do not fit the terminal, a row for each, what goes on above."""
     panels = _panels(view)
     fits = len(console.render_lines(panels, pad=False)) < console.height
     return panels if fits else _table(view)
@@ -118,7 +118,7 @@ def _table(view: CampaignView) -> Group:
     table = Table(caption="session=NAME shows one in full", expand=True)
     for heading in ("session", "is", "left", "submission", "array", "verdicts", "seconds saved", "H100-hours"):
         table.add_column(heading, no_wrap=True, overflow="ellipsis")
-    for session in view.sessions:
+    for session in sorted(view.sessions, key=lambda session: session.is_over):
         state = Text(session.state, style=_COLOURS.get(session.state, ""))
         at = session.submission
         array = at.array if at else None

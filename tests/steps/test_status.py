@@ -118,7 +118,7 @@ def test_plain_lines_say_the_same(scene: test_desk.Scene) -> None:
     assert lines[0].startswith("campaign test, 1 session, 0.0039 spent and ")
     assert lines[1] == "one: running, scripted"
     assert "one: 0002: other: running; 4 of 10 blocks, 6 pending" in lines
-    assert any(line.startswith("one: runs: 1 loss 3.") and " s beside 0.0" in line for line in lines)
+    assert any(line.startswith("one: runs: 2 loss 3.") and " s beside 0.0" in line for line in lines)
 
 
 def test_json_has_every_figure(scene: test_desk.Scene) -> None:
@@ -174,12 +174,14 @@ def test_one_session_by_its_name_and_else_all(config: Config) -> None:
 def test_many_sessions_are_a_row_each(config: Config) -> None:
     for number in range(9):
         begin(config, f"s{number}", SessionState.FINISHED)
+    begin(config, "s9")
     view = records(config, FakeCluster()).view()
     shown = text(view, height=30)
+    assert shown.index(" s9 ") < shown.index(" s0 "), "what goes on comes first"
     assert "session=NAME shows one in full" in shown and len(shown.splitlines()) < 30
     assert all(f" s{number} " in shown for number in range(9))
     assert "session=NAME" not in text(view, height=100)
-    assert view.is_over
+    assert not view.is_over
 
 
 def test_a_session_that_begins_while_one_looks_is_shown(config: Config) -> None:
