@@ -5,16 +5,15 @@ asked for again until nothing is open: a relay may fire, and a desk hand in, in 
 """
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import datetime, timedelta
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
 from slurm_bench.effects import processes, store
-from slurm_bench.effects.clock import Clock, SystemClock
 from slurm_bench.effects.processes import ProcessIdentity
 from slurm_bench.steps import books, calibration
 from slurm_bench.steps.books import Book
@@ -45,15 +44,15 @@ def perform(config: Config) -> None:
     assert isinstance(config.command, StopCommand)
     campaign = CampaignPaths(Path(config.runs).absolute() / config.campaign)
     names = _chosen(config.session, config.command.all, campaign)
-    opened = books.open_all([*campaign.sessions(), *campaign.calibrations()])
+    sessions = books.open_all(campaign.sessions())
     try:
         with _narrated() as say:
-            Stop(opened, names, say).perform()
+            Stop(sessions, names, lambda: books.open_all(campaign.calibrations()), say).perform()
     except SchedulerError as error:
         raise SchedulerError(f"{error}; the same command goes on") from None
-    for book in opened:
-        if book.name in names and isinstance(book.paths, SessionPaths):
-            print(_last_word(book, book.paths))
+    for book in sessions:
+        if book.name in names:
+            print(_last_word(book))
 
 
 def _chosen(session: str, every: bool, campaign: CampaignPaths) -> set[str]:
@@ -68,10 +67,10 @@ def _chosen(session: str, every: bool, campaign: CampaignPaths) -> set[str]:
     raise UsageError(f"session: which one of campaign {campaign.root.name}? {there}")
 
 
-def _last_word(book: Book, paths: SessionPaths) -> str:
+def _last_word(book: Book) -> str:
     balance = book.ledger.balances().own
     what = f"{balance.spent:.4f} of {balance.limit:g} H100-hours are spent, {balance.reserved:.4f} reserved"
-    ended = store.read_if_there(paths.session, Session)
+    ended = store.read_if_there(SessionPaths(book.paths.root).session, Session)
     if ended and ended.state is SessionState.FINISHED:
         return f"{book.name} is finished: {what}"
     return f"{book.name} is stopped: {what}; the same run command with session={book.name} goes on with it"
@@ -96,34 +95,40 @@ def _narrated() -> Iterator[Callable[[str], None]]:
 class Stop:
     """
     Args:
-        opened: all of the campaign.
-        names: of the sessions and calibrations among them that are to end.
+        sessions: all of the campaign.
+        names: of the sessions among them, and of the calibrations, that are to end.
+        calibrations: opens those that there are; asked once no desk is left that could begin another.
         say: told what is waited for.
     """
 
     def __init__(
-        self, opened: Sequence[Book], names: Collection[str], say: Callable[[str], None], clock: Clock | None = None
+        self,
+        sessions: Sequence[Book],
+        names: Collection[str],
+        calibrations: Callable[[], Sequence[Book]],
+        say: Callable[[str], None],
     ) -> None:
-        self._opened, self._names, self._say = opened, names, say
-        self._clock = clock or SystemClock()
+        found = [(book, SessionPaths(book.paths.root)) for book in sessions]
+        self._chosen = [(book, paths) for book, paths in found if book.name in names and paths.session.exists()]
+        self._others = [(book, paths) for book, paths in found if book.name not in names]
+        self._names, self._calibrations, self._say = names, calibrations, say
         self._cancelled: set[tuple[str, str | None]] = set()
         """Jobs by name, with the number that they had: one that was not queued yet is cancelled again."""
 
     def perform(self) -> None:
-        sessions = [(book, book.paths) for book in self._opened if isinstance(book.paths, SessionPaths)]
-        chosen = [(book, paths) for book, paths in sessions if book.name in self._names and paths.session.exists()]
-        for book, paths in chosen:
+        for book, paths in self._chosen:
             _refuse_of_another_host(book, paths)
+        ending = [book for book, _ in self._chosen]
         with ExitStack() as locks:
-            for _, paths in chosen:
+            for _, paths in self._chosen:
                 locks.enter_context(store.lock(paths.launch_lock))
-            self._end([book for book, _ in chosen], _CHAIN)
-            for book, paths in chosen:
+            self._end(ending, _CHAIN)
+            for book, paths in self._chosen:
                 self._serve_nobody(book, paths, locks)
-            self._end([book for book, _ in chosen], ("relay", *KINDS))
-            self._end_calibrations([book for book, _ in sessions if book.name not in self._names], locks)
-            for _, paths in chosen:
+            self._end(ending, ("relay", *KINDS))
+            for _, paths in self._chosen:
                 _write_down(paths)
+            self._end_calibrations(locks)
 
     def _end(self, ending: Sequence[Book], kinds: Collection[Kind]) -> None:
         """Cancel all jobs of these kinds, and return once they are settled.
@@ -131,18 +136,15 @@ class Stop:
         Raises:
             SchedulerError: no answer, or they do not end.
         """
-        until = self._deadline(60 * max((book.config.cluster.silence_minutes for book in ending), default=0))
+        until = time.monotonic() + 60 * max((book.config.cluster.silence_minutes for book in ending), default=0)
         while waiting := self._still_open(ending, kinds):
             for book, entry in waiting:
                 self._cancel(book, entry)
             names = ", ".join(entry.job_name for _, entry in waiting)
-            if self._clock.now() > until:
+            if time.monotonic() > until:
                 raise SchedulerError(f"cancelled, but not over by squeue and sacct: {names}")
             self._say(f"waiting for the end of {names}")
-            self._clock.sleep(min(book.config.cluster.poll_seconds for book, _ in waiting))
-
-    def _deadline(self, seconds: float) -> datetime:
-        return self._clock.now() + timedelta(seconds=seconds)
+            time.sleep(min(book.config.cluster.poll_seconds for book, _ in waiting))
 
     def _still_open(self, ending: Sequence[Book], kinds: Collection[Kind]) -> list[tuple[Book, LedgerEntry]]:
         """Relays first: one that fires meanwhile finds nothing to follow."""
@@ -176,28 +178,26 @@ class Stop:
 
     def _hold(self, lock: Path, locks: ExitStack, meanwhile: Callable[[], None], patience_s: float) -> bool:
         """Take a lock that others give up as soon as what they wait for is ended; return whether they did."""
-        until = self._deadline(patience_s)
-        while self._clock.now() < until:
+        until = time.monotonic() + patience_s
+        while time.monotonic() < until:
             with suppress(UsageError):
                 locks.enter_context(store.lock(lock, busy="held", patience_s=_TRY_S))
                 return True
             meanwhile()
         return False
 
-    def _end_calibrations(self, others: Sequence[Book], locks: ExitStack) -> None:
+    def _end_calibrations(self, locks: ExitStack) -> None:
         """Those that only the chosen sessions wait for, or all."""
-        for book in self._opened:
-            if isinstance(book.paths, CalibrationPaths) and book.is_open and self._is_ours(book):
-                sharing = [other.name for other in others if _needs(other, book.name)]
+        for book in self._calibrations():
+            if book.is_open and self._is_ours(book.name):
+                sharing = [other.name for other, paths in self._others if _needs(other, paths, book.name)]
                 if sharing:
                     log.info("%s is left alone: %s needs it too", book.name, ", ".join(sharing))
                 else:
-                    self._end_calibration(book, book.paths, locks)
+                    self._end_calibration(book, CalibrationPaths(book.paths.root), locks)
 
-    def _is_ours(self, book: Book) -> bool:
-        return book.name in self._names or any(
-            book.name in _resting(other) for other in self._opened if other.name in self._names
-        )
+    def _is_ours(self, name: str) -> bool:
+        return name in self._names or any(name in _resting(paths) for _, paths in self._chosen)
 
     def _end_calibration(self, book: Book, paths: CalibrationPaths, locks: ExitStack) -> None:
         """Whoever times it finds its runs void, and may run some of them again."""
@@ -217,7 +217,8 @@ class Stop:
 def _refuse_of_another_host(book: Book, paths: SessionPaths) -> None:
     """On cluster=local everything of a session is processes of one host, and no other can tell whether they live."""
     desk = store.read_if_there(paths.desk_process, ProcessIdentity)
-    if book.config.cluster.kind == "local" and desk and not desk.is_of_this_host:
+    is_elsewhere = book.config.cluster.kind == "local" and desk is not None and not desk.is_of_this_host
+    if desk and is_elsewhere and (book.is_open or _is_served(paths)):
         raise UsageError(f"session {book.name} runs on {desk.host}: stop it there")
 
 
@@ -225,16 +226,15 @@ def _where(desk: ProcessIdentity | None) -> str:
     return f" (process {desk.pid} on {desk.host})" if desk else ""
 
 
-def _resting(book: Book) -> tuple[str, ...]:
-    resting = store.read_if_there(book.paths.rests_on, RestsOn)
+def _resting(paths: SessionPaths) -> tuple[str, ...]:
+    resting = store.read_if_there(paths.rests_on, RestsOn)
     return resting.calibrations if resting else ()
 
 
-def _needs(other: Book, name: str) -> bool:
+def _needs(other: Book, paths: SessionPaths, name: str) -> bool:
     """Whether a session that goes on rests on this calibration, or may be waiting for it."""
-    assert isinstance(other.paths, SessionPaths)
-    waits = other.config.retime.design == "classic" and not other.paths.calibration.exists()
-    return (waits or name in _resting(other)) and (other.is_open or _is_served(other.paths))
+    waits = other.config.retime.design == "classic" and not paths.calibration.exists()
+    return (waits or name in _resting(paths)) and (other.is_open or _is_served(paths))
 
 
 def _is_served(paths: SessionPaths) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from slurm_bench.effects import store
 from slurm_bench.effects.cluster import Job
 from slurm_bench.effects.containers import NoContainer
+from slurm_bench.effects.processes import ProcessIdentity
 from slurm_bench.steps import calibration, link, site, stop
 from slurm_bench.steps.books import Book
 from slurm_bench.steps.calibration import Program
@@ -35,7 +36,9 @@ def opened(config: Config, cluster: FakeCluster) -> list[Book]:
 
 
 def end(books: Sequence[Book], *names: str, say: Callable[[str], None] = lambda text: None) -> None:
-    Stop(books, names, say).perform()
+    sessions = [book for book in books if isinstance(book.paths, SessionPaths)]
+    calibrations = [book for book in books if book not in sessions]
+    Stop(sessions, names, lambda: calibrations, say).perform()
 
 
 class Recorded(FakeCluster):
@@ -185,6 +188,17 @@ def test_which_sessions_there_are_is_said(tmp_path: Path, every: bool, sessions:
     assert str(refused.value) == f"session: {said}"
 
 
+def test_a_session_of_this_machine_alone_is_stopped_where_it_runs(config: Config) -> None:
+    scene = Interrupted(config)
+    scene.request(scene.candidate("fast", FAST))
+    with scene.ended_after(3), pytest.raises(KeyboardInterrupt):
+        scene.desk.serve()
+    store.write(scene.paths.desk_process, ProcessIdentity(host="elsewhere", pid=1, created=0.0))
+    with pytest.raises(UsageError, match="session one runs on elsewhere: stop it there"):
+        end(opened(config, scene.cluster), "one")
+    assert scene.ledger()["0001"].settled_at is None
+
+
 class Interrupted(test_desk.Scene):
     """A desk that is ended in the middle of an array."""
 
@@ -198,14 +212,14 @@ class Interrupted(test_desk.Scene):
 
     def submit_and_stop(self, tasks: int) -> None:
         self.request(self.candidate("fast", FAST))
-        with self._ended_after(tasks), pytest.raises(KeyboardInterrupt):
+        with self.ended_after(tasks), pytest.raises(KeyboardInterrupt):
             self.desk.serve()
         self.cluster.by_hand = True  # its looks run no further task
         end(opened(self.config, self.cluster), "one")
         self.cluster.by_hand = False
 
     @contextmanager
-    def _ended_after(self, tasks: int) -> Iterator[None]:
+    def ended_after(self, tasks: int) -> Iterator[None]:
         def watch() -> None:
             if len(list(self.paths.submission("0001").retiming.trials.glob("*.json"))) >= tasks:
                 raise KeyboardInterrupt
