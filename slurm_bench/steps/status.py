@@ -6,7 +6,8 @@ more desk, however often it is drawn.
 
 import os
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -70,19 +71,22 @@ def perform(config: Config) -> None:
 
 def _watch(console: Console, records: "Records") -> None:
     """Draw it again and again, until Ctrl-C or until nothing goes on."""
-    view = records.view()
-    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
-        try:
-            while True:
-                began = time.monotonic()
-                live.update(status_formats.drawn(view, console), refresh=True)
-                if view.is_over:
-                    return
-                # Where reading takes long it must not be all that the file system does.
-                time.sleep(max(_REFRESH_S, time.monotonic() - began))
-                view = _next(view, records)
-        except KeyboardInterrupt:
-            return
+    with suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+        for view in _views(records):
+            live.update(status_formats.drawn(view, console), refresh=True)
+
+
+def _views(records: "Records") -> Iterator[CampaignView]:
+    """What the records say, up to the view in which all is over."""
+    view, took_s = records.view(), 0.0
+    while not view.is_over:
+        yield view
+        # Where reading takes long it must not be all that the file system does.
+        time.sleep(max(_REFRESH_S, took_s))
+        began = time.monotonic()
+        view = _next(view, records)
+        took_s = time.monotonic() - began
+    yield view
 
 
 def _next(view: CampaignView, records: "Records") -> CampaignView:

@@ -192,6 +192,18 @@ def test_a_session_that_begins_while_one_looks_is_shown(config: Config) -> None:
     assert len(watching.view().sessions) == 2
 
 
+def test_one_looks_until_all_is_over_also_past_a_record_that_cannot_be_read(config: Config) -> None:
+    paths = begin(config, "one")
+    views = status._views(records(config, FakeCluster()))
+    assert next(views).sessions[0].state == "running"
+    whole = paths.session.read_text()
+    paths.session.write_text("{")
+    broken = next(views)
+    assert broken.sessions[0].state == "running" and "is no Session record" in broken.silence
+    paths.session.write_text(whole.replace('"running"', '"finished"'))
+    assert [view.sessions[0].state for view in views] == ["finished"]
+
+
 def test_a_calibration_that_is_timed_is_shown(classic: Config) -> None:
     scene = Calibrating(classic)
     view = records(classic, scene.cluster).view()
