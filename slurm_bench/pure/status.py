@@ -227,7 +227,7 @@ def campaign_view(records: CampaignRecords, seen: Seen, seen_at: datetime, silen
     return CampaignView(
         name=records.name,
         seen_at=seen_at,
-        silence=silence,
+        silence=one_line(silence),
         sessions=tuple(session_view(each, seen) for each in records.sessions),
         calibrations=tuple(each for each in timing if each),
         budget=_campaign_budget(records, seen),
@@ -244,7 +244,7 @@ def session_view(records: SessionRecords, seen: Seen) -> SessionView:
     return SessionView(
         name=session.name,
         state=state,
-        problem=session.problem,
+        problem=one_line(session.problem),
         agent=records.agent,
         started=session.started,
         worked_h=max(0.0, records.hours - left_h),

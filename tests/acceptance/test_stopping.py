@@ -32,11 +32,18 @@ from tests.conftest import REPOSITORY
 ROWS, COLUMNS = 40, 110
 ALL_OF_IT = "retime.stop_below=0"
 """No look ends an array before we do."""
+RETIME = ("command=retime", "retime.design=classic")
 
 
 @pytest.fixture
 def paths(tmp_path: Path) -> SessionPaths:
+    (tmp_path / "scratch").mkdir()
     return SessionPaths(tmp_path / "runs/rehearsal/one")
+
+
+def scratch(paths: SessionPaths) -> str:
+    """Where no other test clears away what it takes for leavings."""
+    return f"cluster.scratch={paths.root.parents[2] / 'scratch'}"
 
 
 def entries(paths: SessionPaths) -> list[LedgerEntry]:
@@ -90,7 +97,7 @@ def is_live(shown: str) -> bool:
 @pytest.mark.timeout(600)
 def test_on_slurm(paths: SessionPaths) -> None:
     runs = paths.root.parents[1]
-    process = start(paths, "cluster=dev", ALL_OF_IT)
+    process = start(paths, "cluster=dev", ALL_OF_IT, scratch(paths))
     wait(paths.desk_process.exists, process)
     (seen,) = json.loads(slurm_bench(runs, "command=status", "format=json").stdout)["sessions"]
     assert (seen["name"], seen["state"]) == ("one", "running")
@@ -133,7 +140,7 @@ def lanes(runs: Path) -> list[ProcessIdentity]:
 @pytest.mark.timeout(600)
 def test_on_this_machine(paths: SessionPaths) -> None:
     runs = paths.root.parents[1]
-    process = start(paths, ALL_OF_IT)
+    process = start(paths, ALL_OF_IT, scratch(paths))
     wait(lambda: bool(trials(paths, "0003")), process)
     assert any(map(processes.is_alive, lanes(runs)))
     done = slurm_bench(runs, "command=stop", "session=one")
@@ -150,7 +157,7 @@ def test_on_this_machine(paths: SessionPaths) -> None:
 @pytest.mark.timeout(300)
 def test_trials_that_an_interrupted_command_left_are_ended_with_the_campaign(paths: SessionPaths) -> None:
     runs = paths.root.parents[1]
-    process = start(paths, "command=retime", "retime.design=classic")
+    process = start(paths, *RETIME, scratch(paths))
     campaign = CampaignPaths(paths.root.parent)
 
     def runs_two() -> bool:
@@ -165,6 +172,6 @@ def test_trials_that_an_interrupted_command_left_are_ended_with_the_campaign(pat
     assert not any(map(processes.is_alive, lanes(runs)))
     (calibration,) = campaign.calibrations()
     assert all(entry.settled_at for entry in store.read_all(calibration.ledger, LedgerEntry))
-    again = slurm_bench(runs, "command=retime", "retime.design=classic", "format=json")
+    again = slurm_bench(runs, *RETIME, scratch(paths), "format=json")
     assert again.returncode == 0, again.stderr
     assert len(json.loads(again.stdout)["timed"][0]["losses"]) == 10, "timed anew at once"
