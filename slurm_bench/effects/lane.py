@@ -43,6 +43,8 @@ class Array(Record):
     """That a task is charged for."""
     limit_s: int
     owner: Owner | None
+    cancelled: bool = False
+    """Written before its lanes are ended: whoever looks meanwhile must not take their tasks for failed."""
 
     def turns(self, lane: int) -> range:
         """The tasks of a lane."""
@@ -54,7 +56,7 @@ class Array(Record):
 
         In a job of its own nothing but the task could end the lane; a job that it is nested in ends for many reasons.
         """
-        return JobState.CANCELLED if self.owner else JobState.FAILED
+        return JobState.CANCELLED if self.owner or self.cancelled else JobState.FAILED
 
 
 class _Task(Record):

@@ -144,6 +144,7 @@ class LocalCluster:
         array = self._array(name)
         if array is None:
             return
+        store.write(lane.array_record(self._usage / name), array.model_copy(update={"cancelled": True}))
         for each in self._lanes(array):
             if processes.is_alive(each):
                 processes.end_tree(each.pid, grace_s=_CANCEL_GRACE_S)

@@ -249,6 +249,13 @@ def _process(identity: ProcessIdentity) -> psutil.Process | None:
         return None
 
 
+def terminate(identity: ProcessIdentity) -> None:
+    """Ask a process of this host, and no other that has its number by now, to end (SIGTERM)."""
+    process = _process(identity)
+    if process is not None:
+        _signal_all([process], signal.SIGTERM)
+
+
 def end_tree(pid: int, grace_s: float = 0.0) -> None:
     """End a process that `start` started, and its descendants; with a grace, ask first (SIGTERM)."""
     family = _family(pid)

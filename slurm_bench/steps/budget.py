@@ -1,35 +1,21 @@
 """`command=budget`: GPU-hours of a campaign by session, kind of job and day, asked afresh from the accounting."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from slurm_bench.effects import store
-from slurm_bench.effects.cluster import Cluster, Queued
+from slurm_bench.effects.cluster import Cluster
 from slurm_bench.pure import budget, usage
 from slurm_bench.pure.sacct import merged
 from slurm_bench.pure.usage import Account, CampaignAccount
-from slurm_bench.steps import budget_formats, guard, site
-from slurm_bench.steps.ledger import Ledger
+from slurm_bench.steps import books, budget_formats, guard, site
+from slurm_bench.steps.books import Book
 from slurm_bench.words.accounting import Activity, Attempt
-from slurm_bench.words.config import BudgetCommand, ClusterConfig, Config
+from slurm_bench.words.config import BudgetCommand, Config
 from slurm_bench.words.errors import UsageError
 from slurm_bench.words.kinds import Kind
 from slurm_bench.words.paths import CampaignPaths, SessionPaths, TimingPaths
 from slurm_bench.words.trials import Trial
-
-_SITE = ("kind", "slurm_conf", "accounting", "shared_poll")
-"""What of a cluster's configuration says whom to ask, and how."""
-
-
-@dataclass(frozen=True)
-class _Book:
-    """A ledger with what is needed to read it."""
-
-    paths: TimingPaths
-    config: Config
-    cluster: Cluster
-    ledger: Ledger
 
 
 def perform(config: Config) -> None:
@@ -55,57 +41,34 @@ def of_campaign(campaign: CampaignPaths) -> CampaignAccount:
     Raises:
         SchedulerError: it does not answer.
     """
-    books = _open([*campaign.sessions(), *campaign.calibrations()])
-    limits = [book.config.budget.campaign_h100_hours for book in books]
+    opened = books.open_all([*campaign.sessions(), *campaign.calibrations()])
+    limits = [book.config.budget.campaign_h100_hours for book in opened]
     limit = min((each for each in limits if each is not None), default=None)
-    return CampaignAccount(campaign.root.name, limit, _accounts(books))
+    return CampaignAccount(campaign.root.name, limit, _accounts(opened))
 
 
-def _open(folders: Sequence[TimingPaths]) -> list[_Book]:
-    clusters: list[tuple[ClusterConfig, Cluster]] = []
-    books = []
-    for paths in folders:
-        config = site.load_config(paths)
-        same = [cluster for known, cluster in clusters if _is_same_site(known, config.cluster)]
-        cluster = same[0] if same else site.cluster_of(config)
-        clusters.append((config.cluster, cluster))
-        books.append(_Book(paths, config, cluster, site.ledger_of(config, paths, cluster)))
-    return books
-
-
-def _is_same_site(one: ClusterConfig, other: ClusterConfig) -> bool:
-    """Whether one question serves both."""
-    return all(getattr(one, name) == getattr(other, name) for name in _SITE)
-
-
-def _accounts(books: Sequence[_Book]) -> tuple[Account, ...]:
-    accounts: list[Account] = []
+def _accounts(opened: Sequence[Book]) -> tuple[Account, ...]:
     fresh: dict[str, list[Attempt]] = {}
-    for cluster in dict.fromkeys(book.cluster for book in books):
-        fresh |= _bring_up_to_date([book for book in books if book.cluster is cluster], cluster)
-    for book in books:
-        accounts.append(_account(book, fresh))
-    return tuple(accounts)
+    for cluster, ours in books.by_cluster(opened).items():
+        fresh |= _bring_up_to_date(ours, cluster)
+    return tuple(_account(book, fresh) for book in opened)
 
 
-def _bring_up_to_date(books: Sequence[_Book], cluster: Cluster) -> dict[str, list[Attempt]]:
+def _bring_up_to_date(ours: Sequence[Book], cluster: Cluster) -> dict[str, list[Attempt]]:
     """Settle what is over, and ask for every attempt at the jobs of these ledgers: a question each for all of them."""
-    entries = [entry for book in books for entry in book.ledger.entries()]
-    # One question for all of them: each ledger below finds its answer there.
-    cluster.look([Queued(each.job_name, each.reserved_at, each.tasks) for each in entries if each.settled_at is None])
-    for book in books:
-        book.ledger.settle_finished()
+    books.settle(ours)
+    entries = [entry for book in ours for entry in book.ledger.entries()]
     fresh: dict[str, list[Attempt]] = {}
     if entries:
         names = [entry.job_name for entry in entries]
         for attempt in cluster.attempts(names, min(entry.reserved_at for entry in entries)):
             fresh.setdefault(attempt.job_name, []).append(attempt)
-    for book in books:
+    for book in ours:
         book.ledger.correct(fresh)
     return fresh
 
 
-def _account(book: _Book, fresh: dict[str, list[Attempt]]) -> Account:
+def _account(book: Book, fresh: dict[str, list[Attempt]]) -> Account:
     """What the ledger keeps, and of jobs that are not settled what the accounting says now."""
     entries = [
         entry.model_copy(update={"attempts": tuple(merged(entry.attempts, fresh.get(entry.job_name, ())))})
@@ -125,7 +88,7 @@ def _account(book: _Book, fresh: dict[str, list[Attempt]]) -> Account:
     )
 
 
-def _busy(book: _Book) -> dict[Kind, dict[str, float]]:
+def _busy(book: Book) -> dict[Kind, dict[str, float]]:
     """GPU-seconds that training ran, by kind of job and day."""
     timing: Kind = "retiming" if isinstance(book.paths, SessionPaths) else "calibration"
     busy: dict[Kind, dict[str, float]] = {timing: _in_trials(book.paths, book.config.cluster.trial_gpus)}

@@ -202,6 +202,12 @@ def _announce(program: Program, timing: Timing, job_name: str, where: RetimingPa
         log.info("timing %s (%d runs, jobs %s)", program.name, RUNS * len(timing.arms), job_name)
 
 
+def set_aside_if_unfinished(where: SubmissionPaths) -> None:
+    """What was cancelled is of no use: the next call of `calibrate` times anew, and not only the one after."""
+    if where.retiming.plan.exists() and not where.retiming.collected.exists():
+        where.retiming.root.rename(where.next_failed_retiming())
+
+
 def _set_aside_if_unclean(program: Program, retiming: Retiming, where: SubmissionPaths) -> None:
     unclean = [trial for trial in (*retiming.trials, *retiming.incumbents) if not is_clean(trial)]
     if unclean:

@@ -27,6 +27,8 @@ from slurm_bench.words.paths import shipped
 # By name, so that --help and a mistyped override need not wait for scipy and submitit.
 _COMMANDS = {
     "run": "slurm_bench.steps.launch",
+    "status": "slurm_bench.steps.status",
+    "stop": "slurm_bench.steps.stop",
     "budget": "slurm_bench.steps.budget",
     "report": "slurm_bench.steps.report",
     "retime": "slurm_bench.steps.calibration",

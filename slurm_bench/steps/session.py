@@ -5,6 +5,7 @@ folder goes on from its records.
 """
 
 import logging
+import os
 import signal
 import sys
 import time
@@ -56,6 +57,7 @@ def run(folder: Path, patience_s: float = 0) -> Session:
         if session.state is SessionState.FINISHED:
             return session
         with log_file(paths.log), _sigterm_as_interrupt(), _end_written_down(paths):
+            store.write(paths.desk_process, processes.identify(os.getpid()))
             return _Runner(config, paths, session).run()
 
 

@@ -391,6 +391,28 @@ class RunCommand(CommandConfig):
 
 
 @dataclass
+class StatusCommand(CommandConfig):
+    """What the campaign's sessions, or the one that `session` names, are at; it changes nothing."""
+
+    name: str = "status"
+    format: str | None = None
+    """live (until all is over, or Ctrl-C), plain or json; null is live on a terminal, and plain elsewhere."""
+
+    def __post_init__(self) -> None:
+        known = self.format in (None, "live", "plain", "json")
+        _require(known, "command.format", "live, plain, json or null", self.format)
+
+
+@dataclass
+class StopCommand(CommandConfig):
+    """End the session that `session` names, and settle what it holds; `run` goes on with it."""
+
+    name: str = "stop"
+    all: bool = False
+    """Every session of the campaign instead, and every calibration."""
+
+
+@dataclass
 class BudgetCommand(CommandConfig):
     """GPU-hours of the campaign by session, kind of job and day, from the scheduler's accounting."""
 
@@ -531,7 +553,7 @@ class BaselinesCommand(CommandConfig):
 
 
 COMMANDS = (
-    *(RunCommand, BudgetCommand, ReportCommand, RetimeCommand, JudgeCommand),
+    *(RunCommand, StatusCommand, StopCommand, BudgetCommand, ReportCommand, RetimeCommand, JudgeCommand),
     *(BaselinesCommand, DataCommand, DoctorCommand),
 )
 

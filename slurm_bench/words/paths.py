@@ -252,6 +252,11 @@ class SessionPaths(TimingPaths):
         return self.root / "agent.log"
 
     @property
+    def desk_process(self) -> Path:
+        """The process that serves the session, or served it last."""
+        return self.root / "desk.pid.json"
+
+    @property
     def agent_process(self) -> Path:
         return self.root / "agent.pid.json"
 

@@ -35,6 +35,8 @@ IN_ITS_JOB = ("cluster=dev", "retime.where=allocation")
         (["command=budget", "budget.format=csv"], "command.format=csv"),
         (["command=doctor", "doctor.gpu=true"], "command.gpu=true"),
         (["command=baselines", "baselines.only=[a,b]"], "command.only=[a,b]"),
+        (["command=stop", "all=true"], "command.all=true"),
+        (["command=status", "format=json"], "command.format=json"),
         (["command=judge", "judge.parallel=2"], "command.parallel=2"),
         (["command=judge", "judge.models.x.effort=low"], "judge.models.x.effort=low"),
         (["command=retime", "retime.design=classic"], "retime.design=classic"),
@@ -93,6 +95,10 @@ def slurm_bench(*overrides: str, cwd: Path = REPOSITORY, **environment: str) -> 
         (["container=apptainer", "container.image=nowhere.sif"], "scripts/build_image nowhere"),
         (["command=budget", "campaign=none-of-this-name"], "no sessions in"),
         (["command=report", "campaign=none-of-this-name"], "no sessions in"),
+        (["command=status", "campaign=none-of-this-name"], "no sessions in"),
+        (["command=status", "format=table"], "command.format must be live, plain, json or null, got 'table'"),
+        (["command=stop", "campaign=none-of-this-name"], "campaign none-of-this-name? it has no sessions"),
+        (["command=stop", "all=true"], "campaign rehearsal? it has no sessions"),
         (["command=budget", "format=pdf"], "command.format must be table, csv or json, got 'pdf'"),
         (["command=budget", "guard=on"], "command.guard must be show, check or null, got 'on'"),
         (["command=budget", "guard=show", "sessions=0"], "command.sessions must be above 0"),
@@ -164,7 +170,7 @@ def test_help_names_the_groups_and_imports_nothing_heavy() -> None:
     for group in (
         "agent: autoresearch, claude, codex, codex_azure, scripted",
         "cluster: dev, local, slurm",
-        "command: baselines, budget, data, doctor, judge, report, retime, run",
+        "command: baselines, budget, data, doctor, judge, report, retime, run, status, stop",
         "judge: anthropic, azure, openai, panel, static",
     ):
         assert group in done.stdout

@@ -1,4 +1,5 @@
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -32,6 +33,17 @@ def test_what_outlives_its_limit_is_ended_with_its_children(tmp_path: Path) -> N
     while _runs(int((tmp_path / "pid").read_text())):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_only_the_process_itself_is_asked_to_end_and_none_that_has_its_number(tmp_path: Path) -> None:
+    process = processes.start(["sleep", "60"], output=tmp_path / "out")
+    identity = processes.identify(process.pid)
+    processes.terminate(identity.model_copy(update={"created": identity.created - 100}))
+    processes.terminate(identity.model_copy(update={"host": "elsewhere"}))
+    time.sleep(0.2)
+    assert process.poll() is None
+    processes.terminate(identity)
+    assert process.wait(timeout=10) == -signal.SIGTERM
 
 
 def _runs(pid: int) -> bool:

@@ -1,0 +1,51 @@
+"""This machine as a cluster: what is said of an array while somebody ends it."""
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+from slurm_bench.effects import store
+from slurm_bench.effects.cluster import Queued
+from slurm_bench.effects.lane import Array, array_record, processes_of
+from slurm_bench.effects.local import LocalCluster
+from slurm_bench.effects.processes import end_tree, is_alive
+from slurm_bench.words.accounting import JobState
+from tests.contract.test_cluster import cluster_config, job, wait
+
+
+def test_who_looks_while_an_array_is_cancelled_does_not_take_its_tasks_for_failed(tmp_path: Path) -> None:
+    """A failed task would count against the candidate."""
+    ending, looking = (LocalCluster(cluster_config("local"), tmp_path / "usage") for _ in range(2))
+    asked = [Queued("array", datetime.now(UTC), 4)]
+    ending.submit(job("array", tmp_path, "sleep"))
+    wait((tmp_path / "task1").exists)
+    over = threading.Event()
+    seen: set[JobState] = set()
+
+    def look() -> None:
+        while not over.is_set():
+            seen.update(looking.look(asked)["array"].states.values())
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    ending.cancel("array")
+    over.set()
+    watcher.join()
+    assert set(looking.look(asked)["array"].states.values()) == {JobState.CANCELLED}
+    assert seen <= {JobState.RUNNING, JobState.PENDING, JobState.CANCELLED}
+
+
+def test_an_array_that_was_being_cancelled_is_that_for_whoever_comes_after(tmp_path: Path) -> None:
+    """Whoever ended its lanes died before he wrote down the end."""
+    cluster = LocalCluster(cluster_config("local"), tmp_path / "usage")
+    cluster.submit(job("array", tmp_path, "sleep"))
+    wait((tmp_path / "task1").exists)
+    folder = tmp_path / "usage" / "array"
+    array = store.read(array_record(folder), Array)
+    store.write(array_record(folder), array.model_copy(update={"cancelled": True}))
+    lanes = processes_of(folder)
+    for each in lanes:
+        end_tree(each.pid, grace_s=5)
+    assert len(lanes) == 2 and not any(map(is_alive, lanes))
+    states = cluster.look([Queued("array", datetime.now(UTC), 4)])["array"].states
+    assert set(states.values()) == {JobState.CANCELLED}
