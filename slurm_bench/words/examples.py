@@ -9,6 +9,14 @@ EXAMPLES = {
         ("cluster=slurm container=apptainer agent=claude session=first", "queue one session of a real agent"),
         ("-m cluster=slurm container=apptainer agent=claude,codex seed=1,2,3", "queue a campaign of six"),
     ),
+    "status": (
+        ("command=status campaign=rehearsal", "live on a terminal, until all of it is over or Ctrl-C"),
+        ("command=status campaign=rehearsal format=json", "once, for machines"),
+    ),
+    "stop": (
+        ("command=stop campaign=rehearsal session=first", "end one session; the same run goes on with it later"),
+        ("command=stop campaign=rehearsal all=true", "end all of the campaign"),
+    ),
     "budget": (
         ("command=budget campaign=rehearsal", "what the campaign has spent, reserved and left"),
         ("command=budget campaign=rehearsal format=csv", "the same for a spreadsheet"),
@@ -16,7 +24,7 @@ EXAMPLES = {
     ),
     "report": (
         ("command=report campaign=rehearsal", "write runs/rehearsal/report.html and what lies beside it"),
-        ("command=report runs=/shared/bench campaign=first", "the same of a campaign elsewhere"),
+        ("command=report campaigns=[june,july] published=true out=/tmp/both", "two campaigns beside published results"),
     ),
     "retime": (
         ("command=retime", "ten runs of the starting record"),
