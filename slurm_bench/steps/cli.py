@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from datetime import datetime
 from tempfile import TemporaryDirectory
 
 import hydra
@@ -94,7 +95,9 @@ def composed(argv: Sequence[str]) -> list[Config]:
 
 
 def register() -> None:
-    """Make the schema known to Hydra: `schema` for conf/config.yaml, and the command group."""
+    """Make known to Hydra what conf/config.yaml rests on: the schema, the command group and `${started:FORMAT}`."""
+    # Unlike Hydra's own `now` the same for all members of a sweep.
+    OmegaConf.register_new_resolver("started", datetime.now().strftime, replace=True)
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for command in COMMANDS:
@@ -150,7 +153,7 @@ def _refuse_namesakes(configs: Sequence[Config]) -> None:
     sessions = Counter(config.session_dir for config in configs if config.command.name == "run")
     twice = [folder.name for folder, times in sessions.items() if times > 1]
     if twice:
-        hint = "name what tells them apart, e.g. 'session=${now:%H%M%S}-${agent.effort}-${seed}'"
+        hint = "name what tells them apart, e.g. 'session=${started:%H%M%S}-${agent.effort}-${seed}'"
         raise UsageError(f"session must be another for each member of a sweep, got {twice[0]!r} more than once; {hint}")
 
 

@@ -25,11 +25,16 @@ def test_sessions_are_named_by_agent_and_seed() -> None:
     ]
 
 
-@pytest.mark.parametrize("same", ["agent.hours=1,2", "session=first"])
-def test_two_sessions_of_one_name_are_refused(same: str) -> None:
-    seeds = "seed=1,2" if same == "session=first" else "seed=1"
+@pytest.mark.parametrize("sweep", [["agent.hours=1,2"], ["session=first", "seed=1,2"]])
+def test_two_sessions_of_one_name_are_refused(sweep: list[str]) -> None:
     with pytest.raises(UsageError, match=r"session must be another for each member of a sweep, got '.*' more"):
-        cli.composed(["-m", "session=first", seeds, same])
+        cli.composed(["-m", *sweep])
+
+
+def test_all_sessions_of_a_sweep_have_its_time_in_their_names() -> None:
+    configs = cli.composed(["-m", "seed=range(12)"])
+    assert len({config.session.rpartition("-")[0] for config in configs}) == 1
+    assert len({config.session for config in configs}) == 12
 
 
 def test_the_same_name_in_two_campaigns_is_two_sessions() -> None:
