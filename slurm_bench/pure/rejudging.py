@@ -29,7 +29,8 @@ def checks(evidence: Evidence, notes: Sequence[str]) -> Iterator[Check]:
 
 def _decided(opinion: Opinion) -> str:
     said = {True: "rejects it", False: "lets it pass", None: "has no opinion"}[opinion.cheating]
-    return f"{opinion.judge} {said}, as its {len(opinion.members) or 1} members have it"
+    by = f", by {', '.join(member.judge for member in opinion.members)}" if opinion.members else ""
+    return f"{opinion.judge} {said}{by}"
 
 
 def _static_of(opinion: Opinion) -> Opinion:
@@ -43,7 +44,7 @@ def _static(what: str, said: Opinion, evidence: Evidence) -> Check:
     wrong = differences(stored, evidence.review)
     if wrong:
         wrong.append(f"the session's code was revision {evidence.session.revision or 'unknown'}")
-    found = f"{len(said.findings)} findings and {len(said.suspicions)} suspicions again"
+    found = f"again findings: {len(said.findings)}, suspicions: {len(said.suspicions)}"
     return compared(what, wrong, found)
 
 
@@ -59,6 +60,8 @@ def _wrong(opinion: Opinion, told: tuple[str, ...], evidence: Evidence) -> Itera
     if static.cheating != bool(static.findings):
         yield "the static checker's findings reject, and nothing else of it does"
     names = [f"{model.maker}/{model.model}" for model in evidence.config.judge.models.values()]
+    if any(model.notes != (*static.notes, *static.suspicions) for model in models):
+        yield "a model was told something else"
     if not static.rejects and [model.judge for model in models] != names:
         yield f"{', '.join(model.judge for model in models) or 'no model'} was asked, not {', '.join(names) or 'none'}"
     yield from differences(opinion, panel.combined(static, models, evidence.config.judge.quorum))

@@ -45,7 +45,7 @@ def _chain(evidence: Evidence) -> Check:
     names = (told.campaign, told.session, told.submission, told.stamp)
     if names != (session.campaign, session.name, evidence.exhibit.verdict.submission, follows):
         wrong.append("manifest.json speaks of another verdict")
-    return compared("chain", wrong, f"{len(evidence.stamps)} stamps, from the session's origin on")
+    return compared("chain", wrong, f"from the session's origin on; stamps: {len(evidence.stamps)}")
 
 
 def _known(evidence: Evidence, digest: str | None) -> Check:
@@ -192,5 +192,7 @@ def _charge(evidence: Evidence) -> Check:
     entries = [array.entry for array in evidence.exhibit.arrays if array.entry]
     charged = sum(entry.charged_gpu_seconds for entry in entries)
     if given == charged:
-        return Check("GPU-seconds", f"{charged}, in {sum(len(entry.attempts) for entry in entries)} rows", True)
+        return Check(
+            "GPU-seconds", f"{charged}; rows of the scheduler: {sum(len(entry.attempts) for entry in entries)}", True
+        )
     return Check("GPU-seconds", f"{given}; the ledger has {charged} by now (it is not stamped, and is corrected)", None)

@@ -15,13 +15,17 @@ def origin(identity: str, config_sha256: str, incumbent: Seal) -> str:
         config_sha256: of the bytes of its config.yaml.
         incumbent: the starting record's seal.
     """
-    return _sha256({"session": identity, "config": config_sha256, "incumbent": incumbent.sha256})
+    return _of({"session": identity, "config": config_sha256, "incumbent": incumbent.sha256})
 
 
 def digest(stamp: Stamp) -> str:
     """SHA-256, in 64 hexadecimal digits, over a stamp's canonical JSON: sorted keys, no spaces, ASCII."""
-    return _sha256(stamp.model_dump(mode="json"))
+    return _of(stamp.model_dump(mode="json"))
 
 
-def _sha256(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _of(content: object) -> str:
+    return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from slurm_bench.effects import static_checker
 from slurm_bench.effects.bundles import Archive
+from slurm_bench.effects.seals import MAX_BYTES, MAX_PROGRAM_BYTES
 from slurm_bench.pure import judge_text
 from slurm_bench.pure.evidence import Array, Evidence, Exhibit, Sealed
 from slurm_bench.pure.review import Review
@@ -35,6 +36,8 @@ R = TypeVar("R", bound=Record)
 _NAMES = BundlePaths()
 _MOST_CONFIG = 256 * 2**10
 """Bytes of a configuration."""
+_DEEPEST = 16
+"""Levels of one."""
 
 
 def of(archive: Archive) -> Evidence:
@@ -130,6 +133,10 @@ def _array(stamped: _Members, whole: _Members, where: RetimingPaths, plan: Trial
 def _sealed(whole: _Members, arm: str, seal: Seal) -> Sealed:
     """A seal with its files. The modes are the seal's own word, which its hash holds to."""
     data = {file.path: whole.bytes(_NAMES.sealed(arm, file.path, file.sha256)) for file in seal.files}
+    if sum(map(len, data.values())) > MAX_BYTES or any(
+        len(data[path]) > MAX_PROGRAM_BYTES for path in data if path.endswith(".py")
+    ):
+        raise UsageError(f"bundle: the {arm} in it is larger than can be sealed")
     contents = {file.path: (file.mode, data[file.path]) for file in seal.files}
     return Sealed(seal, contents, {path: _text(content) for path, content in data.items()})
 
@@ -152,8 +159,19 @@ def _config(text: bytes) -> Config:
     if len(text) > _MOST_CONFIG:
         raise UsageError(f"bundle: config.yaml in it has more than {_MOST_CONFIG // 2**10} KiB")
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise UsageError("bundle: config.yaml in it has aliases")
+        _refuse_bombs(text)
         return TypeAdapter(Config).validate_python(yaml.safe_load(text))
-    except (yaml.YAMLError, ValidationError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, ValidationError, ValueError, TypeError, AttributeError) as error:  # a section is missing
         raise UsageError(f"bundle: config.yaml in it cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def _refuse_bombs(text: bytes) -> None:
+    """
+    Raises:
+        ValueError: it would grow, or take long, when it is read.
+    """
+    level = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if level > _DEEPEST or isinstance(event, yaml.AliasEvent):
+            raise ValueError("it nests too deeply, or refers to itself")
