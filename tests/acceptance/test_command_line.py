@@ -33,6 +33,9 @@ IN_ITS_JOB = ("cluster=dev", "retime.where=allocation")
         (["command=doctor", "doctor.gpu=true"], "command.gpu=true"),
         (["command=baselines", "baselines.only=[a,b]"], "command.only=[a,b]"),
         (["command=judge", "judge.parallel=2"], "command.parallel=2"),
+        (["command=bundle", "submission=3"], "command.submission=3"),
+        (["command=bundle", "session=one"], "session=one"),
+        (["command=reverify", "bundle=one.tar"], "command.bundle=one.tar"),
         (["command=judge", "judge.models.x.effort=low"], "judge.models.x.effort=low"),
         (["command=retime", "retime.design=classic"], "retime.design=classic"),
         (["command=run", "budget.format=csv"], "budget.format=csv"),
@@ -158,7 +161,7 @@ def test_help_names_the_groups_and_imports_nothing_heavy() -> None:
     for group in (
         "agent: autoresearch, claude, codex, codex_azure, scripted",
         "cluster: dev, local, slurm",
-        "command: baselines, budget, data, doctor, judge, report, retime, run",
+        "command: baselines, budget, bundle, data, doctor, judge, report, retime, reverify, run",
         "judge: anthropic, azure, openai, panel, static",
     ):
         assert group in done.stdout
