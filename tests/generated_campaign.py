@@ -30,7 +30,7 @@ from slurm_bench.words.trials import Block, Design, Gpu, Retiming, TrainResult, 
 from slurm_bench.words.verdicts import Decision, Outcome, Verdict
 from tests.conftest import make_config
 
-AGENTS = {"claude": "claude-opus-4-6", "codex": "gpt-5.4", "autoresearch": "claude-opus-4-6"}
+AGENTS = {"claude": "example-a", "codex": "example-b", "autoresearch": "example-a"}
 START = datetime(2026, 11, 2, 8, tzinfo=UTC)
 INCUMBENT_S, TARGET = 163.8, 3.28
 _GPUS = 8

@@ -5,7 +5,6 @@ part of the path is opened relative to the one before with O_NOFOLLOW, without b
 read through the descriptor is what is hashed and stored.
 """
 
-import hashlib
 import os
 import re
 import shutil
@@ -17,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from slurm_bench.pure.rules import LAUNCHER, PROGRAM
+from slurm_bench.pure.sealing import describe
 from slurm_bench.words.errors import InfrastructureError, InvalidCandidate
-from slurm_bench.words.records import Seal, SealedFile
+from slurm_bench.words.records import Seal
 
 MAX_FILES = 64
 MAX_BYTES = 4 * 2**20
@@ -61,7 +61,7 @@ def seal(root: Path, candidate: PurePosixPath, store: Path) -> Seal:
     missing = [name for name in REQUIRED if name not in contents]
     if missing:
         raise InvalidCandidate(f"{candidate}: {' and '.join(missing)} missing")
-    sealed = _describe(contents)
+    sealed = describe(contents)
     _keep(store, sealed, contents)
     return sealed
 
@@ -89,7 +89,7 @@ def verify(folder: Path, sealed: Seal) -> None:
         contents = read_tree(folder.parent, PurePosixPath(folder.name))
     except (OSError, InvalidCandidate) as error:
         raise InfrastructureError(f"seal {sealed.sha256[:12]} cannot be read: {error}") from None
-    if _describe(contents).sha256 != sealed.sha256:
+    if describe(contents).sha256 != sealed.sha256:
         raise InfrastructureError(f"seal {sealed.sha256[:12]} in {folder} was changed after it was taken")
 
 
@@ -186,16 +186,6 @@ def _read_file(handle: int, path: PurePosixPath, room: _Room) -> tuple[int, byte
 def _check_name(name: str, path: str) -> None:
     if not _NAME.fullmatch(name):
         raise InvalidCandidate(f"{path!r}: names are letters, digits, '.', '_' and '-', and no hidden files")
-
-
-def _describe(contents: dict[str, tuple[int, bytes]]) -> Seal:
-    files = tuple(
-        SealedFile(path=path, mode=mode, size=len(data), sha256=hashlib.sha256(data).hexdigest())
-        for path, (mode, data) in sorted(contents.items())
-    )
-    # Names hold no space or newline, so the lines cannot be read in two ways.
-    lines = "".join(f"{file.mode:o} {file.sha256} {file.path}\n" for file in files)
-    return Seal(sha256=hashlib.sha256(lines.encode()).hexdigest(), files=files)
 
 
 def _keep(store: Path, sealed: Seal, contents: dict[str, tuple[int, bytes]]) -> None:

@@ -1,45 +1,41 @@
-"""What a candidate changed, as people read it: a unified difference of its files, cut where it would fill the page."""
+"""Two records that should be the same, field by field."""
 
-import difflib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
-MOST_LINES = 400
-"""Shown of one candidate."""
-_MOST_WIDTH = 300
-_MOST_FILE_LINES = 6000
-"""Beyond it a file is not compared: hostile ones would take minutes."""
-_CONTEXT = 2
+from pydantic import BaseModel
+
+TOLERANCE = 1e-9
+"""Relative, of floating-point numbers: another machine adds up in another order."""
+_LONGEST = 80
 
 
-@dataclass(frozen=True)
-class Difference:
-    lines: tuple[str, ...]
-    """Each begins with `+`, `-`, `@` or a space; the name of a file stands in a line of its own after `=`."""
-    left_out: int
-    """Lines that follow, and are not shown."""
-    added: int
-    removed: int
+def differences(stored: BaseModel, computed: BaseModel) -> list[str]:
+    """What differs between a record and the same computed again, a line for each field."""
+    return list(_between(stored.model_dump(mode="json"), computed.model_dump(mode="json"), ""))
 
 
-def difference(baseline: Mapping[str, str], candidate: Mapping[str, str]) -> Difference:
-    """From the files of a baseline to those of a candidate, texts by name."""
-    lines = [line for name in sorted({*baseline, *candidate}) for line in _of_file(name, baseline, candidate)]
-    return Difference(
-        lines=tuple(line[:_MOST_WIDTH] for line in lines[:MOST_LINES]),
-        left_out=max(0, len(lines) - MOST_LINES),
-        added=sum(line.startswith("+") for line in lines),
-        removed=sum(line.startswith("-") for line in lines),
-    )
+def _between(stored: object, computed: object, where: str) -> Iterator[str]:
+    if isinstance(stored, Mapping) and isinstance(computed, Mapping):
+        for name in sorted({*stored, *computed}):
+            yield from _between(stored.get(name), computed.get(name), f"{where}.{name}" if where else name)
+    elif _are_lists(stored, computed) and len(stored) == len(computed):  # type: ignore[arg-type]
+        for index, (ours, theirs) in enumerate(zip(stored, computed, strict=True)):  # type: ignore[call-overload]
+            yield from _between(ours, theirs, f"{where}[{index}]")
+    elif not _are_same(stored, computed):
+        yield f"{where} {_short(stored)}, computed {_short(computed)}"
 
 
-def _of_file(name: str, baseline: Mapping[str, str], candidate: Mapping[str, str]) -> Iterator[str]:
-    before, after = (files.get(name, "").splitlines() for files in (baseline, candidate))
-    if before == after:
-        return
-    yield f"={name}{'' if name in baseline else ' (new)'}{'' if name in candidate else ' (gone)'}"
-    if max(len(before), len(after)) > _MOST_FILE_LINES:
-        yield " too long to be compared here"
-        return
-    changes = difflib.unified_diff(before, after, n=_CONTEXT, lineterm="")
-    yield from (line for number, line in enumerate(changes) if number > 1)  # the two first name the files
+def _are_lists(*values: object) -> bool:
+    return all(isinstance(value, Sequence) and not isinstance(value, str) for value in values)
+
+
+def _are_same(stored: object, computed: object) -> bool:
+    if isinstance(stored, float) and isinstance(computed, float):
+        return math.isclose(stored, computed, rel_tol=TOLERANCE)
+    return stored == computed
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 from pydantic import Field
 
 from slurm_bench.pure import human, progress
-from slurm_bench.pure.differences import Difference
+from slurm_bench.pure.changes import Difference
 from slurm_bench.pure.human import HumanRecord, Progress
 from slurm_bench.pure.progress import Curve, Step
 from slurm_bench.pure.usage import Account
@@ -44,6 +44,8 @@ class SubmissionSummary:
     """Those beside them, in the paired design."""
     human_progress: tuple[Progress, ...]
     """Of an accepted submission, where the session started from a human record."""
+    stamp: str = ""
+    """Digest that commits to the verdict, its records and all verdicts of its session before it."""
     opinion: Annotated[Opinion | None, Field(exclude=True)] = None
     """The judge's last one; None where there is none. Too long for report.json, as is what follows."""
     difference: Annotated[Difference | None, Field(exclude=True)] = None

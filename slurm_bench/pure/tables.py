@@ -96,7 +96,13 @@ def _submission(session: SessionSummary, each: SubmissionSummary) -> Row:
     row |= _with_ends("saved_s", (speed.saved_s, speed.saved_low_s, speed.saved_high_s) if speed else None)
     row |= {"speed_p_value": speed.p_value if speed else None, "level": verdict.level, "attempt": verdict.attempt}
     row |= {"h100_hours": each.h100_hours, "hours": each.hours, "gpu_seconds": verdict.gpu_seconds}
-    return {**row, "runs": len(each.runs.losses), "seal": verdict.seal or "", "reason": verdict.reason}
+    return {
+        **row,
+        "runs": len(each.runs.losses),
+        "seal": verdict.seal or "",
+        "stamp": each.stamp,
+        "reason": verdict.reason,
+    }
 
 
 def verdict_text(each: SubmissionSummary) -> str:

@@ -4,7 +4,7 @@ import ast
 import math
 import operator
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from slurm_bench.words.trials import TrainResult
 
@@ -48,6 +48,19 @@ def _result(line: re.Match[str]) -> TrainResult:
     if not math.isfinite(loss):
         raise NoResult(f"val_loss {loss} is not finite")
     return TrainResult(steps=int(line["steps"]), val_loss=loss, train_time_s=float(line["ms"]) / 1000)
+
+
+def implausible(result: TrainResult, wall_s: float, declared: Sequence[int]) -> str:
+    """Why a result cannot be true, by what we know without the candidate; empty if it can.
+
+    Args:
+        declared: training steps that its program declares; none where that cannot be read.
+    """
+    if result.train_time_s > wall_s:
+        return f"claims {result.train_time_s:.2f} s of training in {wall_s:.2f} s"
+    if declared and result.steps not in declared:
+        return f"logs {result.steps} steps, its program declares {' or '.join(map(str, declared))}"
+    return ""
 
 
 _SUM = ("num_scheduled_iterations", "num_extension_iterations")

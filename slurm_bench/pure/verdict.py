@@ -15,6 +15,7 @@ from slurm_bench.pure.statistics import (
     off_clock_test,
     speed_test,
 )
+from slurm_bench.words.config import RetimeConfig
 from slurm_bench.words.errors import InfrastructureError
 from slurm_bench.words.opinions import Opinion
 from slurm_bench.words.trials import (
@@ -28,7 +29,7 @@ from slurm_bench.words.trials import (
     Trial,
     TrialOutcome,
 )
-from slurm_bench.words.verdicts import Decision, Outcome
+from slurm_bench.words.verdicts import Decision, Outcome, Verdict
 
 _NOT_RUN = (TrialOutcome.INFRASTRUCTURE, TrialOutcome.STOPPED)
 """What says nothing of a program."""
@@ -52,6 +53,11 @@ class Terms:
     def level(self) -> float:
         return LEVEL if self.attempt is None else sequential.level_of_attempt(self.attempt)
 
+    @classmethod
+    def of(cls, retime: RetimeConfig, target_loss: float, attempt: int | None) -> "Terms":
+        """By a session's configuration."""
+        return cls(target_loss, Design(retime.design), attempt, retime.off_clock_growth, retime.stop_below)
+
     def loss_p_value(self, loss: LossTest) -> float:
         """The p-value that decides on the loss."""
         return loss.p_value if self.attempt is None else loss.adjusted_p_value
@@ -68,6 +74,43 @@ def on_opinion(opinion: Opinion) -> Decision:
         findings=opinion.findings,
         suspicions=opinion.suspicions,
     )
+
+
+def decision_of(given: Verdict) -> Decision:
+    """What a verdict says, without what it was given on."""
+    return Decision.model_validate({name: getattr(given, name) for name in Decision.model_fields})
+
+
+def refuse_undecided(opinion: Opinion) -> None:
+    """
+    Raises:
+        InfrastructureError: the judge has no opinion.
+    """
+    if opinion.is_undecided:
+        raise InfrastructureError(f"the judge has no opinion ({opinion.summary})")
+
+
+def on_second_opinion(decision: Decision, second: Opinion) -> Decision:
+    """Decision on an accepted candidate whose runs were flagged, after the judge was told so.
+
+    Raises:
+        InfrastructureError: the judge has no opinion on that.
+    """
+    notes = suspicions(decision)
+    if second.is_undecided:
+        raise InfrastructureError(f"{' '.join(notes)} The judge has no opinion on that ({second.summary})")
+    if second.rejects:
+        rejected = on_opinion(second)
+        changed = ("outcome", "rejected_by", "reason", "findings")
+        return decision.model_copy(update={name: getattr(rejected, name) for name in changed})
+    flagged = {"reason": f"{decision.reason}. Flagged: {' '.join(notes)}", "suspicions": second.suspicions}
+    return decision.model_copy(update=flagged)
+
+
+def with_suspicions(decision: Decision, opinion: Opinion) -> Decision:
+    """A decision on a candidate's runs with what the judge could not prove before them."""
+    both = tuple(dict.fromkeys((*opinion.suspicions, *decision.suspicions)))
+    return decision.model_copy(update={"suspicions": both})
 
 
 def look(blocks: Sequence[Block], incumbent: Sequence[Trial], terms: Terms) -> EarlyStop | None:
@@ -261,7 +304,9 @@ def _rejected(
 
 
 def suspicions(decision: Decision) -> list[str]:
-    """What a judge is told of a candidate whose runs were flagged."""
+    """What a judge is told of an accepted candidate whose runs were flagged."""
+    if decision.outcome is not Outcome.ACCEPTED:
+        return []
     off_clock, speed, carry_over = decision.off_clock, decision.speed, decision.carry_over
     notes = []
     if speed and off_clock and off_clock.flagged:

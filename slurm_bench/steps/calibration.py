@@ -24,11 +24,11 @@ from slurm_bench.effects import containers, human_records, seals, shards, store
 from slurm_bench.effects.cluster import Cluster
 from slurm_bench.effects.containers import Container
 from slurm_bench.pure import human, verdict
+from slurm_bench.pure.blocks import is_clean
 from slurm_bench.pure.human import Noise, NoiseRange, Progress
 from slurm_bench.pure.rules import RUNS
 from slurm_bench.pure.verdict import Terms, losses, training_times
 from slurm_bench.steps import site
-from slurm_bench.steps.blocks import is_clean
 from slurm_bench.steps.ledger import Ledger
 from slurm_bench.steps.retime import Retimer, Timing
 from slurm_bench.words.config import Config, RetimeCommand

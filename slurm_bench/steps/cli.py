@@ -34,6 +34,8 @@ _COMMANDS = {
     "report": "slurm_bench.steps.report",
     "retime": "slurm_bench.steps.calibration",
     "judge": "slurm_bench.steps.judging",
+    "bundle": "slurm_bench.steps.bundle",
+    "reverify": "slurm_bench.steps.reverify",
     "baselines": "slurm_bench.steps.baselines",
     "data": "slurm_bench.steps.data",
     "doctor": "slurm_bench.steps.doctor",

@@ -11,15 +11,16 @@ from pathlib import Path, PurePosixPath
 
 from slurm_bench.effects import seals, store
 from slurm_bench.effects.containers import Mount
-from slurm_bench.pure import verdict
+from slurm_bench.pure import stamps, verdict
 from slurm_bench.pure.judge_text import Case
 from slurm_bench.pure.sequential import level_of_attempt
 from slurm_bench.pure.verdict import Terms
-from slurm_bench.steps import calibration, judge
+from slurm_bench.steps import calibration, judge, stamping
 from slurm_bench.steps.calibration import Program
 from slurm_bench.steps.judge import Judge
 from slurm_bench.steps.outbox import Outbox
 from slurm_bench.steps.retime import Retimer, Timing
+from slurm_bench.words.bundles import Stamp
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import BudgetExceeded, InfrastructureError, InvalidCandidate
 from slurm_bench.words.opinions import Opinion
@@ -42,7 +43,7 @@ class Desk:
         self._incumbent: Seal | None = None
         self._calibration: Sequence[Trial] = ()
         """The incumbent's trials, in the classic design."""
-        self._left = [each for each in self._submissions() if not paths.submission(each.number).verdict.exists()]
+        self._left = [each for each in self._submissions() if not paths.submission(each.number).stamp.exists()]
 
     def take_incumbent(self, record: Path) -> None:
         """Seal the starting record, which every candidate is measured against; in the classic design, time it.
@@ -94,6 +95,8 @@ class Desk:
         log.info("submission %s: %r", submission.number, submission.path)
         given = store.once(where.verdict, Verdict, lambda: self._verdict(submission, where))
         log.info("submission %s: %s: %s", submission.number, given.outcome, given.reason)
+        stamp = store.once(where.stamp, Stamp, lambda: stamping.of(self._paths, self._retimer.identity, given))
+        log.info("submission %s: stamp %s", submission.number, stamps.digest(stamp))
         store.write(self._paths.verdict_in_inbox(submission.request), given)
 
     def _open(self, request: Request) -> Submission:
@@ -152,20 +155,17 @@ class Desk:
         sealed = store.once(where.seal, Seal, lambda: seals.seal(self._paths.workspace, candidate, self._paths.seals))
         earlier = self._decided_before(sealed)
         if earlier is not None:
-            return _decision_of(earlier), earlier.submission
+            return verdict.decision_of(earlier), earlier.submission
         case = judge.case_of(self._paths.seals, self._incumbent, sealed)
         opinion = store.once(where.opinion, Opinion, lambda: self._judge.opinion(case))
-        if opinion.is_undecided:
-            raise InfrastructureError(f"the judge has no opinion ({opinion.summary})")
+        verdict.refuse_undecided(opinion)
         if opinion.rejects:
             return verdict.on_opinion(opinion), None
         self._end_what_is_decided()
         terms = self._terms(submission)
         retiming = self._retime(submission, sealed, where, terms)
         decision = verdict.on_retiming(retiming, self._calibration, terms)
-        looked_at = self._look_again(decision, case, where)
-        suspicions = tuple(dict.fromkeys((*opinion.suspicions, *looked_at.suspicions)))
-        return looked_at.model_copy(update={"suspicions": suspicions}), None
+        return verdict.with_suspicions(self._look_again(decision, case, where), opinion), None
 
     def _end_what_is_decided(self) -> None:
         """Cancel and settle what still runs of submissions that have their verdict, e.g. after a silent scheduler."""
@@ -176,13 +176,8 @@ class Desk:
 
     def _terms(self, submission: Submission) -> Terms:
         retime = self._config.retime
-        return Terms(
-            target_loss=self._config.task.target_loss,
-            design=self._design,
-            attempt=self._attempt(submission) if retime.level == "session" else None,
-            off_clock_growth=retime.off_clock_growth,
-            stop_below=retime.stop_below,
-        )
+        attempt = self._attempt(submission) if retime.level == "session" else None
+        return Terms.of(retime, self._config.task.target_loss, attempt)
 
     def _attempt(self, submission: Submission) -> int:
         """The how manieth array of the session this is, from 1: written down before it is queued, and never changed.
@@ -199,8 +194,8 @@ class Desk:
         return store.once(where.turn, Turn, lambda: Turn(number=max(taken, default=0) + 1)).number
 
     def _gave_up(self, submission: Submission) -> bool:
-        verdict_there = self._paths.submission(submission.number).verdict.exists()
-        return verdict_there and not self._retimer.was_queued(submission.number)
+        given = store.read_if_there(self._paths.submission(submission.number).verdict, Verdict)
+        return given is not None and given.attempt is None
 
     def _retime(self, submission: Submission, sealed: Seal, where: SubmissionPaths, terms: Terms) -> Retiming:
         def look(blocks: Sequence[Block]) -> EarlyStop | None:
@@ -219,17 +214,10 @@ class Desk:
     def _look_again(self, decision: Decision, case: Case, where: SubmissionPaths) -> Decision:
         """Show an accepted candidate to the judge once more where its runs raise a suspicion."""
         notes = verdict.suspicions(decision)
-        if decision.outcome is not Outcome.ACCEPTED or not notes:
+        if not notes:
             return decision
         second = store.once(where.second_opinion, Opinion, lambda: self._judge.opinion(case, notes))
-        if second.is_undecided:
-            raise InfrastructureError(f"{' '.join(notes)} The judge has no opinion on that ({second.summary})")
-        if second.rejects:
-            rejected = verdict.on_opinion(second)
-            changed = ("outcome", "rejected_by", "reason", "findings")
-            return decision.model_copy(update={name: getattr(rejected, name) for name in changed})
-        flagged = {"reason": f"{decision.reason}. Flagged: {' '.join(notes)}", "suspicions": second.suspicions}
-        return decision.model_copy(update=flagged)
+        return verdict.on_second_opinion(decision, second)
 
     def _candidate(self, path: str) -> PurePosixPath:
         """The submitted folder relative to the workspace: `submissions/NAME`, judged by its text alone."""
@@ -251,7 +239,3 @@ class Desk:
 
 def _failed(outcome: Outcome, error: Exception) -> Decision:
     return Decision(outcome=outcome, reason=str(error) or repr(error))
-
-
-def _decision_of(earlier: Verdict) -> Decision:
-    return Decision.model_validate({name: getattr(earlier, name) for name in Decision.model_fields})

@@ -80,7 +80,8 @@ def _raise_what_failed(paths: SessionPaths) -> None:
 
 def _open(config: Config, paths: SessionPaths) -> Session:
     try:
-        site.save_config(paths, config)
+        if not paths.begun():  # its stamps rest on the bytes of it
+            site.save_config(paths, config)
     except OSError as error:
         raise UsageError(f"runs: {error}") from None
     return store.once(

@@ -77,6 +77,12 @@ def own_revision() -> str:
     return _said("git", "-C", str(Path(__file__).parents[2]), "describe", "--always", "--dirty")
 
 
+def computing_versions() -> dict[str, str]:
+    """Of what a verdict is computed with."""
+    libraries = {name: version(name) for name in ("numpy", "scipy", "pydantic")}
+    return {"slurm_bench": _own_version(), "python": platform.python_version(), **libraries}
+
+
 def _own_version() -> str:
     try:
         return version("slurm_bench")

@@ -15,13 +15,13 @@ from typing import Literal
 from slurm_bench.effects import containers, seals, store
 from slurm_bench.effects.cluster import Cluster, Job, python_command
 from slurm_bench.effects.containers import Container
+from slurm_bench.pure.blocks import Left, collect, final, recorded, to_run_again, with_reruns
 from slurm_bench.pure.budget import h100_hours
 from slurm_bench.pure.rules import PROGRAM, RUNS
 from slurm_bench.pure.trainlog import declared_steps
-from slurm_bench.pure.verdict import failed_by_itself
 from slurm_bench.steps import trial
-from slurm_bench.steps.blocks import after_void, collect, final_record, is_void, recorded, why_void
 from slurm_bench.steps.ledger import Ledger
+from slurm_bench.words import paths
 from slurm_bench.words.accounting import Attempt, JobState, LedgerEntry
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import BudgetExceeded, InfrastructureError, SchedulerError
@@ -59,9 +59,6 @@ _RUNNER_S = 300
 A task that meets its time limit has failed by itself, so that the limit must leave room for a slow site.
 """
 
-_MOST_RERUNS = RUNS // 2
-"""Where the site voids more blocks of an array than this, it is sick, and nothing is run again."""
-
 
 @dataclass(frozen=True)
 class Retimer:
@@ -92,15 +89,11 @@ class Retimer:
     def _retiming(self, timing: Timing, where: RetimingPaths) -> Retiming:
         blocks = self._array(timing, where, tuple(range(RUNS)))
         stopped = store.read_if_there(where.stopped, EarlyStop)
-        void = {block.candidate.index: why_void(block) for block in blocks if is_void(block)}
-        # One failure of the candidate's own decides already.
-        own = [block for block in blocks if failed_by_itself(block.candidate)]
-        if 0 < len(void) <= _MOST_RERUNS and not own and not stopped:
+        void = to_run_again(blocks, stopped)
+        if void:
             index, why = next(iter(void.items()))
             log.info("%s: %d void blocks run once more, e.g. %d: %s", timing.name, len(void), index, why)
-            for block in self._again(timing, where, tuple(void)):
-                index = block.candidate.index
-                blocks[index] = after_void(blocks[index], block, void[index])
+            blocks = with_reruns(blocks, self._again(timing, where, tuple(void)), void)
         return Retiming(blocks=tuple(blocks), stopped=stopped)
 
     def _again(self, timing: Timing, where: RetimingPaths, void: tuple[int, ...]) -> list[Block]:
@@ -115,7 +108,8 @@ class Retimer:
         with self.rest() if self.config.retime.is_nested else nullcontext():
             entry = self._run(timing, plan, where)
         self._await_records(plan, entry.attempts)
-        return collect(plan, where.jobs, entry.attempts, store.read_if_there(where.stopped, EarlyStop))
+        left = Left(trial_of, str(where.jobs))
+        return collect(plan, left, entry.attempts, store.read_if_there(where.stopped, EarlyStop))
 
     def _run(self, timing: Timing, plan: TrialPlan, where: RetimingPaths) -> LedgerEntry:
         """Queue an array unless it is, and return its entry once it is over."""
@@ -142,7 +136,7 @@ class Retimer:
         while time.monotonic() < deadline:
             for arm in plan.arms:
                 list(Path(arm.trials_dir).iterdir())  # makes a network file system look again
-            if all(recorded(plan, index) for index in ended):
+            if all(recorded(plan, Left(trial_of, ""), index) for index in ended):
                 return
             time.sleep(self.config.cluster.poll_seconds)
 
@@ -236,11 +230,16 @@ def _limit_minutes(timeout_s: int, arms: int) -> int:
     return math.ceil(arms * (timeout_s + _RUNNER_S) / 60)
 
 
+def trial_of(arm: Arm, index: int) -> Trial | None:
+    return store.read_if_there(paths.trial_record(Path(arm.trials_dir), index), Trial)
+
+
 class _Stopping:
     """Looks at the blocks that are over whenever there are more of them, and cancels the rest if they decide."""
 
     def __init__(self, cluster: Cluster, plan: TrialPlan, where: RetimingPaths, look: Look) -> None:
         self._cluster, self._plan, self._where, self._look = cluster, plan, where, look
+        self._left = Left(trial_of, str(where.jobs))
         self._seen = 0
         self._cancelled = False
 
@@ -257,7 +256,7 @@ class _Stopping:
         A decision is written down before anything is cancelled: this array is stopped then, also for our successor.
         """
         ended = [self._plan.indices[task] for task, state in states.items() if state is JobState.COMPLETED]
-        over = [block for index in sorted(ended) if (block := recorded(self._plan, index))]
+        over = [block for index in sorted(ended) if (block := recorded(self._plan, self._left, index))]
         if len(over) in (self._seen, len(self._plan.indices)):
             return None
         self._seen = len(over)
@@ -289,7 +288,7 @@ class _Progress:
     def log_news(self) -> None:
         for waiting in list(self._waiting):
             whose, arm, index = waiting
-            record = final_record(arm, index)
+            record = final(trial_of(arm, index))
             if record:
                 self._waiting.remove(waiting)
                 done = self._count - len(self._waiting)

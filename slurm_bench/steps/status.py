@@ -18,6 +18,7 @@ from rich.live import Live
 from slurm_bench.effects import processes, store
 from slurm_bench.effects.cluster import Queued
 from slurm_bench.effects.processes import ProcessIdentity
+from slurm_bench.pure import blocks
 from slurm_bench.pure.plain import one_line
 from slurm_bench.pure.status import (
     ArrayRecords,
@@ -29,7 +30,7 @@ from slurm_bench.pure.status import (
     SubmissionRecords,
     campaign_view,
 )
-from slurm_bench.steps import blocks, books, site, status_formats
+from slurm_bench.steps import books, retime, site, status_formats
 from slurm_bench.steps.books import Book
 from slurm_bench.words.accounting import Observation
 from slurm_bench.words.config import Config, StatusCommand
@@ -228,14 +229,15 @@ def _array_records(where: RetimingPaths) -> ArrayRecords | None:
     again = _array_records(where.rerun)
     if again is not None:
         return again
-    finals = [blocks.final_record(arm, index) for arm in plan.arms for index in plan.indices]
+    left = blocks.Left(retime.trial_of, str(where.jobs))
+    finals = [blocks.final(left.record(arm, index)) for arm in plan.arms for index in plan.indices]
     stopped = store.read_if_there(where.stopped, EarlyStop)
     return ArrayRecords(
         job_name=plan.job_name,
         blocks=len(plan.indices),
         arms=len(plan.arms),
         runs_over=sum(final is not None for final in finals),
-        over=tuple(block for index in plan.indices if (block := blocks.recorded(plan, index))),
+        over=tuple(block for index in plan.indices if (block := blocks.recorded(plan, left, index))),
         stopped=stopped.reason if stopped else "",
     )
 

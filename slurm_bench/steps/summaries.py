@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from slurm_bench.effects import human_records, seals, store
-from slurm_bench.pure import human, progress
-from slurm_bench.pure.differences import Difference, difference
+from slurm_bench.pure import human, progress, stamps
+from slurm_bench.pure.changes import Difference, difference
 from slurm_bench.pure.human import HumanRecord
 from slurm_bench.pure.plain import one_line
 from slurm_bench.pure.summary import Runs, SessionSummary, SubmissionSummary, Yardstick
@@ -15,6 +15,7 @@ from slurm_bench.pure.usage import Account
 from slurm_bench.pure.verdict import losses, training_times
 from slurm_bench.steps import budget, site
 from slurm_bench.words.accounting import LedgerEntry, RestsOn
+from slurm_bench.words.bundles import Stamp
 from slurm_bench.words.errors import SchedulerError, UsageError
 from slurm_bench.words.model_use import ModelUse
 from slurm_bench.words.opinions import Opinion
@@ -117,6 +118,7 @@ class _Reader:
             runs=runs,
             incumbent_runs=incumbent,
             human_progress=human.progress(self._records, self._config.task.record, speed) if speed else (),
+            stamp=_stamp(where),
             opinion=_opinion(timed),
             difference=self._difference(where),
         )
@@ -131,6 +133,11 @@ def _entries(paths: SessionPaths) -> list[LedgerEntry]:
     resting = store.read_if_there(paths.rests_on, RestsOn)
     calibrations = [paths.campaign.calibration(name).ledger for name in resting.calibrations] if resting else []
     return [entry for folder in (paths.ledger, *calibrations) for entry in store.read_all(folder, LedgerEntry)]
+
+
+def _stamp(where: SubmissionPaths) -> str:
+    given = store.read_if_there(where.stamp, Stamp)
+    return stamps.digest(given) if given else ""
 
 
 def _opinion(where: SubmissionPaths) -> Opinion | None:

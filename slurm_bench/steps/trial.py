@@ -18,7 +18,7 @@ from slurm_bench.effects.scratch import Quota, TooMuchWritten
 from slurm_bench.pure import trainlog
 from slurm_bench.words import paths
 from slurm_bench.words.errors import InfrastructureError, InvalidCandidate
-from slurm_bench.words.trials import Arm, Gpu, TrainResult, Trial, TrialOutcome, TrialPlan
+from slurm_bench.words.trials import Arm, Gpu, Trial, TrialOutcome, TrialPlan
 
 # What a scheduler tells a job about its own GPUs and cores; all else of the node's environment stays outside.
 _PASSED_ON = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "OMP_NUM_THREADS")
@@ -153,7 +153,7 @@ class _TrialRun:
         except (trainlog.NoResult, InvalidCandidate, OSError) as problem:
             self._note(outcome=TrialOutcome.NO_RESULT, note=str(problem))
             return
-        implausible = _implausible(self._arm, result, self._trial.wall_s)
+        implausible = trainlog.implausible(result, self._trial.wall_s, self._arm.declared_steps)
         outcome = TrialOutcome.IMPLAUSIBLE if implausible else TrialOutcome.CLEAN
         self._note(outcome=outcome, note=implausible, result=result)
 
@@ -192,15 +192,6 @@ def _gpus_inside(plan: TrialPlan, arm: Arm, folder: Path) -> tuple[Gpu, ...]:
     if len(seen) < plan.gpus:
         raise InfrastructureError(f"{len(seen)} GPUs in the container, {plan.gpus} are allocated")
     return seen
-
-
-def _implausible(arm: Arm, result: TrainResult, wall_s: float) -> str:
-    """Why a result cannot be true, by what we know without the candidate; empty if it can."""
-    if result.train_time_s > wall_s:
-        return f"claims {result.train_time_s:.2f} s of training in {wall_s:.2f} s"
-    if arm.declared_steps and result.steps not in arm.declared_steps:
-        return f"logs {result.steps} steps, its program declares {' or '.join(map(str, arm.declared_steps))}"
-    return ""
 
 
 def _container_works(plan: TrialPlan, arm: Arm, folder: Path) -> bool:

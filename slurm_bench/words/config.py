@@ -552,8 +552,42 @@ class BaselinesCommand(CommandConfig):
         _require(bool(self.source), "command.source", "a git URL or the path of a clone", self.source)
 
 
+@dataclass
+class BundleCommand(CommandConfig):
+    """Export the verdicts of a session, each as one archive that anybody can verify offline."""
+
+    name: str = "bundle"
+    submission: str | None = None
+    """Number of one submission; null is all that have a verdict."""
+    out: str | None = None
+    """Folder for the archives; null is bundles/ in the session's own."""
+
+    def __post_init__(self) -> None:
+        is_number = self.submission is None or (self.submission.isascii() and self.submission.isdigit())
+        _require(is_number, "command.submission", "a number or null", self.submission)
+
+
+@dataclass
+class ReverifyCommand(CommandConfig):
+    """Compute a verdict again from its archive alone."""
+
+    name: str = "reverify"
+    bundle: str | None = None
+    """Path of the archive."""
+    digest: str | None = None
+    """Digest of its stamp, known from elsewhere; null believes the archive's own."""
+    format: str = "table"
+
+    def __post_init__(self) -> None:
+        _require(bool(self.bundle), "command.bundle", "the path of an archive", self.bundle)
+        whole = self.digest is None or re.fullmatch("[0-9a-fA-F]{64}", self.digest) is not None
+        _require(whole, "command.digest", "64 hexadecimal digits or null", self.digest)
+        _require(self.format in ("table", "json"), "command.format", "table or json", self.format)
+
+
 COMMANDS = (
     *(RunCommand, StatusCommand, StopCommand, BudgetCommand, ReportCommand, RetimeCommand, JudgeCommand),
+    *(BundleCommand, ReverifyCommand),
     *(BaselinesCommand, DataCommand, DoctorCommand),
 )
 

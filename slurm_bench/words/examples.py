@@ -36,6 +36,14 @@ EXAMPLES = {
         ("command=judge judge=panel directory=/path/of/candidate", "what models say of it, too"),
         ("command=judge cases=tests/judge_cases", "how often the judge is right on labelled cases"),
     ),
+    "bundle": (
+        ("command=bundle campaign=rehearsal session=first", "an archive for each of its verdicts"),
+        ("command=bundle campaign=rehearsal session=first submission=4 out=/tmp/paper", "one of them, elsewhere"),
+    ),
+    "reverify": (
+        ("command=reverify bundle=/tmp/paper/first-0004.tar", "compute that verdict again from it"),
+        ("command=reverify bundle=/tmp/paper/first-0004.tar format=json", "the same for machines"),
+    ),
     "baselines": (
         ("command=baselines", "fetch all of them"),
         ("command=baselines only=[2025-09-10_Yarn] source=/path/of/clone", "one of them, without internet"),

@@ -10,6 +10,9 @@ OPINIONS = "opinions"
 REPORT = "report"
 """Folders of a campaign that are no session's."""
 
+_LONGEST_MEMBER = 100
+"""Characters of a name in an archive."""
+
 
 def shipped(name: str) -> Path:
     """A file or folder of the project's top level (conf, containers), in a checkout or an installed wheel."""
@@ -89,6 +92,11 @@ class RetimingPaths:
     def trial(self, index: int) -> Path:
         return trial_record(self.trials, index)
 
+    def of_trials(self) -> list[Path]:
+        """Records, logs and output of all trials, of reruns too."""
+        arms = [folder for array in (self, self.rerun) for folder in (array.trials, array.incumbents)]
+        return [file for folder in arms for file in sorted(folder.glob("[!.]*"))]
+
     def records(self) -> list[Path]:
         """Of all trials, of reruns too."""
         ours = [*self.trials.glob("[!.]*.json"), *self.incumbents.glob("[!.]*.json")]
@@ -137,6 +145,11 @@ class SubmissionPaths:
     @property
     def verdict(self) -> Path:
         return self.root / "verdict.json"
+
+    @property
+    def stamp(self) -> Path:
+        """What the verdict rested on, and the stamp before it."""
+        return self.root / "stamp.json"
 
     @property
     def retiming(self) -> RetimingPaths:
@@ -342,6 +355,18 @@ class SessionPaths(TimingPaths):
     def submissions(self) -> Path:
         return self.root / "submissions"
 
+    def stamps(self) -> list[Path]:
+        """Of all verdicts, in the order in which they were given."""
+        return sorted(self.submissions.glob("*/stamp.json"))
+
+    @property
+    def bundles(self) -> Path:
+        """Archives of verdicts."""
+        return self.root / "bundles"
+
+    def bundle(self, number: str) -> Path:
+        return self.bundles / f"{self.root.name}-{number}.tar"
+
     def has_unanswered(self) -> bool:
         """Whether anything that was handed in waits for its verdict."""
         asked = {request.stem for request in self.outbox.glob("[!.]*.json")}
@@ -367,6 +392,27 @@ class SessionPaths(TimingPaths):
 
     def verdict_in_inbox(self, request_id: str) -> Path:
         return self.inbox / f"{request_id}.json"
+
+
+@dataclass(frozen=True)
+class BundlePaths(SessionPaths):
+    """Names within an archive: those of a session's folder, and what lies elsewhere there."""
+
+    root: Path = Path()
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / "manifest.json"
+
+    @property
+    def origin(self) -> CalibrationPaths:
+        """What `calibration` was taken from."""
+        return CalibrationPaths(self.root / "calibration")
+
+    def sealed(self, arm: str, path: str, sha256: str) -> Path:
+        """A file of the candidate or the incumbent; one whose name is too long for a tar by its hash."""
+        named = self.root / arm / path
+        return named if len(str(named)) <= _LONGEST_MEMBER else self.root / arm / "by-sha256" / sha256
 
 
 @dataclass(frozen=True)

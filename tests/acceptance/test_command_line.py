@@ -38,6 +38,9 @@ IN_ITS_JOB = ("cluster=dev", "retime.where=allocation")
         (["command=stop", "all=true"], "command.all=true"),
         (["command=status", "format=json"], "command.format=json"),
         (["command=judge", "judge.parallel=2"], "command.parallel=2"),
+        (["command=bundle", "submission=3"], "command.submission=3"),
+        (["command=bundle", "session=one"], "session=one"),
+        (["command=reverify", "bundle=one.tar"], "command.bundle=one.tar"),
         (["command=judge", "judge.models.x.effort=low"], "judge.models.x.effort=low"),
         (["command=retime", "retime.design=classic"], "retime.design=classic"),
         (["command=run", "budget.format=csv"], "budget.format=csv"),
@@ -170,7 +173,7 @@ def test_help_names_the_groups_and_imports_nothing_heavy() -> None:
     for group in (
         "agent: autoresearch, claude, codex, codex_azure, scripted",
         "cluster: dev, local, slurm",
-        "command: baselines, budget, data, doctor, judge, report, retime, run, status, stop",
+        "command: baselines, budget, bundle, data, doctor, judge, report, retime, reverify, run, status, stop",
         "judge: anthropic, azure, openai, panel, static",
     ):
         assert group in done.stdout

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,45 @@ def test_on_a_bare_machine(tmp_path: Path) -> None:
     assert sum(int(row["gpu_seconds"]) for row in spent) == total["gpu_seconds"]
     (left,) = [row for row in rows if row["figure"] == "left"]
     assert float(left["h100_hours"]) == pytest.approx(512 - total["gpu_seconds"] / 3600)
+    check_bundles(tmp_path, campaign.sessions()[0])
+
+
+def check_bundles(runs: Path, session: SessionPaths) -> None:
+    """All four verdicts, exported and verified by their digests; and what is said of one that was tampered with."""
+    done = slurm_bench(runs, "command=bundle", "session=one")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(EXPECTED)
+    for line in done.stdout.splitlines():
+        said = re.fullmatch(r"(.*): submission (\d{4}), stamp ([0-9a-f]{64})", line)
+        assert said, line
+        path, number, digest = said.groups()
+        assert f"submission {number}: stamp {digest}" in session.log.read_text()
+        found = slurm_bench(runs / "elsewhere", "command=reverify", f"bundle={path}", f"digest={digest}")
+        assert found.returncode == 0, found.stderr
+        assert f"session one, submission {number}" in found.stdout
+    assert not (runs / "elsewhere").exists(), "it needs nothing but the archive"
+    tampered = runs / "tampered.tar"
+    tampered.write_bytes(Path(path).read_bytes().replace(b'"outcome": "accepted"', b'"outcome": "ACCEPTED"'))
+    found = slurm_bench(runs, "command=reverify", f"bundle={tampered}")
+    assert found.returncode == 2, "an outcome that there is not"
+    tampered.write_bytes(Path(path).read_bytes().replace(b'"gpu_seconds": ', b'"gpu_seconds":\n'))
+    found = slurm_bench(runs, "command=reverify", f"bundle={tampered}")
+    assert found.returncode == 1
+    assert "not confirmed: archive: submissions/0004/verdict.json is not what SHA256SUMS says" in found.stderr
+    check_errors(runs)
+
+
+def check_errors(runs: Path) -> None:
+    for overrides, words in (
+        (["command=bundle", "session=two"], "there are one"),
+        (["command=bundle", "session=one", "submission=5"], "there are 0001 to 0004"),
+        (["command=reverify", "bundle=nowhere.tar"], "nowhere.tar cannot be read: No such file or directory"),
+        (["command=reverify", f"bundle={runs / 'rehearsal' / 'one' / 'config.yaml'}"], "is no bundle, or broken"),
+        (["command=reverify"], "command.bundle must be the path of an archive"),
+    ):
+        done = slurm_bench(runs, *overrides)
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+        assert words in done.stderr
 
 
 @pytest.mark.slurm

@@ -95,7 +95,7 @@ def test_filters_work_together(wide: Opened) -> None:
     page.get_by_label("Verdict").select_option("accepted")
     accepted = wide.visible_rows()
     assert 0 < accepted < 180 and set(wide.column(4)) == {"accepted"}
-    page.locator("select[name=agent]").select_option("codex (gpt-5.4)")
+    page.locator("select[name=agent]").select_option("codex (example-b)")
     assert 0 < wide.visible_rows() < accepted and all("codex" in name for name in wide.column(1))
     page.get_by_label("Any words").fill("muon")
     rows = wide.visible_rows()

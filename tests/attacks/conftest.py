@@ -44,6 +44,7 @@ class Scene:
         Path(self.config.task.data).mkdir()
         Path(self.config.cluster.scratch).mkdir()
         (Path(self.config.task.data) / "validation.bin").write_text("true tokens")
+        site.save_config(self.paths, self.config)
         workspace.stage(self.config, self.paths, self.record)
         self.cluster = site.cluster_of(self.config)
         self.container = site.container_of(self.config.container)

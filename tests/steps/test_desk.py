@@ -41,6 +41,7 @@ class Scene:
         self.paths = SessionPaths(config.session_dir)
         for folder in (self.paths.candidates, self.paths.outbox, self.paths.inbox, Path(config.task.data)):
             folder.mkdir(parents=True, exist_ok=True)
+        site.save_config(self.paths, config)
         self.desk = self.another_desk()
 
     def another_desk(self) -> Desk:

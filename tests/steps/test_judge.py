@@ -8,9 +8,10 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from slurm_bench.effects import seals, store
+from slurm_bench.effects import bundles, seals, store
+from slurm_bench.pure import reverification
 from slurm_bench.pure.rules import PROGRAM
-from slurm_bench.steps import judge
+from slurm_bench.steps import evidence, judge
 from slurm_bench.words.config import Config, ModelConfig
 from slurm_bench.words.errors import UsageError
 from slurm_bench.words.opinions import Opinion
@@ -19,6 +20,7 @@ from slurm_bench.words.records import Seal
 from slurm_bench.words.verdicts import Outcome, Verdict
 from tests.fake_cluster import FakeCluster
 from tests.model_server import ModelServer, Refuses, Request, Says, Stalls, Status, Step
+from tests.steps.test_bundle import export, members, restamped, write_session
 from tests.steps.test_desk import FAST, Scene
 
 KEY = "sk-test-6fd1c0ffee"
@@ -245,6 +247,34 @@ def test_a_minority_is_heard(start: Start) -> None:
     verdict = submit(scene)
     assert verdict.outcome is Outcome.ACCEPTED
     assert verdict.suspicions == ("timing: it sleeps less, train_gpt.py:3 (anthropic/test-0)",)
+
+
+def test_a_panels_opinion_is_computed_again_from_its_answers(start: Start, tmp_path: Path) -> None:
+    """By the transcript in the bundle: what was asked, what was answered, and what the quorum makes of that."""
+    scene, _ = start(in_turn(Says("No."), cheating()), answers(), quorum=2)
+    submit(scene)
+    write_session(scene)
+    contents = members(export(scene)["candidate-a1"])
+    assert checks_of(contents, tmp_path) == {True, None}
+    for old, new in (("it sleeps less", "it sleeps more"), ("Only faster.", "Only slower.")):
+        opinion = contents[OPINION].decode()
+        last = opinion.rindex(old)
+        forged = (opinion[:last] + opinion[last:].replace(old, new)).encode()
+        assert checks_of(
+            {**contents, **restamped({**contents, OPINION: forged}, "0001"), OPINION: forged}, tmp_path
+        ) == {True, None, False}
+
+
+OPINION = "submissions/0001/opinion.json"
+
+
+def checks_of(contents: dict[str, bytes], folder: Path) -> set[bool | None]:
+    """What is found of an archive with these members."""
+    bundles.write(folder / "one.tar", contents)
+    found = evidence.of(bundles.read(folder / "one.tar"))
+    checks = {check.what: check.agrees for check in reverification.checks(found, None)}
+    assert "judge: models" in checks
+    return set(checks.values())
 
 
 def test_words_to_the_judge_stay_between_the_marks(start: Start) -> None:

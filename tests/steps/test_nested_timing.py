@@ -23,6 +23,7 @@ from tests.steps.test_desk import FAST, Scene
 @pytest.fixture
 def nested(config: Config) -> Config:
     config.retime.where = "allocation"
+    config.cluster.kind = "slurm"
     config.cluster.session_gpus = 1
     return config
 

@@ -1,0 +1,198 @@
+"""A verdict computed again from its records: what agrees, what differs, and what rests on the records alone."""
+
+from collections.abc import Iterator, Mapping
+
+from slurm_bench.pure import rejudging, retracing, stamps, verdict
+from slurm_bench.pure.differences import differences
+from slurm_bench.pure.evidence import Check, Evidence, Exhibit, Sealed, compared
+from slurm_bench.pure.sealing import describe
+from slurm_bench.pure.sequential import level_of_attempt
+from slurm_bench.words.errors import InfrastructureError
+from slurm_bench.words.trials import Retiming
+from slurm_bench.words.verdicts import Decision, Outcome
+
+
+def checks(evidence: Evidence, digest: str | None) -> Iterator[Check]:
+    """All that can be found out about a verdict without asking anybody.
+
+    Args:
+        digest: of its stamp, as its reader knows it from elsewhere.
+    """
+    yield _chain(evidence)
+    yield _known(evidence, digest)
+    yield _stamped(evidence)
+    yield from _seals(evidence)
+    yield _attempt(evidence)
+    yield from rejudging.checks(evidence, _notes(evidence))
+    yield from retracing.checks(evidence)
+    yield _verdict(evidence)
+    yield _charge(evidence)
+
+
+def _chain(evidence: Evidence) -> Check:
+    """Every stamp after the one before it, the first after the session's origin."""
+    wrong = []
+    follows = stamps.origin(evidence.session.id, evidence.config_sha256, evidence.incumbent.seal)
+    for number, stamp in enumerate(evidence.stamps, start=1):
+        if stamp.submission != f"{number:04}":
+            wrong.append(f"the stamp of submission {number:04} is missing")
+            break
+        if stamp.previous != follows:
+            before = "the stamp before it" if number > 1 else "session, configuration and starting record"
+            wrong.append(f"the stamp of submission {stamp.submission} does not follow from {before}")
+        follows = stamps.digest(stamp)
+    told, session = evidence.manifest, evidence.session
+    names = (told.campaign, told.session, told.submission, told.stamp)
+    if names != (session.campaign, session.name, evidence.exhibit.verdict.submission, follows):
+        wrong.append("manifest.json speaks of another verdict")
+    return compared("chain", wrong, f"from the session's origin on; stamps: {len(evidence.stamps)}")
+
+
+def _known(evidence: Evidence, digest: str | None) -> Check:
+    found = stamps.digest(evidence.exhibit.stamp)
+    if digest is None:
+        return Check("digest", f"{found}: give digest= if you know it from elsewhere", None)
+    return compared("digest", [] if found == digest.lower() else [f"{found} is not the one that you know"], found)
+
+
+def _stamped(evidence: Evidence) -> Check:
+    """The records of this verdict, and of the one that it repeats, as they were when it was given."""
+    wrong, count = [], 0
+    for exhibit in filter(None, (evidence.exhibit, evidence.repeated)):
+        if exhibit.stamp not in evidence.stamps:
+            wrong.append(f"the stamp of submission {exhibit.stamp.submission} is not in the chain")
+        count += len(exhibit.stamp.files)
+        wrong += [f"{name} was changed" for name in _changed(exhibit.stamp.files, evidence.hashes)]
+    return compared("stamped records", wrong, f"{count} files as they were")
+
+
+def _changed(files: Mapping[str, str], hashes: Mapping[str, str]) -> list[str]:
+    return [name for name, digest in files.items() if hashes.get(name) != digest]
+
+
+def _seals(evidence: Evidence) -> Iterator[Check]:
+    yield compared("starting record", _wrong_seal(evidence.incumbent), evidence.incumbent.seal.sha256)
+    given = evidence.exhibit.verdict
+    if evidence.candidate is None:
+        wrong = [] if given.seal is None and given.outcome in _UNSEALED else ["nothing was sealed"]
+        yield compared("candidate", wrong, "nothing was sealed")
+        return
+    wrong = _wrong_seal(evidence.candidate)
+    if given.seal != evidence.candidate.seal.sha256:
+        wrong.append(f"the verdict is on the seal {given.seal}")
+    yield compared("candidate", wrong, evidence.candidate.seal.sha256)
+
+
+_UNSEALED = (Outcome.INVALID, Outcome.UNDECIDED)
+
+
+def _wrong_seal(sealed: Sealed) -> list[str]:
+    return [f"seal {sealed.seal.sha256[:12]}: {each}" for each in differences(sealed.seal, describe(sealed.contents))]
+
+
+def _attempt(evidence: Evidence) -> Check:
+    """Which array of its session it was, by the stamps of those before it."""
+    exhibit, given = evidence.timed, evidence.exhibit.verdict
+    before = [stamp.attempt for stamp in evidence.stamps if stamp.submission <= exhibit.stamp.submission]
+    queued = [attempt for attempt in before if attempt is not None]
+    if given.attempt != exhibit.stamp.attempt or queued != list(range(1, len(queued) + 1)):
+        return Check("array of its session", f"{given.attempt}, but the stamps count {queued}", False)
+    counted = evidence.config.retime.level == "session"
+    if counted and given.attempt is None and (exhibit.collected or exhibit.stopped):
+        return Check("array of its session", "it was timed, and spent no share of the level", False)
+    return Check("array of its session", str(given.attempt or "none that counts"), True)
+
+
+def _verdict(evidence: Evidence) -> Check:
+    given = evidence.exhibit.verdict
+    wrong = list(_wrong_names(evidence))
+    computed = _decision(evidence)
+    if computed is None:
+        problem = _wrong_without_runs(evidence.timed)
+        wrong += [problem] if problem else []
+        return compared("verdict", wrong, "") if wrong else Check("verdict", f"{given.outcome}: {given.reason}", None)
+    if computed.attempt is None and evidence.timed.stamp.attempt is not None:
+        spent = evidence.timed.stamp.attempt
+        computed = computed.model_copy(update={"attempt": spent, "level": level_of_attempt(spent)})
+    wrong += differences(verdict.decision_of(given), computed)
+    return compared("verdict", wrong, f"{given.outcome}: {given.reason}")
+
+
+def _wrong_names(evidence: Evidence) -> Iterator[str]:
+    given, submission, earlier = evidence.exhibit.verdict, evidence.exhibit.submission, evidence.repeated
+    if (given.submission, given.request, given.candidate) != (submission.number, submission.request, submission.path):
+        yield "it answers another submission"
+    if given.exit_code != given.outcome.exit_code:
+        yield f"exit code {given.exit_code} is not that of {given.outcome}"
+    if (given.repeats is None) != (earlier is None):
+        yield "the verdict that it repeats is not in the bundle"
+    if earlier and (given.seal != earlier.verdict.seal or earlier.verdict.outcome not in _STANDING):
+        yield f"it cannot repeat submission {earlier.verdict.submission}"
+
+
+_STANDING = (Outcome.ACCEPTED, Outcome.REJECTED)
+
+
+def _decision(evidence: Evidence) -> Decision | None:
+    """The decision by the opinions and the runs; None where there is neither."""
+    exhibit = evidence.timed
+    if exhibit.seal is None or exhibit.opinion is None:
+        return None
+    try:
+        verdict.refuse_undecided(exhibit.opinion)
+        if exhibit.opinion.rejects:
+            return verdict.on_opinion(exhibit.opinion)
+        decision = _on_runs(evidence)
+        if decision is None:
+            return None
+        if verdict.suspicions(decision):
+            if exhibit.second_opinion is None:
+                return None
+            decision = verdict.on_second_opinion(decision, exhibit.second_opinion)
+        return verdict.with_suspicions(decision, exhibit.opinion)
+    except InfrastructureError as error:
+        return Decision(outcome=Outcome.UNDECIDED, reason=str(error))
+
+
+def _notes(evidence: Evidence) -> list[str]:
+    """What the runs raise that a second opinion is asked about."""
+    try:
+        decision = _on_runs(evidence)
+    except InfrastructureError:
+        return []
+    return verdict.suspicions(decision) if decision else []
+
+
+def _on_runs(evidence: Evidence) -> Decision | None:
+    """What the runs alone say; None where none were collected.
+
+    Raises:
+        InfrastructureError: the site failed them.
+    """
+    exhibit = evidence.timed
+    stopped_only = Retiming(blocks=(), stopped=exhibit.stopped) if exhibit.stopped else None
+    retiming = exhibit.collected or stopped_only
+    return verdict.on_retiming(retiming, evidence.beside, evidence.terms) if retiming else None
+
+
+def _wrong_without_runs(exhibit: Exhibit) -> str:
+    """Why a verdict cannot have been given without opinions and runs that decide; empty if it can."""
+    given = exhibit.verdict
+    if given.outcome is Outcome.INVALID:
+        return "" if exhibit.seal is None else "invalid, though it was sealed"
+    if given.outcome is Outcome.OVER_BUDGET:
+        short = given.shortfall
+        return "" if short and short.needed > short.left else "over budget, though what it needs is left"
+    return "" if given.outcome is Outcome.UNDECIDED else f"{given.outcome} without runs that decide"
+
+
+def _charge(evidence: Evidence) -> Check:
+    """GPU-seconds, which the accounting may have learnt more of since; nothing was decided by them."""
+    given = evidence.exhibit.verdict.gpu_seconds
+    entries = [array.entry for array in evidence.exhibit.arrays if array.entry]
+    charged = sum(entry.charged_gpu_seconds for entry in entries)
+    if given == charged:
+        return Check(
+            "GPU-seconds", f"{charged}; rows of the scheduler: {sum(len(entry.attempts) for entry in entries)}", True
+        )
+    return Check("GPU-seconds", f"{given}; the ledger has {charged} by now (it is not stamped, and is corrected)", None)

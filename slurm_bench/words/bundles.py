@@ -1,0 +1,32 @@
+"""What ties a session's verdicts together, and what says whose bundle an archive is, as Records."""
+
+from datetime import datetime
+
+from slurm_bench.words.records import Record
+
+
+class Stamp(Record):
+    """What a verdict rested on when it was given, chained to the verdicts of its session before it."""
+
+    submission: str
+    previous: str
+    """Digest of the stamp before; of the first, of the session's origin."""
+    attempt: int | None
+    """The how manieth array of its session it queued; None if it queued none, or levels are not counted."""
+    files: dict[str, str]
+    """SHA-256 by path in the session's folder."""
+    stamped_at: datetime
+
+
+class Manifest(Record):
+    """Whose bundle an archive is, and what wrote it."""
+
+    campaign: str
+    session: str
+    submission: str
+    stamp: str
+    """Digest of the submission's stamp, which commits to all verdicts up to it."""
+    revision: str
+    """Of our code at the export."""
+    versions: dict[str, str]
+    """Of what computes a verdict, at the export."""

@@ -1,0 +1,583 @@
+"""Verdicts exported and computed again: of every outcome, in both designs, from real seals and real trials."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slurm_bench.effects import bundles, store
+from slurm_bench.pure import stamps
+from slurm_bench.steps import bundle, reverify
+from slurm_bench.words.bundles import Manifest, Stamp
+from slurm_bench.words.config import BundleCommand, Config, ReverifyCommand
+from slurm_bench.words.errors import BenchError, UsageError
+from slurm_bench.words.records import Session, SessionState
+from slurm_bench.words.verdicts import Verdict
+from tests.conftest import make_config, make_quick_record
+from tests.fake_cluster import FakeCluster
+from tests.steps.test_desk import CRASHES, FAST, HOPELESS, SLOW, Scene
+
+EXEC = ("num_iterations = 10", "num_iterations = 10\nexec('')")
+LONG_START = ("log.parent.mkdir()", "log.parent.mkdir()\ntime.sleep(0.4)")
+
+
+def another(steps: int) -> tuple[str, str]:
+    """Makes other bytes of a candidate."""
+    return "num_iterations = 10", f"num_iterations = {steps}"
+
+
+@dataclass
+class Exported:
+    scene: Scene
+    archives: dict[str, Path]
+    """By the candidate's name."""
+
+
+def begin(folder: Path, design: str = "paired", one_by_one: bool = False) -> Scene:
+    config = make_config(folder, make_quick_record(folder), ["cluster/local"], "container/none")
+    config.retime.design = design
+    scene = Scene(config, FakeCluster(one_by_one=one_by_one))
+    write_session(scene)
+    return scene
+
+
+def write_session(scene: Scene) -> None:
+    now = datetime.now(UTC)
+    begun = Session(id="id", name="one", campaign="test", revision="r1", state=SessionState.RUNNING, started=now)
+    store.write(scene.paths.session, begun)
+
+
+def export(scene: Scene, **options: Any) -> dict[str, Path]:
+    scene.config.command = BundleCommand(**options)
+    bundle.perform(scene.config)
+    folder = Path(options.get("out") or scene.paths.bundles)
+    return {name_of(scene, path.stem[-4:]): path for path in sorted(folder.glob("*.tar"))}
+
+
+def name_of(scene: Scene, number: str) -> str:
+    return Path(store.read(scene.paths.submission(number).verdict, Verdict).candidate).name
+
+
+@pytest.fixture(scope="module")
+def paired(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """A session with a verdict of every kind; arrays run to their end before anybody looks."""
+    scene = begin(tmp_path_factory.mktemp("paired"))
+    scene.submit("nowhere", "a0")
+    scene.submit(scene.candidate("judged", EXEC), "a1")
+    scene.submit(scene.candidate("accepted", FAST), "a2")
+    scene.submit(scene.candidate("too-lossy", HOPELESS), "a3")
+    scene.submit(scene.candidate("too-slow", SLOW), "a4")
+    scene.submit(scene.candidate("repeated", FAST), "a5")
+    scene.cluster.lost = {3, 4}
+    scene.submit(scene.candidate("run-again", FAST, another(11)), "a6")
+    scene.cluster.lost = set(range(6))
+    scene.submit(scene.candidate("undecided", FAST, another(12)), "a7")
+    scene.cluster.lost, scene.cluster.silent = set(), True
+    scene.submit(scene.candidate("unheard", FAST, another(13)), "a8")
+    scene.cluster.silent = False
+    scene.submit(scene.candidate("flagged", FAST, LONG_START), "a9")
+    scene.submit(scene.candidate("crashed", CRASHES), "aa")
+    scene.submit(scene.candidate("no-log", ("log.write_text(text)", "log.write_text('')")), "ab")
+    scene.config.budget.h100_hours = 0.001
+    scene.desk = scene.another_desk()
+    scene.submit(scene.candidate("over-budget", FAST, another(14)), "ac")
+    return Exported(scene, export(scene))
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Arrays that were ended as soon as they had decided."""
+    scene = begin(tmp_path_factory.mktemp("stopped"), one_by_one=True)
+    for request, (name, edit) in enumerate({"loss": HOPELESS, "speed": SLOW, "crash": CRASHES}.items()):
+        scene.submit(scene.candidate(name, edit), f"a{request}")
+    scene.cluster.failing_at_cancel = True
+    scene.submit(scene.candidate("then-silent", HOPELESS, another(11)), "a8")
+    return Exported(scene, export(scene))
+
+
+@pytest.fixture(scope="module")
+def in_classic(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    scene = begin(tmp_path_factory.mktemp("classic"), "classic", one_by_one=True)
+    scene.submit(scene.candidate("accepted", FAST), "a0")
+    scene.submit(scene.candidate("loss", HOPELESS), "a1")
+    scene.submit(scene.candidate("speed", SLOW), "a2")
+    return Exported(scene, export(scene))
+
+
+@dataclass
+class Found:
+    exit_code: int
+    said: str
+    checks: Mapping[str, tuple[bool | None, str]]
+    """What was found of each thing, and whether it agrees."""
+
+    @property
+    def differing(self) -> list[str]:
+        return [what for what, (agrees, _) in self.checks.items() if agrees is False]
+
+    @property
+    def as_recorded(self) -> list[str]:
+        return [what for what, (agrees, _) in self.checks.items() if agrees is None]
+
+
+Verify = Callable[..., Found]
+
+
+@pytest.fixture
+def verify(config: Config, capsys: pytest.CaptureFixture[str]) -> Verify:
+    """Verifies an archive with a configuration that has nothing to do with it."""
+
+    def perform(path: Path, digest: str | None = None) -> Found:
+        config.command = ReverifyCommand(bundle=str(path), digest=digest, format="json")
+        capsys.readouterr()
+        code, said = 0, ""
+        try:
+            reverify.perform(config)
+        except BenchError as error:
+            code, said = error.exit_code, str(error)
+        printed = capsys.readouterr().out
+        checks = json.loads(printed)["checks"] if printed else []
+        return Found(code, said, {each["what"]: (each["agrees"], each["found"]) for each in checks})
+
+    return perform
+
+
+# What is confirmed.
+
+
+@pytest.mark.parametrize(
+    ("name", "recorded", "computed"),
+    [
+        ("nowhere", ["verdict"], []),
+        ("judged", [], ["judge: static rules", "judge", "verdict"]),
+        ("accepted", [], ["judge: static rules", "trial plan", "training logs", "blocks", "verdict"]),
+        ("too-lossy", [], ["blocks", "verdict"]),
+        ("too-slow", [], ["blocks", "verdict"]),
+        ("repeated", [], ["judge: static rules", "training logs", "blocks", "verdict"]),
+        ("run-again", [], ["blocks", "verdict"]),
+        ("undecided", [], ["blocks", "verdict"]),
+        ("unheard", ["verdict"], ["judge"]),
+        ("flagged", [], ["judge", "second opinion", "blocks", "verdict"]),
+        ("crashed", [], ["blocks", "verdict"]),
+        ("no-log", [], ["training logs", "blocks", "verdict"]),
+        ("over-budget", ["verdict"], ["judge", "trial plan"]),
+    ],
+)
+def test_a_verdict_is_confirmed(
+    paired: Exported, verify: Verify, name: str, recorded: list[str], computed: list[str]
+) -> None:
+    """Of every outcome; what cannot be computed again is said to rest on the records alone."""
+    found = verify(paired.archives[name])
+    assert found.exit_code == 0, found.said
+    assert found.as_recorded == ["digest", *recorded]
+    assert all(found.checks[what][0] is True for what in computed)
+
+
+def test_all_outcomes_are_there(paired: Exported) -> None:
+    """What the test above confirms is what it is named after."""
+    scene = paired.scene
+    records = sorted(scene.paths.submissions.glob("*/verdict.json"))
+    given = {name_of(scene, path.parent.name): store.read(path, Verdict) for path in records}
+    outcomes = {
+        name: f"{each.outcome}{f' by {each.rejected_by}' if each.rejected_by else ''}" for name, each in given.items()
+    }
+    assert outcomes == {
+        "nowhere": "invalid",
+        "judged": "rejected by judge",
+        "accepted": "accepted",
+        "too-lossy": "rejected by loss",
+        "too-slow": "rejected by speed",
+        "repeated": "accepted",
+        "run-again": "accepted",
+        "undecided": "undecided",
+        "unheard": "undecided",
+        "flagged": "accepted",
+        "crashed": "rejected by loss",
+        "no-log": "rejected by loss",
+        "over-budget": "over budget",
+    }
+    assert given["repeated"].repeats == "0003"
+    assert given["run-again"].rerun == (3, 4)
+    assert "Flagged" in given["flagged"].reason
+
+
+@pytest.mark.parametrize("name", ["loss", "speed", "crash", "then-silent"])
+def test_an_early_stop_is_confirmed(stopped: Exported, verify: Verify, name: str) -> None:
+    found = verify(stopped.archives[name])
+    assert found.exit_code == 0, found.said
+    assert found.checks["early stop"][0] is True and found.checks["verdict"][0] is True
+
+
+@pytest.mark.parametrize("name", ["accepted", "loss", "speed"])
+def test_the_classic_design_is_confirmed(in_classic: Exported, verify: Verify, name: str) -> None:
+    found = verify(in_classic.archives[name])
+    assert found.exit_code == 0, found.said
+    for what in ("calibration's plan", "calibration's logs", "calibration's blocks", "verdict"):
+        assert found.checks[what][0] is True
+
+
+def test_a_stamp_that_is_known_from_elsewhere(paired: Exported, verify: Verify) -> None:
+    path = paired.archives["accepted"]
+    known = stamps.digest(store.read(paired.scene.paths.submission("0003").stamp, Stamp))
+    assert verify(path, known.upper()).as_recorded == []
+    found = verify(path, "0" * 64)
+    assert (found.exit_code, found.differing) == (1, ["digest"])
+
+
+def test_a_table_for_people(paired: Exported, config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    config.command = ReverifyCommand(bundle=str(paired.archives["accepted"]))
+    reverify.perform(config)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "session one, submission 0003: accepted" in said
+    assert "training logs │ ok │ 20 results as logged" in said
+
+
+# What is found.
+
+Edits = Mapping[str, Callable[[bytes], bytes | None]]
+"""New content by member; None takes it out."""
+
+
+@pytest.fixture
+def forge(paired: Exported, tmp_path: Path) -> Callable[..., Path]:
+    """Makes an archive anew with other content; restamped, with a chain that is consistent again."""
+
+    def make(edits: Edits, restamp: bool = True, name: str = "accepted") -> Path:
+        source, number = paired.archives[name], paired.archives[name].stem[-4:]
+        contents = members(source)
+        for member, edit in edits.items():
+            changed = edit(contents[member])
+            contents = {**contents, member: changed} if changed is not None else without(contents, member)
+        if restamp:
+            contents |= restamped(contents, number)
+        bundles.write(tmp_path / source.name, contents)
+        return tmp_path / source.name
+
+    return make
+
+
+def members(path: Path) -> dict[str, bytes]:
+    """All of an archive, output too."""
+    found, data, offset = {}, path.read_bytes(), 0
+    while data[offset]:
+        name, size = data[offset : offset + 100].rstrip(b"\0").decode(), int(data[offset + 124 : offset + 135], 8)
+        found[name] = data[offset + 512 : offset + 512 + size]
+        offset += 512 + -(-size // 512) * 512
+    del found[bundles.SUMS]
+    return found
+
+
+def without(contents: Mapping[str, bytes], member: str) -> dict[str, bytes]:
+    return {name: content for name, content in contents.items() if name != member}
+
+
+def restamped(contents: Mapping[str, bytes], number: str) -> dict[str, bytes]:
+    name = f"submissions/{number}/stamp.json"
+    stamp = Stamp.model_validate_json(contents[name])
+    files = {each: stamps.sha256(contents[each]) for each in stamp.files if each in contents}
+    new = stamp.model_copy(update={"files": files, "attempt": json.loads(contents[name])["attempt"]})
+    manifest = Manifest.model_validate_json(contents["manifest.json"])
+    told = manifest.model_copy(update={"stamp": stamps.digest(new)})
+    return {name: new.model_dump_json().encode(), "manifest.json": told.model_dump_json().encode()}
+
+
+def change(*where: str | int, to: Any) -> Callable[[bytes], bytes]:
+    """Another value at a place in a JSON record."""
+
+    def edit(content: bytes) -> bytes:
+        record = json.loads(content)
+        part = record
+        for step in where[:-1]:
+            part = part[step]
+        assert part[where[-1]] != to
+        part[where[-1]] = to
+        return json.dumps(record).encode()
+
+    return edit
+
+
+def replace(old: str, new: str) -> Callable[[bytes], bytes]:
+    def edit(content: bytes) -> bytes:
+        assert old in content.decode()
+        return content.decode().replace(old, new).encode()
+
+    return edit
+
+
+def gone(content: bytes) -> None:
+    return None
+
+
+HERE = "submissions/0003"
+LOSS = ("blocks", 0, "candidate", "result", "val_loss")
+
+
+def test_a_consistent_archive_of_changed_records_is_found_by_its_stamp(
+    forge: Callable[..., Path], verify: Verify
+) -> None:
+    """A loss is changed, and every sum of the archive with it."""
+    found = verify(forge({f"{HERE}/retiming/collected.json": change(*LOSS, to=3.1)}, restamp=False))
+    assert found.exit_code == 1
+    assert "stamped records" in found.differing
+    assert "collected.json was changed" in found.checks["stamped records"][1]
+
+
+@pytest.mark.parametrize(
+    ("member", "edit", "differs"),
+    [
+        (f"{HERE}/retiming/collected.json", change(*LOSS, to=3.1), "blocks"),
+        (f"{HERE}/retiming/trials/03.json", change("result", "train_time_s", to=0.01), "training logs"),
+        (f"{HERE}/retiming/trials/03.log", replace("train_time:4", "train_time:3"), "training logs"),
+        (f"{HERE}/retiming/trials/03.log", gone, "training logs"),
+        (f"{HERE}/retiming/trials/03.json", change("seal", to="0" * 64), "trial plan"),
+        (f"{HERE}/retiming/trials/03.json", gone, "blocks"),
+        (f"{HERE}/retiming/plan.json", change("environment", to={"FAST": "1"}), "trial plan"),
+        (f"{HERE}/retiming/plan.json", change("arms", 0, "declared_steps", to=[10, 11]), "trial plan"),
+        (f"{HERE}/verdict.json", change("speed", "p_value", to=1e-3), "verdict"),
+        (f"{HERE}/verdict.json", change("speed", "saved_s", to=10.0), "verdict"),
+        (f"{HERE}/verdict.json", change("outcome", to="rejected"), "verdict"),
+        (f"{HERE}/verdict.json", change("level", to=0.01), "verdict"),
+        (f"{HERE}/verdict.json", change("attempt", to=None), "array of its session"),
+        (f"{HERE}/verdict.json", change("candidate", to="submissions/other"), "verdict"),
+        (f"{HERE}/verdict.json", change("seal", to="0" * 64), "candidate"),
+        (f"{HERE}/opinion.json", change("suspicions", to=["clock: odd, train_gpt.py:1"]), "judge: static rules"),
+        (f"{HERE}/opinion.json", change("baseline", to="0" * 64), "judge"),
+        (f"{HERE}/stamp.json", change("attempt", to=2), "array of its session"),
+        (f"{HERE}/stamp.json", change("previous", to="0" * 64), "chain"),
+        ("candidate/train_gpt.py", replace("LOSS = 3.20", "LOSS = 3.21"), "candidate"),
+        ("incumbent/run.sh", replace("exec", "exec "), "starting record"),
+        ("config.yaml", replace("target_loss: 3.28", "target_loss: 3.3"), "chain"),
+        ("config.yaml", replace("target_loss: 3.28", "target_loss: 3.3"), "verdict"),
+        ("session.json", change("id", to="other"), "chain"),
+        ("submissions/0001/stamp.json", gone, "chain"),
+        ("submissions/0002/stamp.json", change("attempt", to=1), "chain"),
+        ("ledger/slurm_bench-id-0003.json", change("attempts", 2, "state", to="NODE_FAIL"), "blocks"),
+    ],
+)
+def test_what_does_not_follow_is_found(
+    forge: Callable[..., Path], verify: Verify, member: str, edit: Callable[[bytes], bytes | None], differs: str
+) -> None:
+    """Though its stamp was made anew."""
+    found = verify(forge({member: edit}))
+    assert found.exit_code == 1
+    assert differs in found.differing, found.checks
+    assert differs in found.said
+
+
+def test_a_finding_that_was_taken_out_of_an_opinion(forge: Callable[..., Path], verify: Verify) -> None:
+    found = verify(forge({"submissions/0002/opinion.json": change("findings", to=[])}, name="judged"))
+    assert {"judge: static rules", "judge"} <= set(found.differing)
+
+
+def test_records_that_contradict_one_another(forge: Callable[..., Path], verify: Verify) -> None:
+    """Where no desk would have got to, nothing is confirmed, and it is said without a traceback."""
+    found = verify(forge({f"{HERE}/retiming/plan.json": change("arms", to=[])}))
+    assert (found.exit_code, found.differing[-1]) == (1, "records")
+
+
+def test_an_early_stop_that_the_runs_do_not_bear_out(stopped: Exported, verify: Verify, tmp_path: Path) -> None:
+    """The runs that it saw were others: loss, log and record changed alike."""
+    contents = members(stopped.archives["loss"])
+    for index in range(3):
+        name = f"submissions/0001/retiming/trials/{index:02}"
+        loss = json.loads(contents[f"{name}.json"])["result"]["val_loss"]
+        contents[f"{name}.json"] = change("result", "val_loss", to=3.2 + index / 100)(contents[f"{name}.json"])
+        contents[f"{name}.log"] = replace(f"val_loss:{loss:.5f}", f"val_loss:{3.2 + index / 100:.5f}")(
+            contents[f"{name}.log"]
+        )
+    bundles.write(tmp_path / "forged.tar", {**contents, **restamped(contents, "0001")})
+    found = verify(tmp_path / "forged.tar")
+    assert found.checks["training logs"][0] is True
+    assert found.differing == ["blocks", "early stop"]
+
+
+def test_a_chain_made_anew_is_found_only_by_a_digest_known_from_elsewhere(
+    paired: Exported, forge: Callable[..., Path], verify: Verify
+) -> None:
+    """What a bundle does not prove: who writes all records anew writes a stamp too."""
+    known = stamps.digest(store.read(paired.scene.paths.submission("0003").stamp, Stamp))
+    path = forge({f"{HERE}/submission.json": change("received_at", to="2026-01-01T00:00:00Z")})
+    assert verify(path).exit_code == 0
+    found = verify(path, known)
+    assert (found.exit_code, found.differing) == (1, ["digest"])
+
+
+def test_a_charge_that_the_accounting_corrected_is_no_difference(forge: Callable[..., Path], verify: Verify) -> None:
+    found = verify(forge({"ledger/slurm_bench-id-0003.json": change("attempts", 2, "elapsed_s", to=100)}))
+    assert found.exit_code == 0
+    assert "GPU-seconds" in found.as_recorded
+    assert found.checks["GPU-seconds"][1].startswith("10; the ledger has 109 by now")
+
+
+def test_a_record_that_was_slipped_in_counts_for_nothing(paired: Exported, verify: Verify, tmp_path: Path) -> None:
+    """No stamp names it."""
+    contents = members(paired.archives["accepted"])
+    contents[f"{HERE}/second_opinion.json"] = change("judge", to="kind")(contents[f"{HERE}/opinion.json"])
+    bundles.write(tmp_path / "forged.tar", contents)
+    found = verify(tmp_path / "forged.tar")
+    assert found.exit_code == 0 and "second opinion" not in found.checks
+
+
+def flipped(path: Path, stride: int) -> Iterator[bytes]:
+    data = path.read_bytes()
+    for position in range(0, len(data), stride):
+        yield data[:position] + bytes([data[position] ^ 1 << position % 8]) + data[position + 1 :]
+
+
+def test_no_flipped_bit_is_confirmed(paired: Exported, verify: Verify, tmp_path: Path) -> None:
+    """In headers, content, padding and end."""
+    path, count = tmp_path / "flipped.tar", 0
+    for data in flipped(paired.archives["nowhere"], 23):
+        path.write_bytes(data)
+        assert verify(path).exit_code in (1, 2)
+        count += 1
+    assert count > 500
+
+
+def test_every_flipped_bit_is_found_by_reading_alone(paired: Exported, tmp_path: Path) -> None:
+    """Of an archive with all kinds of members."""
+    path, count = tmp_path / "flipped.tar", 0
+    for data in flipped(paired.archives["accepted"], 97):
+        path.write_bytes(data)
+        count += is_found(path)
+    assert count == len(range(0, paired.archives["accepted"].stat().st_size, 97)) > 1000
+
+
+def is_found(path: Path) -> bool:
+    try:
+        return bool(bundles.read(path).wrong)
+    except UsageError:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("retime: &one {}\njudge: *one\n", "refers to itself"),
+        ("{" * 200_000, "nests too deeply"),
+        ("!!python/object/apply:os.system ['true']", "cannot be read"),
+        ("a" * 300_000, "more than 256 KiB"),
+        ("task: {}", "cannot be read"),
+        ("just a text", "cannot be read"),
+    ],
+)
+def test_a_hostile_configuration(forge: Callable[..., Path], verify: Verify, text: str, words: str) -> None:
+    """Attack: a config.yaml that grows without bound when it is read, or makes Python objects.
+
+    Defence: it is read as plain values, within a size, and without references.
+    """
+    found = verify(forge({"config.yaml": lambda content: text.encode()}))
+    assert found.exit_code == 2
+    assert words in found.said
+
+
+# What is exported.
+
+
+def test_the_same_content_gives_the_same_bytes(paired: Exported, tmp_path: Path) -> None:
+    again = export(paired.scene, out=str(tmp_path / "again"))
+    assert len(again) == len(paired.archives)
+    for name, path in again.items():
+        assert path.read_bytes() == paired.archives[name].read_bytes()
+
+
+def test_one_submission_of_several(paired: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (path,) = export(paired.scene, out=str(tmp_path), submission="3").values()
+    assert path == tmp_path / "one-0003.tar"
+    digest = stamps.digest(store.read(paired.scene.paths.submission("0003").stamp, Stamp))
+    assert capsys.readouterr().out == f"{path}: submission 0003, stamp {digest}\n"
+
+
+def test_a_bundle_has_all_that_the_verdict_rests_on(paired: Exported) -> None:
+    names = set(members(paired.archives["repeated"]))
+    assert {"manifest.json", "config.yaml", "session.json", "incumbent.json"} <= names
+    assert {"candidate/run.sh", "candidate/train_gpt.py", "incumbent/train_gpt.py"} <= names
+    assert {f"submissions/{number:04}/stamp.json" for number in range(1, 7)} <= names
+    assert "submissions/0007/stamp.json" not in names
+    assert {f"{HERE}/retiming/trials/09.{kind}" for kind in ("json", "log", "out")} <= names
+    assert "ledger/slurm_bench-id-0003.json" in names
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Scene:
+    """A session with one verdict that took no run."""
+    scene = begin(tmp_path)
+    scene.submit("nowhere", "a0")
+    return scene
+
+
+@pytest.mark.parametrize(
+    ("session", "submission", "words"),
+    [
+        ("other", None, r"session: no other in .*; there are one$"),
+        ("one", "7", r"no 0007 in session one; there are 0001 to 0001"),
+        ("one", "1", "has no stamp: an older version"),
+        ("one", None, "session one has no stamped verdict"),
+    ],
+)
+def test_what_cannot_be_exported_is_said_in_one_line(
+    quick: Scene, session: str, submission: str | None, words: str
+) -> None:
+    quick.paths.submission("0001").stamp.unlink()
+    quick.config.session = session
+    with pytest.raises(UsageError, match=words):
+        export(quick, submission=submission)
+    assert not quick.paths.bundles.exists()
+
+
+def test_what_is_not_decided_yet(quick: Scene) -> None:
+    quick.paths.submission("0001").verdict.unlink()
+    with pytest.raises(UsageError, match="0001 is not decided yet"):
+        export(quick, submission="1")
+
+
+def test_no_secret_is_exported(quick: Scene, tmp_path: Path) -> None:
+    """A variable that is named like one, a password in an address, and a key that this machine has."""
+    config = quick.paths.config
+    text = config.read_text()
+    for old, new, words in (
+        ("environment: {}", "environment: {MY_API_KEY: x}", "environment.MY_API_KEY seems to be a secret"),
+        ("maker: null\n    base_url: null", "maker: anthropic\n    base_url: https://a:b@c.de", "has a password in it"),
+    ):
+        assert old in text
+        config.write_text(
+            text.replace(old, new).replace("kind: none", "kind: apptainer").replace("image: null", "image: x")
+        )
+        with pytest.raises(UsageError, match=words):
+            export(quick)
+    key = tmp_path / "key"
+    key.touch(0o600)
+    key.write_text("sk-test-6fd1c0ffee")
+    model = f"models: {{one: {{maker: openai, model: m, key_variable: X, key_file: {key}, max_output_tokens: 1}}}}"
+    config.write_text(text.replace("models: {}", model))
+    (quick.paths.submission("0001").root / "note.txt").write_text("the key is sk-test-6fd1c0ffee")
+    with pytest.raises(UsageError, match=r"the key of judge.models.one stands in submissions/0001/note.txt"):
+        export(quick)
+    assert not list(quick.paths.root.rglob("*.tar"))
+
+
+# What the desk stamps.
+
+
+def test_a_desk_that_died_before_the_stamp_writes_it(quick: Scene) -> None:
+    """Stamped before the verdict reaches the agent: whoever has a verdict can have it verified."""
+    where = quick.paths.submission("0001")
+    first = store.read(where.stamp, Stamp)
+    where.stamp.unlink()
+    quick.paths.verdict_in_inbox("a0").unlink()
+    quick.desk = quick.another_desk()
+    quick.desk.serve()
+    again = store.read(where.stamp, Stamp)
+    assert again.model_copy(update={"stamped_at": first.stamped_at}) == first
+    assert quick.paths.verdict_in_inbox("a0").exists()
+
+
+def test_what_may_still_change_is_not_stamped(stopped: Exported) -> None:
+    """Of an array that nobody could end only the runs that decided."""
+    stamp = store.read(stopped.scene.paths.submission("0004").stamp, Stamp)
+    runs = {name.rpartition("/")[2] for name in stamp.files if "/trials/" in name}
+    assert runs == {f"{index:02}.{kind}" for index in range(3) for kind in ("json", "log", "out")}
