@@ -415,8 +415,9 @@ def test_a_charge_that_the_accounting_corrected_is_no_difference(forge: Callable
 
 def test_a_record_that_was_slipped_in_counts_for_nothing(paired: Exported, verify: Verify, tmp_path: Path) -> None:
     """No stamp names it."""
-    contents = members(paired.archives["accepted"])
-    contents[f"{HERE}/second_opinion.json"] = change("judge", to="kind")(contents[f"{HERE}/opinion.json"])
+    contents = members(paired.archives["judged"])
+    there = "submissions/0002"
+    contents[f"{there}/second_opinion.json"] = change("judge", to="kind")(contents[f"{there}/opinion.json"])
     bundles.write(tmp_path / "forged.tar", contents)
     found = verify(tmp_path / "forged.tar")
     assert found.exit_code == 0 and "second opinion" not in found.checks
