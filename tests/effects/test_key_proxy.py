@@ -580,9 +580,11 @@ def test_refusals_are_logged_once_and_not_for_ever(place: Place, caplog: pytest.
             post(place.socket, MESSAGE, "/v1/files")
         send(place.socket, b"no HTTP\r\n\r\n")
         send(place.socket, raw_post("/v1/messages", b"", "Content-Length: many"))
-    assert len(caplog.records) == 20
-    assert not [record for record in caplog.records if "\n" in record.getMessage()]
-    assert sum("only POST to /v1/messages" in record.getMessage() for record in caplog.records) == 1
+    # The HTTP library may have a word of its own on what is no HTTP.
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("slurm_bench")]
+    assert len(said) == 20
+    assert not [line for line in said if "\n" in line]
+    assert sum("only POST to /v1/messages" in line for line in said) == 1
 
 
 # The key.
