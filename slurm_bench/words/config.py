@@ -577,6 +577,7 @@ class ReverifyCommand(CommandConfig):
     digest: str | None = None
     """Digest of its stamp, known from elsewhere; null believes the archive's own."""
     format: str = "table"
+    """Of what is found: table or json."""
 
     def __post_init__(self) -> None:
         _require(bool(self.bundle), "command.bundle", "the path of an archive", self.bundle)
