@@ -85,7 +85,7 @@ class _Session:
     def __init__(self, config: Config, made: random.Random, start: datetime) -> None:
         self._config = config
         self._paths = SessionPaths(self._config.session_dir)
-        self._identity = f"{config.agent.kind[:2]}{config.seed:010x}"
+        self._identity = f"{config.campaign}-{config.agent.kind[:2]}{config.seed}"
         self._random, self._start, self._now = made, start, start
         self._skill = made.uniform(0.25, 0.75)
         self._arrays = 0
@@ -256,8 +256,9 @@ class _Session:
             self._entry("session", f"session{link + 1}", [(0, begin, elapsed)])
         busy = {(self._start + timedelta(days=day)).date().isoformat(): 4.5e5 for day in range(links)}
         _write(self._paths.activity, Activity(busy_gpu_seconds=busy))
-        count = TokenCount(requests=900, input_tokens=2_000_000, cache_read_tokens=60_000_000, output_tokens=1_500_000)
-        _write(self._paths.model_use, ModelUse(by_model={str(config.agent.model): count}, usd=91.5))
+        tokens = self._random.randint(1_000_000, 3_000_000)
+        count = TokenCount(requests=900, input_tokens=tokens, cache_read_tokens=30 * tokens, output_tokens=tokens // 2)
+        _write(self._paths.model_use, ModelUse(by_model={str(config.agent.model): count}, usd=round(45e-6 * tokens, 2)))
         session = Session(
             id=self._identity,
             name=config.session,

@@ -127,7 +127,7 @@ class Band:
     agent: str
     seeds: int
     at: tuple[float, ...]
-    """H100-hours, ascending; the band ends where its first session does."""
+    """H100-hours, ascending, up to its last session's end; the others keep their best until then."""
     mean_s: tuple[float, ...]
     low_s: tuple[float, ...]
     high_s: tuple[float, ...]
@@ -149,8 +149,8 @@ def bands(curves: Sequence[Curve]) -> tuple[Band, ...]:
 
 
 def _band(agent: str, curves: Sequence[Curve]) -> Band:
-    end = min(curve.h100_hours for curve in curves)
-    at = sorted({0.0, end, *(step.h100_hours for curve in curves for step in curve.steps if step.h100_hours < end)})
+    end = max(curve.h100_hours for curve in curves)
+    at = sorted({0.0, end, *(step.h100_hours for curve in curves for step in curve.steps)})
     saved = [[curve.saved_at(spent) for curve in curves] for spent in at]
     mean, low, high = (tuple(of(each) for each in saved) for of in (fmean, min, max))
     return Band(agent, len(curves), tuple(at), mean, low, high)

@@ -17,6 +17,9 @@ from slurm_bench.pure.rules import LAUNCHER
 _COOKIE = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.MULTILINE)
 """How a file names its encoding (PEP 263), in one of its first two lines."""
 
+_DISGUISE = re.compile("[\x01-\x08\x0b\x0e-\x1f\x7f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Characters that make text look other than it is run: they command a terminal, or turn the direction of writing."""
+
 _COMPUTING = (ast.Call, ast.NamedExpr, ast.Lambda, ast.comprehension, ast.Await, ast.Yield, ast.YieldFrom)
 _TOO_DEEP = "nests too deeply to be read"
 _CHECKS = (*forbidden.CHECKS, *suspicious.CHECKS)
@@ -77,6 +80,10 @@ def _unreadable(candidate: Mapping[str, str]) -> Iterator[Remark]:
         cookie = _COOKIE.search("\n".join(text.split("\n")[:2]))
         if "\ufffd" in text or (cookie and cookie[1].lower().replace("_", "-") not in ("utf-8", "utf8")):
             yield unreadable(name, "is not UTF-8: Python could read another text than we do", 1)
+        disguise = _DISGUISE.search(text)
+        if disguise:
+            line = 1 + text.count("\n", 0, disguise.start())
+            yield unreadable(name, "holds characters that make it look other than it is run", line)
         try:
             yield from _annotations(name, ast.parse(text))
         except (SyntaxError, ValueError) as error:

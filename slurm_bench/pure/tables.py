@@ -10,6 +10,7 @@ from slurm_bench.words.verdicts import Outcome
 Value = str | int | float | None
 Row = Mapping[str, Value]
 NOTHING = "\N{EN DASH}"
+_TOGETHER = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def leaderboard(standings: Sequence[Standing]) -> Table:
         Column("agent", _plain("agent")),
         Column("seeds", _plain("seeds"), "seeds"),
         Column("best, seconds saved", _interval("saved_s", 2), "saved_s"),
-        Column("overlaps with", _plain("overlaps")),
+        Column("overlaps with", _overlaps),
         Column("seeds: mean (range)", _seeds, "seed_mean_s"),
         *map(_human_progress, with_humans),
         Column("H100-hours", _number("h100_hours", 1), "h100_hours"),
@@ -106,9 +107,10 @@ def _submission(session: SessionSummary, each: SubmissionSummary) -> Row:
 
 
 def verdict_text(each: SubmissionSummary) -> str:
-    """The outcome, with what rejected it."""
+    """The outcome, with what rejected it, or the submission that it repeats."""
     verdict = each.verdict
-    return f"{verdict.outcome} by {verdict.rejected_by}" if verdict.rejected_by else verdict.outcome.value
+    by = f" by {verdict.rejected_by}" if verdict.rejected_by else ""
+    return f"{verdict.outcome}{by}{f', as {verdict.repeats}' if verdict.repeats else ''}"
 
 
 def sessions(summaries: Sequence[SessionSummary]) -> Table:
@@ -118,8 +120,8 @@ def sessions(summaries: Sequence[SessionSummary]) -> Table:
         Column("agent", _plain("agent")),
         Column("state", _plain("state")),
         Column("hours", _number("hours", 1), "hours"),
-        Column("H100-hours", _number("h100_hours", 1), "h100_hours"),
-        Column("of", _number("limit", 0), "limit"),
+        Column("used", _number("h100_hours", 1), "h100_hours"),
+        Column("of H100-hours", _number("limit", 0), "limit"),
         Column("idle", _share("idle_share"), "idle_share"),
         *_MODEL_USE,
         Column("cluster, container", _plain("site")),
@@ -191,15 +193,20 @@ def _interval(name: str, digits: int) -> Callable[[Row], str]:
     def text(row: Row) -> str:
         if row[name] is None:
             return NOTHING
-        return f"{row[name]:.{digits}f} [{row[f'{name}_low']:.{digits}f}, {row[f'{name}_high']:.{digits}f}]"
+        low, high = f"{row[f'{name}_low']:.{digits}f}", f"{row[f'{name}_high']:.{digits}f}"
+        return f"{row[name]:.{digits}f} [{low},{_TOGETHER}{high}]"
 
     return text
+
+
+def _overlaps(row: Row) -> str:
+    return str(row["overlaps"]) or ("none" if row["saved_s"] is not None else NOTHING)
 
 
 def _seeds(row: Row) -> str:
     if row["seeds"] == 1:
         return NOTHING
-    return f"{row['seed_mean_s']:.2f} ({row['seed_low_s']:.2f} to {row['seed_high_s']:.2f})"
+    return f"{row['seed_mean_s']:.2f} ({row['seed_low_s']:.2f}{_TOGETHER}to{_TOGETHER}{row['seed_high_s']:.2f})"
 
 
 def _verdicts(row: Row) -> str:
@@ -218,7 +225,7 @@ def _share(name: str) -> Callable[[Row], str]:
 def _millions(name: str) -> Callable[[Row], str]:
     def text(row: Row) -> str:
         count = row[name]
-        return NOTHING if count is None else f"{float(count) / 1e6:.1f} M"
+        return NOTHING if count is None else f"{float(count) / 1e6:.1f}{_TOGETHER}M"
 
     return text
 

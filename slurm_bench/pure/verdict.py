@@ -282,11 +282,13 @@ def _on_runs(trials: Sequence[Trial], beside: Sequence[Trial], first: Sequence[b
 
 
 def _on_tests(loss: LossTest, speed: SpeedTest, terms: Terms) -> Decision:
-    below = f"{loss.mean:.4f} is not below {loss.target:g}"
     saved = f"{speed.saved_s:.2f} s saved [{speed.saved_low_s:.2f}, {speed.saved_high_s:.2f}]"
     p_value = terms.loss_p_value(loss)
     if not p_value < terms.level:
-        return _rejected("loss", f"mean loss {below} (p = {p_value:.2g}, level {terms.level:.2g})", loss, speed)
+        where = "below {:g}, but not significantly" if loss.mean < loss.target else "not below {:g}"
+        below = where.format(loss.target)
+        reason = f"mean loss {loss.mean:.4f} is {below} (p = {p_value:.2g}, level {terms.level:.2g})"
+        return _rejected("loss", reason, loss, speed)
     if not speed.p_value < terms.level:
         reason = f"{saved} are not significant (p = {speed.p_value:.2g}, level {terms.level:.2g})"
         return _rejected("speed", reason, loss, speed)

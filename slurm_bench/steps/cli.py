@@ -1,6 +1,7 @@
 """The front door: Hydra composes the configuration, one command is performed, failures become exit codes."""
 
 import importlib
+import io
 import logging
 import os
 import sys
@@ -20,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from slurm_bench.pure.plain import printable
 from slurm_bench.steps import help_pages
 from slurm_bench.words.config import COMMANDS, Config, refuse_unknown
 from slurm_bench.words.errors import BenchError, InfrastructureError, UsageError
@@ -46,6 +48,9 @@ _INTERRUPTED = 130
 
 def main() -> int:
     """Perform the command line and return its exit code; what goes wrong is one line on standard error."""
+    for stream in (sys.stdout, sys.stderr):  # which may be able to say ASCII alone
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # httpx2 would print every request, with what signs its address; fontTools each table of a font.
     for library in ("submitit", "httpx2", "fontTools", "matplotlib"):
@@ -178,7 +183,7 @@ def _perform(config: Config) -> int:
 
 
 def _say(message: str, exit_code: int) -> int:
-    print(f"slurm_bench: {message}", file=sys.stderr)
+    print(f"slurm_bench: {printable(message)}", file=sys.stderr)
     return exit_code
 
 

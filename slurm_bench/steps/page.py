@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from slurm_bench.pure import human, rules, tables
 from slurm_bench.pure.dots import dots
+from slurm_bench.pure.plain import printable
 from slurm_bench.pure.summary import SessionSummary
 from slurm_bench.pure.tables import Row, Table
 from slurm_bench.words.opinions import Finding
@@ -80,7 +81,12 @@ def render(title: str, sections: Sequence[Section], sessions: Sequence[SessionSu
 def _environment() -> jinja2.Environment:
     loader = jinja2.FileSystemLoader(_TEMPLATES)
     environment = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=loader,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_harmless,
     )
     environment.filters["evidence"] = _evidence
     environment.filters["interval"] = interval
@@ -89,6 +95,11 @@ def _environment() -> jinja2.Environment:
     environment.filters["verdict_text"] = tables.verdict_text
     environment.globals["rules"] = rules
     return environment
+
+
+def _harmless(value: object) -> object:
+    """Text of a candidate or a model must not turn the page's direction of writing, or hide in it."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _hash(script: str) -> str:

@@ -46,6 +46,7 @@ def perform(config: Config) -> None:
     if len(campaigns) > 1 and command.out is None:
         raise UsageError("command.out: a report of several campaigns needs a folder of its own")
     sessions = [session for campaign in campaigns for session in _sessions_of(campaign, command.sessions)]
+    _refuse_copies(sessions)
     where = ReportPaths(Path(command.out).absolute()) if command.out else campaigns[0].report
     found = write(sessions, where, Choices(command.rule_set, command.published))
     console = Console()
@@ -63,6 +64,15 @@ def _sessions_of(campaign: CampaignPaths, names: Sequence[str]) -> list[SessionS
     if unknown:
         raise UsageError(f"command.sessions: no {', '.join(unknown)} in {campaign.root}, only {', '.join(there)}")
     return [session for session in sessions if not names or session.session.name in names]
+
+
+def _refuse_copies(sessions: Sequence[SessionSummary]) -> None:
+    """A copied session would count as another seed."""
+    known: dict[str, str] = {}
+    for each in sessions:
+        if each.session.id in known:
+            raise UsageError(f"{each.label} is a copy of {known[each.session.id]}: leave one of them out")
+        known[each.session.id] = each.label
 
 
 def write(sessions: Sequence[SessionSummary], where: ReportPaths, choices: Choices = Choices()) -> list[Section]:

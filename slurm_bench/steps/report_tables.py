@@ -9,6 +9,9 @@ from tabulate import tabulate
 
 from slurm_bench.pure.tables import Table
 
+_A_PAGE = 40
+"""Rows."""
+
 
 def as_csv(table: Table) -> str:
     text = io.StringIO()
@@ -28,10 +31,11 @@ def as_json(table: Table) -> str:
 
 
 def as_latex(table: Table) -> str:
-    """A booktabs tabular; numbers to the right."""
+    """A booktabs tabular, or a longtable where it does not fit on a page; numbers to the right."""
     headings = [column.heading for column in table.columns]
     align = ["right" if column.sort_by else "left" for column in table.columns]
-    return tabulate(table.texts(), headings, tablefmt="latex_booktabs", colalign=align, disable_numparse=True) + "\n"
+    form = "latex_longtable" if len(table.rows) > _A_PAGE else "latex_booktabs"
+    return tabulate(table.texts(), headings, tablefmt=form, colalign=align, disable_numparse=True) + "\n"
 
 
 FORMATS: Mapping[str, Callable[[Table], str]] = {"csv": as_csv, "json": as_json, "tex": as_latex}

@@ -244,13 +244,12 @@ def _array_records(where: RetimingPaths) -> ArrayRecords | None:
 
 def tail(trace: Path) -> tuple[str, ...]:
     """The last lines of a text that an agent wrote, each fit for a terminal."""
-    try:
-        with trace.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, size - _TAIL_BYTES))
-            text = stream.read(_TAIL_BYTES).decode("utf-8", errors="replace")
-    except FileNotFoundError:
+    if trace.is_symlink() or not trace.is_file():
         return ()
+    with trace.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - _TAIL_BYTES))
+        text = stream.read(_TAIL_BYTES).decode("utf-8", errors="replace")
     whole = text.splitlines()[1:] if size > _TAIL_BYTES and "\n" in text.rstrip("\n") else text.splitlines()
     lines = [one_line(line) for line in whole]
     return tuple(line for line in lines if line)[-_TAIL_LINES:]

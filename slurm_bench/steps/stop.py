@@ -64,7 +64,7 @@ def _chosen(session: str, every: bool, campaign: CampaignPaths) -> set[str]:
     if session in sessions:
         return {session}
     there = f"session=NAME of {', '.join(sessions)}; or all=true" if sessions else "it has no sessions"
-    raise UsageError(f"session: which one of campaign {campaign.root.name}? {there}")
+    raise UsageError(f"session: none of that name in campaign {campaign.root.name}: {there}")
 
 
 def _last_word(book: Book) -> str:

@@ -55,7 +55,7 @@ class _Reader:
         self._session = store.read(paths.session, Session)
         self._entries = _entries(paths)
         self._incumbent = store.read_if_there(paths.incumbent, Seal)
-        self._baseline = seals.load(paths.seals, self._incumbent) if self._incumbent else {}
+        self._baseline = self._files(self._incumbent) if self._incumbent else {}
 
     def session(self, account: Account | None) -> SessionSummary:
         config, use = self._config, store.read_if_there(self._paths.model_use, ModelUse)
@@ -125,7 +125,15 @@ class _Reader:
 
     def _difference(self, where: SubmissionPaths) -> Difference | None:
         sealed = store.read_if_there(where.seal, Seal)
-        return difference(self._baseline, seals.load(self._paths.seals, sealed)) if sealed else None
+        return difference(self._baseline, self._files(sealed)) if sealed else None
+
+    def _files(self, sealed: Seal) -> Mapping[str, str]:
+        """None where the sealed bytes are gone: the report says all the rest."""
+        try:
+            return seals.load(self._paths.seals, sealed)
+        except OSError as error:
+            log.warning("seal %s cannot be read: %s", sealed.sha256[:12], error)
+            return {}
 
 
 def _entries(paths: SessionPaths) -> list[LedgerEntry]:

@@ -442,7 +442,8 @@ class ReportCommand(CommandConfig):
     out: str | None = None
     """Folder to write into; null is the campaign's own."""
     rule_set: str = RULE_SET_NAMES[0]
-    """Which human records the figures show, and take for 100 %: one of RULE_SET_NAMES."""
+    """Human records that the figures show, and take for 100 %: all records, before multi-token training, or
+    records that keep every rule."""
     published: bool = False
     """Whether results that others published for the same task are drawn beside, marked as such."""
 

@@ -155,7 +155,10 @@ def test_it_prints(wide: Opened, tmp_path: Path) -> None:
     assert not wide.page.locator(".filters").is_visible()
     printed = wide.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert printed == "rgb(255, 255, 255)"
-    assert wide.page.pdf(format="A4").startswith(b"%PDF")
+    headings = wide.page.locator("#submissions thead th").all_inner_texts()
+    assert headings[:4] == ["session", "#", "candidate", "verdict"], "a printed head has no buttons in it"
+    assert wide.page.locator("th button:visible").count() == 0
+    assert wide.page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
 
 
 def test_without_scripts_everything_is_there(browser: Browser, campaign: CampaignPaths) -> None:

@@ -103,7 +103,7 @@ def test_on_slurm(paths: SessionPaths) -> None:
     assert (seen["name"], seen["state"]) == ("one", "running")
     refused = slurm_bench(runs, "command=stop")
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1
-    assert "which one of campaign rehearsal? session=NAME of one; or all=true" in refused.stderr
+    assert "none of that name in campaign rehearsal: session=NAME of one; or all=true" in refused.stderr
 
     wait(lambda: bool(trials(paths, "0003")), process)
     shown = watched(runs, is_live)

@@ -308,3 +308,9 @@ def test_honest_changes_that_look_like_breaches_pass(edits: list[tuple[str, str]
 def test_a_package_of_its_own_is_no_library() -> None:
     text = PROGRAM.replace("BOS_ID = 0\n", "BOS_ID = 0\nfrom kern import tuning\ntuning.BLOCK = 64\n")
     assert review(RECORD, {**RECORD, "train_gpt.py": text, "kern/tuning.py": "BLOCK = 1\n"}).findings == ()
+
+
+@pytest.mark.parametrize("character", ["\u202e", "\u2066", "\x1b", "\x08"])
+def test_text_that_looks_other_than_it_runs_is_refused(character: str) -> None:
+    """Trojan Source: even in a comment it misleads whoever reads the program."""
+    assert ("readable", 1) in judged(('"""Train a small', f'# {character}\n"""Train a small'))

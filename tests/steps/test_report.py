@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -151,6 +152,27 @@ def test_a_sum_of_what_is_not_known_is_not_known(sessions: list[SessionSummary])
     uncounted = [replace(sessions[0], tokens=None, usd=None), *sessions[1:]]
     (first,) = [each for each in summary.standings(uncounted, []) if each.contestant == sessions[0].contestant]
     assert first.tokens is None and first.usd is None
+
+
+def test_what_hides_text_or_turns_it_does_not_reach_the_page(campaign: CampaignPaths, tmp_path: Path) -> None:
+    """Trojan Source: a comment that turns the direction of writing, in the view that a reviewer trusts."""
+    session = summaries.of_campaign(campaign)[0]
+    first = session.submissions[0]
+    assert first.difference is not None
+    lines = ("+x = 1  # \u202e hidden \u2066", "+\x1b[31m\x08")
+    told = first.verdict.model_copy(update={"reason": "a \u202e b"})
+    changed = replace(first, verdict=told, difference=replace(first.difference, lines=lines))
+    where = ReportPaths(tmp_path)
+    report.write([replace(session, submissions=(changed,))], where)
+    page = where.page.read_text()
+    assert "hidden" in page and not set(page) & set("\u202e\u2066\x1b\x08")
+
+
+def test_a_lost_seal_leaves_the_rest_of_the_report(tmp_path: Path) -> None:
+    made = generated_campaign.write(tmp_path, seeds=1, submissions=3)
+    shutil.rmtree(made.sessions()[0].seals)
+    sessions = report.of_campaign(made)
+    assert len(sessions) == 3 and "0003" in made.report.page.read_text()
 
 
 def test_names_that_an_agent_chose_stay_text(campaign: CampaignPaths, tmp_path: Path) -> None:

@@ -174,9 +174,9 @@ def test_another_session_runs_on(chained: test_relay.Scene) -> None:
 @pytest.mark.parametrize(
     ("every", "sessions", "said"),
     [
-        (False, ["one", "two"], "which one of campaign test? session=NAME of one, two; or all=true"),
-        (False, [], "which one of campaign test? it has no sessions"),
-        (True, [], "which one of campaign test? it has no sessions"),
+        (False, ["one", "two"], "none of that name in campaign test: session=NAME of one, two; or all=true"),
+        (False, [], "none of that name in campaign test: it has no sessions"),
+        (True, [], "none of that name in campaign test: it has no sessions"),
     ],
 )
 def test_which_sessions_there_are_is_said(tmp_path: Path, every: bool, sessions: list[str], said: str) -> None:

@@ -14,7 +14,7 @@ def description(board: Board) -> str:
     if not board.curves:
         return "No session of an agent yet."
     measure = "percent of human progress" if board.human_s else "seconds of training time saved"
-    bests = [_best(agent, board) for agent in board.agents]
+    bests = [_best(agent, board) for agent in sorted(board.agents, key=lambda agent: -_best_s(agent, board))]
     return (
         f"Best so far, in {measure} with its {100 * CONFIDENCE:.0f} % interval: {'; '.join(bests)}.{_overlaps(board)}"
     )
@@ -30,6 +30,11 @@ def _best(agent: str, board: Board) -> str:
     scale = 100 / board.human_s if board.human_s else 1.0
     value, low, high = (f"{round(scale * seconds, 1) + 0.0:.1f}" for seconds in (step.saved_s, step.low_s, step.high_s))
     return f"{agent}{seeds} {value} [{low}, {high}] after {step.h100_hours:.4g} H100-hours"
+
+
+def _best_s(agent: str, board: Board) -> float:
+    step = _best_of([curve for curve in board.curves if curve.agent == agent])
+    return step.saved_s if step else 0.0
 
 
 def _best_of(sessions: Sequence[Curve]) -> Step | None:

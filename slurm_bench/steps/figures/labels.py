@@ -16,7 +16,7 @@ _LONGEST = 28
 """Characters."""
 _MOST = 16
 """Names in a column."""
-_LEAD = 10
+_LEAD = 16
 """Points between the column and the lines that end there."""
 _WIDEST = 0.5
 """Of the axes."""
@@ -59,8 +59,11 @@ def draw_column(axes: Axes, labels: Iterable[Label], end: float) -> list[float]:
     places = spread([each.y for each in shown], gap, bottom + gap / 2, top - gap / 2)
     column = end + _lead(axes)
     for each, place in zip(shown, places, strict=True):
-        lead = [each.x, end, column - 0.2 * (column - end)]
-        axes.plot(lead, [each.y, each.y, place], color=each.colour, linewidth=1.8, label="_lead")
+        room = column - end
+        lead = [each.x, end, column - 0.6 * room]
+        axes.plot(lead, [each.y, each.y, place], color=each.colour, linewidth=0.6, alpha=QUIET, label="_lead")
+        handle = [column - 0.6 * room, column - 0.2 * room]
+        axes.plot(handle, [place, place], color=each.colour, linewidth=3, label="_handle")
         _write(axes, each, column, place)
     return places
 
