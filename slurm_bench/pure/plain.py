@@ -1,11 +1,12 @@
 """Text that untrusted programs wrote, made fit for logs, records and a person's terminal."""
 
 _LONGEST_LINE = 300
+_HARMLESS = "\n\t\N{NO-BREAK SPACE}"
 
 
 def printable(text: str) -> str:
     """The text without what commands a terminal, or what no file takes; its lines stay."""
-    return "".join(each if each.isprintable() or each in "\n\t" else "\N{REPLACEMENT CHARACTER}" for each in text)
+    return "".join(each if each.isprintable() or each in _HARMLESS else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def one_line(text: str, longest: int = _LONGEST_LINE) -> str:

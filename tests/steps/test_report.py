@@ -48,6 +48,7 @@ def test_it_is_written_soon_and_small(campaign: CampaignPaths, took_s: float) ->
 
 def test_each_verdict_has_its_page(campaign: CampaignPaths, took_s: float) -> None:
     page = campaign.report.page.read_text()
+    assert "\N{REPLACEMENT CHARACTER}" not in page, "nothing of ours is taken for harmful"
     for session in campaign.sessions():
         for verdict in sorted(session.submissions.glob("*/verdict.json")):
             place = f"generated/{session.root.name}/{verdict.parent.name}"
