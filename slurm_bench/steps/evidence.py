@@ -114,6 +114,8 @@ def _exhibit(whole: _Members, number: str) -> Exhibit:
 
 def _arrays(stamped: _Members, whole: _Members, where: RetimingPaths, ledger: Path) -> tuple[Array, ...]:
     plans = [(each, stamped.find(each.plan, TrialPlan)) for each in (where, where.rerun)]
+    if plans[0][1] is None:  # nothing can have been run once more
+        return ()
     return tuple(_array(stamped, whole, each, plan, ledger) for each, plan in plans if plan)
 
 

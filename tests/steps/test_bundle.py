@@ -379,6 +379,87 @@ def test_records_that_contradict_one_another(forge: Callable[..., Path], verify:
     assert (found.exit_code, found.differing[-1]) == (1, "records")
 
 
+# What was left out.
+
+
+@pytest.fixture
+def reduce(tmp_path: Path) -> Callable[..., Path]:
+    """Makes an archive anew without some of its members, restamped."""
+
+    def make(source: Path, is_left_out: Callable[[str], bool]) -> Path:
+        kept = {name: content for name, content in members(source).items() if not is_left_out(name)}
+        assert len(kept) < len(members(source))
+        bundles.write(tmp_path / source.name, kept | restamped(kept, source.stem[-4:]))
+        return tmp_path / source.name
+
+    return make
+
+
+def is_run(name: str) -> bool:
+    return "/retiming/" in name and not name.endswith(("collected.json", "stopped.json"))
+
+
+@pytest.mark.parametrize(
+    ("left_out", "differs"),
+    [
+        (lambda name: is_run(name) or name.startswith("ledger/"), "trial plan"),
+        (is_run, "trial plan"),
+        (lambda name: "/trials/" in name or name.startswith("ledger/"), "training logs"),
+        (lambda name: "/incumbents/" in name or name.startswith("ledger/"), "training logs"),
+        (lambda name: name.endswith("/incumbents/07.json") or name.startswith("ledger/"), "training logs"),
+        (lambda name: name.endswith("/trials/07.log") or name.startswith("ledger/"), "training logs"),
+    ],
+)
+def test_runs_that_were_left_out_confirm_nothing(
+    paired: Exported, verify: Verify, reduce: Callable[..., Path], left_out: Callable[[str], bool], differs: str
+) -> None:
+    """Attack: keep what was made of the runs, and leave out the runs."""
+    found = verify(reduce(paired.archives["accepted"], left_out))
+    assert found.exit_code == 1
+    assert differs in found.differing
+
+
+@pytest.mark.parametrize("left_out", ["/rerun/plan.json", "/rerun/trials/03.json", "/rerun/incumbents/03.log"])
+def test_a_second_run_that_was_left_out(
+    paired: Exported, verify: Verify, reduce: Callable[..., Path], left_out: str
+) -> None:
+    path = reduce(paired.archives["run-again"], lambda name: name.endswith(left_out) or name.startswith("ledger/"))
+    assert verify(path).differing == ["training logs"]
+
+
+@pytest.mark.parametrize("name", ["loss", "speed", "crash", "then-silent"])
+def test_the_runs_of_an_early_stop_that_were_left_out(
+    stopped: Exported, verify: Verify, reduce: Callable[..., Path], name: str
+) -> None:
+    assert "trial plan" in verify(reduce(stopped.archives[name], is_run)).differing
+    assert "early stop" in verify(reduce(stopped.archives[name], lambda name: "/trials/0" in name)).differing
+
+
+@pytest.mark.parametrize("name", ["accepted", "speed"])
+def test_a_calibration_whose_runs_were_left_out(
+    in_classic: Exported, verify: Verify, reduce: Callable[..., Path], name: str
+) -> None:
+    path = in_classic.archives[name]
+    found = verify(reduce(path, lambda name: name.startswith("calibration/")))
+    assert found.differing == ["calibration"]
+    found = verify(reduce(path, lambda name: name.startswith(("calibration/retiming/trials/", "calibration/ledger/"))))
+    assert found.differing == ["calibration's logs"]
+
+
+def test_rows_of_the_scheduler_that_are_not_there(
+    paired: Exported, verify: Verify, reduce: Callable[..., Path], forge: Callable[..., Path]
+) -> None:
+    """The runs' records say enough; but what was made of them has to agree with them."""
+    found = verify(reduce(paired.archives["run-again"], lambda name: name.startswith("ledger/")))
+    assert (found.exit_code, found.checks["blocks"][0]) == (0, None)
+    ledger = "ledger/slurm_bench-id-0003.json"
+    found = verify(forge({f"{HERE}/retiming/collected.json": change(*LOSS, to=3.1), ledger: gone}))
+    assert found.differing == ["training logs", "verdict"]
+
+
+# What contradicts the rest.
+
+
 def test_an_early_stop_that_the_runs_do_not_bear_out(stopped: Exported, verify: Verify, tmp_path: Path) -> None:
     """The runs that it saw were others: loss, log and record changed alike."""
     contents = members(stopped.archives["loss"])
