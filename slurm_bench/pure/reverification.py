@@ -22,6 +22,7 @@ def checks(evidence: Evidence, digest: str | None) -> Iterator[Check]:
     yield _known(evidence, digest)
     yield _stamped(evidence)
     yield from _seals(evidence)
+    yield from _unstamped(evidence)
     yield _attempt(evidence)
     yield from rejudging.checks(evidence, _notes(evidence))
     yield from retracing.checks(evidence)
@@ -32,7 +33,9 @@ def checks(evidence: Evidence, digest: str | None) -> Iterator[Check]:
 def _chain(evidence: Evidence) -> Check:
     """Every stamp after the one before it, the first after the session's origin."""
     wrong = []
-    follows = stamps.origin(evidence.session.id, evidence.config_sha256, evidence.incumbent.seal)
+    told, session = evidence.manifest, evidence.session
+    place = session.campaign, session.name
+    follows = stamps.origin(session.id, place, evidence.config_sha256, evidence.incumbent.seal)
     for number, stamp in enumerate(evidence.stamps, start=1):
         if stamp.submission != f"{number:04}":
             wrong.append(f"the stamp of submission {number:04} is missing")
@@ -41,7 +44,6 @@ def _chain(evidence: Evidence) -> Check:
             before = "the stamp before it" if number > 1 else "session, configuration and starting record"
             wrong.append(f"the stamp of submission {stamp.submission} does not follow from {before}")
         follows = stamps.digest(stamp)
-    told, session = evidence.manifest, evidence.session
     names = (told.campaign, told.session, told.submission, told.stamp)
     if names != (session.campaign, session.name, evidence.exhibit.verdict.submission, follows):
         wrong.append("manifest.json speaks of another verdict")
@@ -88,6 +90,12 @@ _UNSEALED = (Outcome.INVALID, Outcome.UNDECIDED)
 
 def _wrong_seal(sealed: Sealed) -> list[str]:
     return [f"seal {sealed.seal.sha256[:12]}: {each}" for each in differences(sealed.seal, describe(sealed.contents))]
+
+
+def _unstamped(evidence: Evidence) -> Iterator[Check]:
+    """What would have to be there, and no stamp names."""
+    if evidence.images is None:
+        yield Check("metadata", "there is no metadata.json: which images the session ran in is not known", None)
 
 
 def _attempt(evidence: Evidence) -> Check:

@@ -173,7 +173,7 @@ def test_a_verdict_is_confirmed(
     """Of every outcome; what cannot be computed again is said to rest on the records alone."""
     found = verify(paired.archives[name])
     assert found.exit_code == 0, found.said
-    assert found.as_recorded == ["digest", *recorded]
+    assert found.as_recorded == ["digest", "metadata", *recorded]
     assert all(found.checks[what][0] is True for what in computed)
 
 
@@ -223,7 +223,7 @@ def test_the_classic_design_is_confirmed(in_classic: Exported, verify: Verify, n
 def test_a_stamp_that_is_known_from_elsewhere(paired: Exported, verify: Verify) -> None:
     path = paired.archives["accepted"]
     known = stamps.digest(store.read(paired.scene.paths.submission("0003").stamp, Stamp))
-    assert verify(path, known.upper()).as_recorded == []
+    assert verify(path, known.upper()).as_recorded == ["metadata"]
     found = verify(path, "0" * 64)
     assert (found.exit_code, found.differing) == (1, ["digest"])
 
@@ -353,6 +353,8 @@ def test_a_consistent_archive_of_changed_records_is_found_by_its_stamp(
         ("config.yaml", replace("target_loss: 3.28", "target_loss: 3.3"), "chain"),
         ("config.yaml", replace("target_loss: 3.28", "target_loss: 3.3"), "verdict"),
         ("session.json", change("id", to="other"), "chain"),
+        ("session.json", change("name", to="other"), "chain"),
+        ("session.json", change("campaign", to="other"), "chain"),
         ("submissions/0001/stamp.json", gone, "chain"),
         ("submissions/0002/stamp.json", change("attempt", to=1), "chain"),
         ("ledger/slurm_bench-id-0003.json", change("attempts", 2, "state", to="NODE_FAIL"), "blocks"),
@@ -366,6 +368,15 @@ def test_what_does_not_follow_is_found(
     assert found.exit_code == 1
     assert differs in found.differing, found.checks
     assert differs in found.said
+
+
+def test_a_session_of_another_name_is_not_confirmed_by_its_digest(
+    paired: Exported, forge: Callable[..., Path], verify: Verify
+) -> None:
+    """Attack: give a known digest's session the name of another, in all records that have it."""
+    known = stamps.digest(store.read(paired.scene.paths.submission("0003").stamp, Stamp))
+    renamed = {"session.json": change("name", to="other"), "manifest.json": change("session", to="other")}
+    assert verify(forge(renamed, restamp=False), known).differing == ["chain"]
 
 
 def test_a_finding_that_was_taken_out_of_an_opinion(forge: Callable[..., Path], verify: Verify) -> None:
@@ -472,8 +483,8 @@ def test_an_early_stop_that_the_runs_do_not_bear_out(stopped: Exported, verify: 
         )
     bundles.write(tmp_path / "forged.tar", {**contents, **restamped(contents, "0001")})
     found = verify(tmp_path / "forged.tar")
-    assert found.checks["training logs"][0] is True
-    assert found.differing == ["blocks", "early stop"]
+    assert found.differing == ["training logs", "blocks", "early stop"]
+    assert "trial 0: result.val_loss" in found.checks["training logs"][1]
 
 
 def test_a_chain_made_anew_is_found_only_by_a_digest_known_from_elsewhere(
