@@ -11,6 +11,7 @@ import pytest
 
 from slurm_bench.effects import bundles, store
 from slurm_bench.pure import stamps
+from slurm_bench.pure.sealing import describe
 from slurm_bench.steps import bundle, reverify
 from slurm_bench.words.bundles import Manifest, Stamp
 from slurm_bench.words.config import BundleCommand, Config, ReverifyCommand
@@ -469,6 +470,29 @@ def test_rows_of_the_scheduler_that_are_not_there(
 
 
 # What contradicts the rest.
+
+
+def test_a_candidate_without_a_program_was_never_judged(
+    paired: Exported, forge: Callable[..., Path], verify: Verify
+) -> None:
+    """Attack: take the program away, with its entry in the seal, so that the static checker has nothing to read."""
+    contents = members(paired.archives["accepted"])
+    old = json.loads(contents[f"{HERE}/seal.json"])["sha256"]
+    seal = describe({"run.sh": (0o755, contents["candidate/run.sh"])})
+    assert seal.sha256 != old
+    records = [name for name in contents if name.startswith(HERE) and name.endswith(".json")]
+    edits: dict[str, Callable[[bytes], bytes | None]] = {
+        name: lambda content: content.replace(old.encode(), seal.sha256.encode()) for name in records
+    }
+    edits |= {f"{HERE}/seal.json": lambda content: seal.model_dump_json().encode(), "candidate/train_gpt.py": gone}
+    found = verify(forge(edits))
+    assert "judge: static rules" in found.differing
+    assert "candidate" not in found.differing
+
+
+def test_an_opinion_without_a_seal(forge: Callable[..., Path], verify: Verify) -> None:
+    seal = {f"{HERE}/seal.json": gone}
+    assert "judge" in verify(forge(seal)).differing
 
 
 def test_an_early_stop_that_the_runs_do_not_bear_out(stopped: Exported, verify: Verify, tmp_path: Path) -> None:
