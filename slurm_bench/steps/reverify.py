@@ -34,6 +34,18 @@ def perform(config: Config) -> None:
     differing = [check for check in checks if check.agrees is False]
     if differing:
         raise BenchError(f"not confirmed: {'; '.join(f'{each.what}: {each.found}' for each in differing)}")
+    if config.command.format == "table":
+        print(_confirmed(checks))
+
+
+def _confirmed(checks: Sequence[Check]) -> str:
+    """The last line, which names what nobody computed again."""
+    recorded = _as_recorded(checks)
+    return f"confirmed; as recorded: {', '.join(recorded)}" if recorded else "confirmed"
+
+
+def _as_recorded(checks: Sequence[Check]) -> list[str]:
+    return [check.what for check in checks if check.agrees is None]
 
 
 def _checks(found: Evidence, digest: str | None) -> Iterator[Check]:
@@ -62,6 +74,7 @@ def _print_json(found: Evidence, checks: Sequence[Check]) -> None:
     content = {
         "verdict": found.exhibit.verdict.model_dump(mode="json"),
         "confirmed": all(check.agrees is not False for check in checks),
+        "as_recorded": _as_recorded(checks),
         "checks": [asdict(check) for check in checks],
     }
     print(json.dumps(content, indent=1))

@@ -142,6 +142,9 @@ def verify(config: Config, capsys: pytest.CaptureFixture[str]) -> Verify:
             code, said = error.exit_code, str(error)
         printed = capsys.readouterr().out
         checks = json.loads(printed)["checks"] if printed else []
+        assert not printed or json.loads(printed)["as_recorded"] == [
+            each["what"] for each in checks if each["agrees"] is None
+        ]
         return Found(code, said, {each["what"]: (each["agrees"], each["found"]) for each in checks})
 
     return perform
@@ -232,7 +235,9 @@ def test_a_stamp_that_is_known_from_elsewhere(paired: Exported, verify: Verify) 
 def test_a_table_for_people(paired: Exported, config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     config.command = ReverifyCommand(bundle=str(paired.archives["accepted"]))
     reverify.perform(config)
-    said = " ".join(capsys.readouterr().out.split())
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[-1] == "confirmed; as recorded: digest, metadata"
+    said = " ".join(printed.split())
     assert "session one, submission 0003: accepted" in said
     assert "training logs │ ok │ 20 results as logged" in said
 
@@ -488,6 +493,19 @@ def test_a_candidate_without_a_program_was_never_judged(
     found = verify(forge(edits))
     assert "judge: static rules" in found.differing
     assert "candidate" not in found.differing
+
+
+def test_an_opinion_that_claims_other_rules_does_not_escape_the_checker(
+    forge: Callable[..., Path], verify: Verify
+) -> None:
+    """Attack: say that the rules were others, so that a finding is never looked for."""
+
+    def claims(content: bytes) -> bytes:
+        return json.dumps({**json.loads(content), "rules": "0" * 16, "findings": [], "cheating": False}).encode()
+
+    found = verify(forge({"submissions/0002/opinion.json": claims}, name="judged"))
+    assert "TODAY'S RULES FIND 1 MORE: " in found.checks["judge: static rules"][1]
+    assert "judge: static rules" in found.as_recorded
 
 
 def test_an_opinion_without_a_seal(forge: Callable[..., Path], verify: Verify) -> None:
