@@ -9,7 +9,7 @@ from slurm_bench.pure.sealing import describe
 from slurm_bench.pure.sequential import level_of_attempt
 from slurm_bench.words.errors import InfrastructureError
 from slurm_bench.words.trials import Retiming
-from slurm_bench.words.verdicts import Decision, Outcome
+from slurm_bench.words.verdicts import Decision, Outcome, Verdict
 
 
 def checks(evidence: Evidence, digest: str | None) -> Iterator[Check]:
@@ -133,9 +133,15 @@ def _wrong_names(evidence: Evidence) -> Iterator[str]:
     if given.exit_code != given.outcome.exit_code:
         yield f"exit code {given.exit_code} is not that of {given.outcome}"
     if (given.repeats is None) != (earlier is None):
-        yield "the verdict that it repeats is not in the bundle"
-    if earlier and (given.seal != earlier.verdict.seal or earlier.verdict.outcome not in _STANDING):
-        yield f"it cannot repeat submission {earlier.verdict.submission}"
+        yield f"{given.repeats} is no submission before it, which it could repeat"
+    if earlier and not _can_repeat(given, earlier.verdict):
+        yield f"it cannot repeat submission {given.repeats}"
+
+
+def _can_repeat(given: Verdict, earlier: Verdict) -> bool:
+    """Whether it is the decision on the same bytes, and not itself a repetition."""
+    same = given.repeats == earlier.submission and given.seal == earlier.seal
+    return same and earlier.repeats is None and earlier.outcome in _STANDING
 
 
 _STANDING = (Outcome.ACCEPTED, Outcome.REJECTED)

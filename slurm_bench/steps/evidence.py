@@ -4,6 +4,7 @@ Of the submission's own records only those count that its stamp names.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -51,7 +52,7 @@ def of(archive: Archive) -> Evidence:
     incumbent = _sealed(whole, "incumbent", whole.need(_NAMES.incumbent, Seal))
     candidate = _sealed(whole, "candidate", exhibit.seal) if exhibit.seal else None
     metadata = whole.find(_NAMES.metadata, Metadata)
-    repeats = exhibit.verdict.repeats
+    repeats = _earlier(exhibit.verdict)
     return Evidence(
         manifest=manifest,
         config=_config(whole.bytes(_NAMES.config)),
@@ -110,6 +111,12 @@ def _exhibit(whole: _Members, number: str) -> Exhibit:
         stopped=stamped.find(where.retiming.stopped, EarlyStop),
         collected=stamped.find(where.retiming.collected, Retiming),
     )
+
+
+def _earlier(given: Verdict) -> str | None:
+    """The submission that a verdict repeats, if it names one before it."""
+    named = given.repeats or ""
+    return named if re.fullmatch(r"[0-9]{4}", named) and named < given.submission else None
 
 
 def _arrays(stamped: _Members, whole: _Members, where: RetimingPaths, ledger: Path) -> tuple[Array, ...]:

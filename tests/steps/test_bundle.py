@@ -508,6 +508,27 @@ def test_an_opinion_that_claims_other_rules_does_not_escape_the_checker(
     assert "judge: static rules" in found.as_recorded
 
 
+@pytest.mark.parametrize(
+    ("repeats", "words"),
+    [
+        ("0006", "0006 is no submission before it"),
+        ("0009", "0009 is no submission before it"),
+        ("../../x", "../../x is no submission before it"),
+    ],
+)
+def test_a_verdict_repeats_only_an_earlier_one(
+    forge: Callable[..., Path], verify: Verify, repeats: str, words: str
+) -> None:
+    found = verify(forge({"submissions/0006/verdict.json": change("repeats", to=repeats)}, name="repeated"))
+    assert (found.exit_code, "verdict" in found.differing) == (1, True)
+    assert words in found.checks["verdict"][1]
+
+
+def test_a_repetition_is_not_repeated(forge: Callable[..., Path], verify: Verify) -> None:
+    found = verify(forge({f"{HERE}/verdict.json": change("repeats", to="0002")}, name="repeated"))
+    assert "it cannot repeat submission 0003" in found.checks["verdict"][1]
+
+
 def test_an_opinion_without_a_seal(forge: Callable[..., Path], verify: Verify) -> None:
     seal = {f"{HERE}/seal.json": gone}
     assert "judge" in verify(forge(seal)).differing
