@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from slurm_bench.effects import store
+from slurm_bench.pure.plain import one_line
 from slurm_bench.words.errors import InfrastructureError, UsageError
 
 SUMS: Final = "SHA256SUMS"
@@ -78,7 +79,7 @@ def read(path: Path) -> Archive:
     except OSError as error:
         raise UsageError(f"bundle: {path} cannot be read: {error.strerror}") from None
     except _Broken as problem:
-        raise UsageError(f"bundle: {path} is no bundle, or broken: {problem}") from None
+        raise UsageError(f"bundle: {path} is no bundle, or broken: {one_line(str(problem))}") from None
 
 
 class _Broken(Exception):

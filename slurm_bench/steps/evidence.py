@@ -18,13 +18,14 @@ from slurm_bench.effects.bundles import Archive
 from slurm_bench.effects.seals import MAX_BYTES, MAX_PROGRAM_BYTES
 from slurm_bench.pure import judge_text
 from slurm_bench.pure.evidence import Array, Evidence, Exhibit, Sealed
+from slurm_bench.pure.plain import one_line
 from slurm_bench.pure.review import Review
 from slurm_bench.pure.rules import LAUNCHER, PROGRAM
 from slurm_bench.words import paths
 from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.bundles import Manifest, Stamp
 from slurm_bench.words.config import Config
-from slurm_bench.words.errors import UsageError
+from slurm_bench.words.errors import InfrastructureError, UsageError
 from slurm_bench.words.metadata import Metadata
 from slurm_bench.words.opinions import Opinion
 from slurm_bench.words.paths import BundlePaths, RetimingPaths
@@ -81,7 +82,7 @@ class _Members:
 
     def bytes(self, path: Path) -> bytes:
         if str(path) not in self.contents:
-            raise UsageError(f"bundle: there is no {path} in it")
+            raise UsageError(one_line(f"bundle: there is no {path} in it"))
         return self.contents[str(path)]
 
     def need(self, path: Path, kind: type[R]) -> R:
@@ -90,7 +91,8 @@ class _Members:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise UsageError(f"bundle: {path} in it is no {kind.__name__} record: {where}: {first['msg']}") from None
+            problem = one_line(f"{path} in it is no {kind.__name__} record: {where}: {first['msg']}")
+            raise UsageError(f"bundle: {problem}") from None
 
     def find(self, path: Path, kind: type[R]) -> R | None:
         return self.need(path, kind) if str(path) in self.contents else None
@@ -160,7 +162,10 @@ def _review(incumbent: Sealed, candidate: Sealed | None) -> Review | None:
     needed = {LAUNCHER, PROGRAM}
     if candidate is None or not needed <= set(candidate.text) & set(incumbent.text):
         return None
-    return static_checker.check(incumbent.text, candidate.text)
+    try:
+        return static_checker.check(incumbent.text, candidate.text)
+    except InfrastructureError as error:  # its text may come from what it read
+        raise InfrastructureError(one_line(str(error))) from None
 
 
 def _config(text: bytes) -> Config:
@@ -171,7 +176,8 @@ def _config(text: bytes) -> Config:
         _refuse_bombs(text)
         return TypeAdapter(Config).validate_python(yaml.safe_load(text))
     except (yaml.YAMLError, ValidationError, ValueError, TypeError, AttributeError) as error:  # a section is missing
-        raise UsageError(f"bundle: config.yaml in it cannot be read: {str(error).splitlines()[0]}") from None
+        problem = one_line(f"config.yaml in it cannot be read: {error}")
+        raise UsageError(f"bundle: {problem}") from None
 
 
 def _refuse_bombs(text: bytes) -> None:

@@ -631,6 +631,58 @@ def test_a_hostile_configuration(forge: Callable[..., Path], verify: Verify, tex
     assert words in found.said
 
 
+HOSTILE = "\x1b]0;owned\x07\x1b[31m\r\n"
+
+
+def with_key(content: bytes) -> bytes:
+    return json.dumps({**json.loads(content), HOSTILE: 1}).encode()
+
+
+@pytest.mark.parametrize(
+    ("member", "edit"),
+    [
+        ("session.json", with_key),
+        ("manifest.json", with_key),
+        (f"{HERE}/opinion.json", with_key),
+        (f"{HERE}/opinion.json", change("judge", to=HOSTILE)),
+        (f"{HERE}/opinion.json", change("rules", to=HOSTILE)),
+        (f"{HERE}/verdict.json", change("repeats", to=HOSTILE)),
+        (f"{HERE}/verdict.json", change("reason", to=HOSTILE)),
+        (f"{HERE}/retiming/trials/03.json", change("seal", to=HOSTILE)),
+        ("session.json", change("name", to=HOSTILE)),
+        ("config.yaml", lambda content: content + b'"\\e[31m\\a": 1\n'),
+        ("config.yaml", replace("target_loss: 3.28", 'target_loss: "\\e[31m"')),
+    ],
+)
+def test_nothing_of_a_bundle_commands_the_terminal(
+    forge: Callable[..., Path],
+    config: Config,
+    capsys: pytest.CaptureFixture[str],
+    member: str,
+    edit: Callable[[bytes], bytes | None],
+) -> None:
+    """Attack: escape sequences in keys, values and names. Defence: all of it is made plain, in errors too."""
+    path = forge({member: edit}, restamp=member != "manifest.json")
+    capsys.readouterr()
+    for form in ("table", "json"):
+        config.command = ReverifyCommand(bundle=str(path), format=form)
+        said = ""
+        try:
+            reverify.perform(config)
+        except BenchError as error:
+            said = str(error)
+        printed = capsys.readouterr().out.replace("\n", "")
+        assert said or printed
+        assert (said + printed).isprintable()
+
+
+def test_the_name_of_a_member_commands_no_terminal(paired: Exported, verify: Verify, tmp_path: Path) -> None:
+    data = paired.archives["nowhere"].read_bytes()
+    (tmp_path / "hostile.tar").write_bytes(b"\x1b[31m" + data[5:])
+    found = verify(tmp_path / "hostile.tar")
+    assert found.exit_code == 2 and found.said.isprintable()
+
+
 # What is exported.
 
 
