@@ -16,7 +16,7 @@ def checks(evidence: Evidence, digest: str | None) -> Iterator[Check]:
     """All that can be found out about a verdict without asking anybody.
 
     Args:
-        digest: of its stamp, as its reader knows it from elsewhere.
+        digest: of its stamp or a later one of its session, as its reader knows it from elsewhere.
     """
     yield _chain(evidence)
     yield _known(evidence, digest)
@@ -33,7 +33,7 @@ def checks(evidence: Evidence, digest: str | None) -> Iterator[Check]:
 def _chain(evidence: Evidence) -> Check:
     """Every stamp after the one before it, the first after the session's origin."""
     wrong = []
-    told, session = evidence.manifest, evidence.session
+    session = evidence.session
     place = session.campaign, session.name
     follows = stamps.origin(session.id, place, evidence.config_sha256, evidence.incumbent.seal)
     for number, stamp in enumerate(evidence.stamps, start=1):
@@ -44,17 +44,26 @@ def _chain(evidence: Evidence) -> Check:
             before = "the stamp before it" if number > 1 else "session, configuration and starting record"
             wrong.append(f"the stamp of submission {stamp.submission} does not follow from {before}")
         follows = stamps.digest(stamp)
-    names = (told.campaign, told.session, told.submission, told.stamp)
-    if names != (session.campaign, session.name, evidence.exhibit.verdict.submission, follows):
-        wrong.append("manifest.json speaks of another verdict")
+    wrong += _wrong_manifest(evidence)
     return compared("chain", wrong, f"from the session's origin on; stamps: {len(evidence.stamps)}")
 
 
+def _wrong_manifest(evidence: Evidence) -> list[str]:
+    told, session, exhibit = evidence.manifest, evidence.session, evidence.exhibit
+    same = (told.campaign, told.session, told.stamp) == (session.campaign, session.name, stamps.digest(exhibit.stamp))
+    numbers = {told.submission, exhibit.verdict.submission, exhibit.stamp.submission}
+    return [] if same and len(numbers) == 1 else ["manifest.json speaks of another verdict"]
+
+
 def _known(evidence: Evidence, digest: str | None) -> Check:
-    found = stamps.digest(evidence.exhibit.stamp)
+    """The digest of this stamp or of a later one, which commits to it."""
+    ours = evidence.exhibit.stamp
+    found = {stamps.digest(each): each.submission for each in evidence.stamps if each.submission >= ours.submission}
     if digest is None:
-        return Check("digest", f"{found}: give digest= if you know it from elsewhere", None)
-    return compared("digest", [] if found == digest.lower() else [f"{found} is not the one that you know"], found)
+        return Check("digest", f"{stamps.digest(ours)}: give digest= if you know it from elsewhere", None)
+    known = found.get(digest.lower())
+    wrong = [] if known else [f"{stamps.digest(ours)} is not the one that you know, nor is a later one"]
+    return compared("digest", wrong, f"{digest.lower()}, of submission {known}")
 
 
 def _stamped(evidence: Evidence) -> Check:

@@ -232,6 +232,22 @@ def test_a_stamp_that_is_known_from_elsewhere(paired: Exported, verify: Verify) 
     assert (found.exit_code, found.differing) == (1, ["digest"])
 
 
+def test_the_newest_stamp_serves_all_bundles_of_its_session(
+    paired: Exported, forge: Callable[..., Path], verify: Verify
+) -> None:
+    """Whoever publishes one digest has published all before it; an earlier one says nothing of what came later."""
+
+    def digest(number: str) -> str:
+        return stamps.digest(store.read(paired.scene.paths.submission(number).stamp, Stamp))
+
+    found = verify(paired.archives["accepted"], digest("0013"))
+    assert found.checks["digest"] == (True, f"{digest('0013')}, of submission 0013")
+    assert verify(paired.archives["accepted"], digest("0002")).differing == ["digest"]
+    changed = forge({f"{HERE}/submission.json": change("received_at", to="2026-01-01T00:00:00Z")})
+    assert verify(changed, digest("0013")).differing == ["digest"]
+    assert verify(forge({"submissions/0008/stamp.json": change("attempt", to=None)}), digest("0013")).exit_code == 1
+
+
 def test_a_table_for_people(paired: Exported, config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     config.command = ReverifyCommand(bundle=str(paired.archives["accepted"]))
     reverify.perform(config)
@@ -282,13 +298,22 @@ def without(contents: Mapping[str, bytes], member: str) -> dict[str, bytes]:
 
 
 def restamped(contents: Mapping[str, bytes], number: str) -> dict[str, bytes]:
+    """The stamp of a submission as of its content now, those after it, and the manifest."""
     name = f"submissions/{number}/stamp.json"
     stamp = Stamp.model_validate_json(contents[name])
     files = {each: stamps.sha256(contents[each]) for each in stamp.files if each in contents}
-    new = stamp.model_copy(update={"files": files, "attempt": json.loads(contents[name])["attempt"]})
+    new = stamp.model_copy(update={"files": files})
     manifest = Manifest.model_validate_json(contents["manifest.json"])
     told = manifest.model_copy(update={"stamp": stamps.digest(new)})
-    return {name: new.model_dump_json().encode(), "manifest.json": told.model_dump_json().encode()}
+    return {**chained(contents, new), "manifest.json": told.model_dump_json().encode()}
+
+
+def chained(contents: Mapping[str, bytes], stamp: Stamp) -> dict[str, bytes]:
+    found = {f"submissions/{stamp.submission}/stamp.json": stamp.model_dump_json().encode()}
+    for name in sorted(name for name in contents if name.endswith("/stamp.json") and name > max(found)):
+        stamp = Stamp.model_validate_json(contents[name]).model_copy(update={"previous": stamps.digest(stamp)})
+        found[name] = stamp.model_dump_json().encode()
+    return found
 
 
 def change(*where: str | int, to: Any) -> Callable[[bytes], bytes]:
@@ -697,15 +722,18 @@ def test_one_submission_of_several(paired: Exported, tmp_path: Path, capsys: pyt
     (path,) = export(paired.scene, out=str(tmp_path), submission="3").values()
     assert path == tmp_path / "one-0003.tar"
     digest = stamps.digest(store.read(paired.scene.paths.submission("0003").stamp, Stamp))
-    assert capsys.readouterr().out == f"{path}: submission 0003, stamp {digest}\n"
+    newest = stamps.digest(store.read(paired.scene.paths.submission("0013").stamp, Stamp))
+    assert capsys.readouterr().out == (
+        f"{path}: submission 0003, stamp {digest}\nto publish: {newest}, the newest stamp (submission 0013)\n"
+    )
 
 
 def test_a_bundle_has_all_that_the_verdict_rests_on(paired: Exported) -> None:
     names = set(members(paired.archives["repeated"]))
     assert {"manifest.json", "config.yaml", "session.json", "incumbent.json"} <= names
     assert {"candidate/run.sh", "candidate/train_gpt.py", "incumbent/train_gpt.py"} <= names
-    assert {f"submissions/{number:04}/stamp.json" for number in range(1, 7)} <= names
-    assert "submissions/0007/stamp.json" not in names
+    assert {f"submissions/{number:04}/stamp.json" for number in range(1, 14)} <= names
+    assert "submissions/0007/verdict.json" not in names
     assert {f"{HERE}/retiming/trials/09.{kind}" for kind in ("json", "log", "out")} <= names
     assert "ledger/slurm_bench-id-0003.json" in names
 
