@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from slurm_bench.pure import rejudging, retracing, stamps, verdict
 from slurm_bench.pure.differences import differences
 from slurm_bench.pure.evidence import Check, Evidence, Exhibit, Sealed, compared
+from slurm_bench.pure.members import is_strange, not_stamped
 from slurm_bench.pure.sealing import describe
 from slurm_bench.pure.sequential import level_of_attempt
 from slurm_bench.words.errors import InfrastructureError
@@ -102,9 +103,17 @@ def _wrong_seal(sealed: Sealed) -> list[str]:
 
 
 def _unstamped(evidence: Evidence) -> Iterator[Check]:
-    """What would have to be there, and no stamp names."""
+    """What is not there, or is, though no stamp names it."""
     if evidence.images is None:
         yield Check("metadata", "there is no metadata.json: which images the session ran in is not known", None)
+    found = not_stamped(evidence)
+    if found:
+        first = ", ".join(found[:_NAMED]) + (" …" if len(found) > _NAMED else "")
+        yield Check("not stamped", f"files: {len(found)}: {first}", False if is_strange(found[0]) else None)
+
+
+_NAMED = 3
+"""Files of many that are named."""
 
 
 def _attempt(evidence: Evidence) -> Check:

@@ -601,6 +601,28 @@ def test_a_record_that_was_slipped_in_counts_for_nothing(paired: Exported, verif
     bundles.write(tmp_path / "forged.tar", contents)
     found = verify(tmp_path / "forged.tar")
     assert found.exit_code == 0 and "second opinion" not in found.checks
+    assert found.checks["not stamped"] == (None, "files: 1: submissions/0002/second_opinion.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "exit_code"),
+    [
+        ("README.md", 0),
+        ("candidate/extra.py", 0),
+        ("submissions/0003/note.txt", 1),
+        ("submissions/0003/retiming/trials/03.json.old", 1),
+        ("submissions/0003/retiming/jobs/0_log.out", None),
+    ],
+)
+def test_a_file_that_nothing_names_is_said(
+    paired: Exported, verify: Verify, tmp_path: Path, name: str, exit_code: int | None
+) -> None:
+    """Among the records of a submission it differs; what a job printed is part of a bundle."""
+    bundles.write(tmp_path / "more.tar", {**members(paired.archives["accepted"]), name: b"more"})
+    found = verify(tmp_path / "more.tar")
+    assert found.exit_code == (exit_code or 0)
+    said = found.checks.get("not stamped")
+    assert said == (None if exit_code is None else (None if exit_code == 0 else False, f"files: 1: {name}"))
 
 
 def flipped(path: Path, stride: int) -> Iterator[bytes]:
