@@ -36,6 +36,8 @@ from slurm_bench.words.verdicts import Verdict
 R = TypeVar("R", bound=Record)
 
 _NAMES = BundlePaths()
+_MOST_RECORD = 16 * 2**20
+"""Bytes of a record."""
 _MOST_CONFIG = 256 * 2**10
 """Bytes of a configuration."""
 _DEEPEST = 16
@@ -49,6 +51,18 @@ def of(archive: Archive) -> Evidence:
     """
     whole = _Members(archive.contents)
     manifest = whole.need(_NAMES.manifest, Manifest)
+    try:
+        return _evidence(whole, manifest, archive.hashes)
+    except _Unreadable as problem:
+        hint = f"if another version wrote it, verify with revision {one_line(manifest.revision)}, which exported it"
+        raise UsageError(f"{problem}; {hint}") from None
+
+
+class _Unreadable(UsageError):
+    """A record or configuration that this version cannot read."""
+
+
+def _evidence(whole: "_Members", manifest: Manifest, hashes: Mapping[str, str]) -> Evidence:
     exhibit = _exhibit(whole, manifest.submission)
     incumbent = _sealed(whole, "incumbent", whole.need(_NAMES.incumbent, Seal))
     candidate = _sealed(whole, "candidate", exhibit.seal) if exhibit.seal else None
@@ -63,7 +77,7 @@ def of(archive: Archive) -> Evidence:
         incumbent=incumbent,
         candidate=candidate,
         stamps=tuple(whole.need(Path(name), Stamp) for name in sorted(whole.contents) if name.endswith("/stamp.json")),
-        hashes=archive.hashes,
+        hashes=hashes,
         exhibit=exhibit,
         repeated=_exhibit(whole, repeats) if repeats else None,
         calibration=whole.only(exhibit.stamp.files).find(_NAMES.calibration, Retiming),
@@ -86,13 +100,16 @@ class _Members:
         return self.contents[str(path)]
 
     def need(self, path: Path, kind: type[R]) -> R:
+        content = self.bytes(path)
+        if len(content) > _MOST_RECORD:
+            raise UsageError(one_line(f"bundle: {path} in it has more than {_MOST_RECORD // 2**20} MiB"))
         try:
-            return kind.model_validate_json(self.bytes(path))
+            return kind.model_validate_json(content)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             problem = one_line(f"{path} in it is no {kind.__name__} record: {where}: {first['msg']}")
-            raise UsageError(f"bundle: {problem}") from None
+            raise _Unreadable(f"bundle: {problem}") from None
 
     def find(self, path: Path, kind: type[R]) -> R | None:
         return self.need(path, kind) if str(path) in self.contents else None
@@ -174,10 +191,10 @@ def _config(text: bytes) -> Config:
         raise UsageError(f"bundle: config.yaml in it has more than {_MOST_CONFIG // 2**10} KiB")
     try:
         _refuse_bombs(text)
-        return TypeAdapter(Config).validate_python(yaml.safe_load(text))
+        return TypeAdapter(Config).validate_python(yaml.safe_load(text), extra="forbid")
     except (yaml.YAMLError, ValidationError, ValueError, TypeError, AttributeError) as error:  # a section is missing
         problem = one_line(f"config.yaml in it cannot be read: {error}")
-        raise UsageError(f"bundle: {problem}") from None
+        raise _Unreadable(f"bundle: {problem}") from None
 
 
 def _refuse_bombs(text: bytes) -> None:

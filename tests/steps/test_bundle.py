@@ -678,6 +678,38 @@ def test_a_hostile_configuration(forge: Callable[..., Path], verify: Verify, tex
     assert words in found.said
 
 
+def without_field(content: bytes) -> bytes:
+    return b"\n".join(line for line in content.split(b"\n") if b"stop_below" not in line)
+
+
+@pytest.mark.parametrize(
+    ("member", "edit"),
+    [
+        ("config.yaml", replace("retime:\n", "retime:\n  newer: 1\n")),
+        ("config.yaml", without_field),
+        (f"{HERE}/verdict.json", lambda content: json.dumps({**json.loads(content), "newer": 1}).encode()),
+    ],
+)
+def test_what_another_version_wrote(
+    forge: Callable[..., Path], verify: Verify, member: str, edit: Callable[[bytes], bytes | None]
+) -> None:
+    """It is unreadable, in one line that says which version reads it."""
+    found = verify(forge({member: edit, "manifest.json": change("revision", to="r7")}))
+    assert (found.exit_code, found.said.count("\n")) == (2, 0)
+    assert "verify with revision r7" in found.said
+
+
+@pytest.mark.parametrize(
+    ("member", "mib"),
+    [(f"{HERE}/opinion.json", 16), ("notes.txt", 64)],
+)
+def test_a_member_that_is_too_large(paired: Exported, verify: Verify, tmp_path: Path, member: str, mib: int) -> None:
+    """Attack: a record that takes minutes to be read."""
+    bundles.write(tmp_path / "l.tar", {**members(paired.archives["accepted"]), member: b" " * (mib * 2**20 + 1)})
+    found = verify(tmp_path / "l.tar")
+    assert found.exit_code == 2 and f"more than {mib} MiB" in found.said
+
+
 HOSTILE = "\x1b]0;owned\x07\x1b[31m\r\n"
 
 
