@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from slurm_bench.effects import store
+from slurm_bench.pure.plain import one_line
 from slurm_bench.words.errors import InfrastructureError, UsageError
 
 SUMS: Final = "SHA256SUMS"
 MOST_MEMBERS: Final = 10_000
 MOST_BYTES: Final = 8 * 2**30
+MOST_TEXT: Final = 64 * 2**20
+"""Bytes of one file that is held in memory."""
 MOST_KEPT: Final = 512 * 2**20
 """Bytes that are held in memory."""
 OUTPUT: Final = (".out", ".err")
@@ -78,7 +81,7 @@ def read(path: Path) -> Archive:
     except OSError as error:
         raise UsageError(f"bundle: {path} cannot be read: {error.strerror}") from None
     except _Broken as problem:
-        raise UsageError(f"bundle: {path} is no bundle, or broken: {problem}") from None
+        raise UsageError(f"bundle: {path} is no bundle, or broken: {one_line(str(problem))}") from None
 
 
 class _Broken(Exception):
@@ -90,6 +93,8 @@ def _read(stream: BinaryIO) -> Archive:
     contents: dict[str, bytes] = {}
     room = MOST_KEPT
     for name, size in _headers(stream):
+        if size > MOST_TEXT and not name.endswith(OUTPUT):
+            raise _Broken(f"{name}: more than {MOST_TEXT // 2**20} MiB")
         room -= 0 if name.endswith(OUTPUT) else size
         if room < 0:
             raise _Broken(f"{name}: more than {MOST_KEPT // 2**20} MiB of records")

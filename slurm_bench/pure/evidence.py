@@ -81,7 +81,7 @@ class Evidence:
     incumbent: Sealed
     candidate: Sealed | None
     stamps: tuple[Stamp, ...]
-    """Of the submission and of all before it."""
+    """Of all verdicts of the session that there were at the export."""
     hashes: Mapping[str, str]
     """SHA-256 of the archive's members."""
     exhibit: Exhibit

@@ -19,7 +19,10 @@ def checks(evidence: Evidence, notes: Sequence[str]) -> Iterator[Check]:
     exhibit = evidence.timed
     asked = [("judge", exhibit.opinion, ()), ("second opinion", exhibit.second_opinion, tuple(notes))]
     for what, opinion, told in asked:
-        if opinion is None or evidence.candidate is None:
+        if opinion is None:
+            continue
+        if evidence.candidate is None:
+            yield Check(what, "it is about a candidate that is not there", False)
             continue
         yield _static(f"{what}: static rules", _static_of(opinion), evidence)
         yield compared(what, list(_wrong(opinion, told, evidence)), _decided(opinion))
@@ -38,14 +41,25 @@ def _static_of(opinion: Opinion) -> Opinion:
 
 
 def _static(what: str, said: Opinion, evidence: Evidence) -> Check:
-    if evidence.review is None or said.rules != evidence.rules:
-        return Check(what, f"not repeated: its rules ({said.rules}) have changed since ({evidence.rules})", None)
+    if evidence.review is None:
+        return Check(what, "there is no program that could have been judged", False)
+    if said.rules != evidence.rules:
+        return Check(what, _by_other_rules(said, evidence.rules, evidence.review), None)
     stored = Review(findings=said.findings, suspicions=said.suspicions)
     wrong = differences(stored, evidence.review)
     if wrong:
         wrong.append(f"the session's code was revision {evidence.session.revision or 'unknown'}")
     found = f"again findings: {len(said.findings)}, suspicions: {len(said.suspicions)}"
     return compared(what, wrong, found)
+
+
+def _by_other_rules(said: Opinion, rules: str, review: Review) -> str:
+    """What is found now of an opinion that claims to be by rules which are not ours: nobody can tell if it lies."""
+    new = [finding for finding in review.findings if finding not in said.findings]
+    named = ", ".join(f"{finding.rule} at {finding.place}" for finding in new)
+    return f"its rules ({said.rules}) are not today's ({rules}); " + (
+        f"TODAY'S RULES FIND {len(new)} MORE: {named}" if new else "today's rules find nothing more"
+    )
 
 
 def _wrong(opinion: Opinion, told: tuple[str, ...], evidence: Evidence) -> Iterator[str]:
@@ -70,7 +84,7 @@ def _wrong(opinion: Opinion, told: tuple[str, ...], evidence: Evidence) -> Itera
 def _models(what: str, opinion: Opinion, candidate: Sealed, evidence: Evidence) -> Check:
     """Each model's opinion by the last answer in its transcript, to the very question that is asked now."""
     if opinion.rules != evidence.rules:
-        return Check(what, "not read again: the rules have changed since", None)
+        return Check(what, f"not read again: its rules ({opinion.rules}) are not today's ({evidence.rules})", None)
     baseline = evidence.incumbent
     case = Case(baseline.text, candidate.text, baseline.seal.sha256, candidate.seal.sha256)
     answered = [model for model in opinion.members[1:] if not model.is_undecided]

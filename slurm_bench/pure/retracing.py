@@ -6,6 +6,7 @@ from slurm_bench.pure import trainlog, verdict
 from slurm_bench.pure.blocks import collect, recorded, to_run_again, with_reruns
 from slurm_bench.pure.differences import differences
 from slurm_bench.pure.evidence import Array, Check, Evidence, Exhibit, Sealed, compared
+from slurm_bench.pure.presence import was_queued, wrong_in_runs
 from slurm_bench.pure.rules import PROGRAM, RUNS
 from slurm_bench.pure.trainlog import NoResult
 from slurm_bench.words.accounting import LedgerEntry
@@ -19,15 +20,21 @@ def checks(evidence: Evidence) -> Iterator[Check]:
     """What was planned, run, collected and stopped; nothing where nothing was planned."""
     exhibit = evidence.timed
     if not exhibit.arrays:
-        return
+        if was_queued(exhibit):
+            yield Check("trial plan", "an array was queued, and its plan is not there", False)
+    else:
+        yield from _of_array(exhibit, evidence)
+    if evidence.calibration and (exhibit.collected or exhibit.stopped):
+        yield from _calibration(evidence, evidence.calibration)
+
+
+def _of_array(exhibit: Exhibit, evidence: Evidence) -> Iterator[Check]:
     yield _plans("trial plan", exhibit.arrays, _arms(evidence), evidence)
-    yield _results("training logs", exhibit.arrays)
+    yield _results("training logs", exhibit.arrays, exhibit.collected)
     if exhibit.collected:
         yield _blocks("blocks", exhibit.arrays, exhibit.collected, exhibit.stopped)
     if exhibit.stopped:
         yield _stop(exhibit, exhibit.stopped, evidence)
-    if evidence.calibration and exhibit.collected:
-        yield from _calibration(evidence, evidence.calibration)
 
 
 def _arms(evidence: Evidence) -> list[Sealed]:
@@ -38,11 +45,11 @@ def _arms(evidence: Evidence) -> list[Sealed]:
 
 def _calibration(evidence: Evidence, calibration: Retiming) -> Iterator[Check]:
     if not evidence.calibration_arrays:
-        yield Check("calibration", "the records that it was taken from are not in the bundle", None)
+        yield Check("calibration", "the runs that it was taken from are not there", False)
         return
     arrays = evidence.calibration_arrays
     yield _plans("calibration's plan", arrays, [evidence.incumbent], evidence)
-    yield _results("calibration's logs", arrays)
+    yield _results("calibration's logs", arrays, calibration)
     yield _blocks("calibration's blocks", arrays, calibration, None)
 
 
@@ -91,7 +98,7 @@ def _strangers(array: Array) -> Iterator[str]:
 # What the runs said.
 
 
-def _results(what: str, arrays: Sequence[Array]) -> Check:
+def _results(what: str, arrays: Sequence[Array], collected: Retiming | None) -> Check:
     runs = [
         (array.plan.arms[place], trial, array.logs.get((place, trial.index)))
         for array in arrays
@@ -99,6 +106,7 @@ def _results(what: str, arrays: Sequence[Array]) -> Check:
     ]
     problems = [(trial.index, _wrong_in_run(arm, trial, log)) for arm, trial, log in runs]
     wrong = [f"trial {index}: {problem}" for index, problem in problems if problem]
+    wrong += wrong_in_runs(arrays, collected) if collected else []
     read = sum(trial.result is not None for _, trial, _ in runs)
     silent = len(runs) - read
     return compared(what, wrong, f"{read} results as logged" + (f", {silent} runs without one" if silent else ""))

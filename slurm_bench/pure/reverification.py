@@ -5,23 +5,25 @@ from collections.abc import Iterator, Mapping
 from slurm_bench.pure import rejudging, retracing, stamps, verdict
 from slurm_bench.pure.differences import differences
 from slurm_bench.pure.evidence import Check, Evidence, Exhibit, Sealed, compared
+from slurm_bench.pure.members import is_strange, not_stamped
 from slurm_bench.pure.sealing import describe
 from slurm_bench.pure.sequential import level_of_attempt
 from slurm_bench.words.errors import InfrastructureError
 from slurm_bench.words.trials import Retiming
-from slurm_bench.words.verdicts import Decision, Outcome
+from slurm_bench.words.verdicts import Decision, Outcome, Verdict
 
 
 def checks(evidence: Evidence, digest: str | None) -> Iterator[Check]:
     """All that can be found out about a verdict without asking anybody.
 
     Args:
-        digest: of its stamp, as its reader knows it from elsewhere.
+        digest: of its stamp or a later one of its session, as its reader knows it from elsewhere.
     """
     yield _chain(evidence)
     yield _known(evidence, digest)
     yield _stamped(evidence)
     yield from _seals(evidence)
+    yield from _unstamped(evidence)
     yield _attempt(evidence)
     yield from rejudging.checks(evidence, _notes(evidence))
     yield from retracing.checks(evidence)
@@ -32,7 +34,9 @@ def checks(evidence: Evidence, digest: str | None) -> Iterator[Check]:
 def _chain(evidence: Evidence) -> Check:
     """Every stamp after the one before it, the first after the session's origin."""
     wrong = []
-    follows = stamps.origin(evidence.session.id, evidence.config_sha256, evidence.incumbent.seal)
+    session = evidence.session
+    place = session.campaign, session.name
+    follows = stamps.origin(session.id, place, evidence.config_sha256, evidence.incumbent.seal)
     for number, stamp in enumerate(evidence.stamps, start=1):
         if stamp.submission != f"{number:04}":
             wrong.append(f"the stamp of submission {number:04} is missing")
@@ -41,18 +45,26 @@ def _chain(evidence: Evidence) -> Check:
             before = "the stamp before it" if number > 1 else "session, configuration and starting record"
             wrong.append(f"the stamp of submission {stamp.submission} does not follow from {before}")
         follows = stamps.digest(stamp)
-    told, session = evidence.manifest, evidence.session
-    names = (told.campaign, told.session, told.submission, told.stamp)
-    if names != (session.campaign, session.name, evidence.exhibit.verdict.submission, follows):
-        wrong.append("manifest.json speaks of another verdict")
+    wrong += _wrong_manifest(evidence)
     return compared("chain", wrong, f"from the session's origin on; stamps: {len(evidence.stamps)}")
 
 
+def _wrong_manifest(evidence: Evidence) -> list[str]:
+    told, session, exhibit = evidence.manifest, evidence.session, evidence.exhibit
+    same = (told.campaign, told.session, told.stamp) == (session.campaign, session.name, stamps.digest(exhibit.stamp))
+    numbers = {told.submission, exhibit.verdict.submission, exhibit.stamp.submission}
+    return [] if same and len(numbers) == 1 else ["manifest.json speaks of another verdict"]
+
+
 def _known(evidence: Evidence, digest: str | None) -> Check:
-    found = stamps.digest(evidence.exhibit.stamp)
+    """The digest of this stamp or of a later one, which commits to it."""
+    ours = evidence.exhibit.stamp
+    found = {stamps.digest(each): each.submission for each in evidence.stamps if each.submission >= ours.submission}
     if digest is None:
-        return Check("digest", f"{found}: give digest= if you know it from elsewhere", None)
-    return compared("digest", [] if found == digest.lower() else [f"{found} is not the one that you know"], found)
+        return Check("digest", f"{stamps.digest(ours)}: give digest= if you know it from elsewhere", None)
+    known = found.get(digest.lower())
+    wrong = [] if known else [f"{stamps.digest(ours)} is not the one that you know, nor is a later one"]
+    return compared("digest", wrong, f"{digest.lower()}, of submission {known}")
 
 
 def _stamped(evidence: Evidence) -> Check:
@@ -90,6 +102,20 @@ def _wrong_seal(sealed: Sealed) -> list[str]:
     return [f"seal {sealed.seal.sha256[:12]}: {each}" for each in differences(sealed.seal, describe(sealed.contents))]
 
 
+def _unstamped(evidence: Evidence) -> Iterator[Check]:
+    """What is not there, or is, though no stamp names it."""
+    if evidence.images is None:
+        yield Check("metadata", "there is no metadata.json: which images the session ran in is not known", None)
+    found = not_stamped(evidence)
+    if found:
+        first = ", ".join(found[:_NAMED]) + (" …" if len(found) > _NAMED else "")
+        yield Check("not stamped", f"files: {len(found)}: {first}", False if is_strange(found[0]) else None)
+
+
+_NAMED = 3
+"""Files of many that are named."""
+
+
 def _attempt(evidence: Evidence) -> Check:
     """Which array of its session it was, by the stamps of those before it."""
     exhibit, given = evidence.timed, evidence.exhibit.verdict
@@ -125,9 +151,15 @@ def _wrong_names(evidence: Evidence) -> Iterator[str]:
     if given.exit_code != given.outcome.exit_code:
         yield f"exit code {given.exit_code} is not that of {given.outcome}"
     if (given.repeats is None) != (earlier is None):
-        yield "the verdict that it repeats is not in the bundle"
-    if earlier and (given.seal != earlier.verdict.seal or earlier.verdict.outcome not in _STANDING):
-        yield f"it cannot repeat submission {earlier.verdict.submission}"
+        yield f"{given.repeats} is no submission before it, which it could repeat"
+    if earlier and not _can_repeat(given, earlier.verdict):
+        yield f"it cannot repeat submission {given.repeats}"
+
+
+def _can_repeat(given: Verdict, earlier: Verdict) -> bool:
+    """Whether it is the decision on the same bytes, and not itself a repetition."""
+    same = given.repeats == earlier.submission and given.seal == earlier.seal
+    return same and earlier.repeats is None and earlier.outcome in _STANDING
 
 
 _STANDING = (Outcome.ACCEPTED, Outcome.REJECTED)

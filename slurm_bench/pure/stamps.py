@@ -7,15 +7,18 @@ from slurm_bench.words.bundles import Stamp
 from slurm_bench.words.records import Seal
 
 
-def origin(identity: str, config_sha256: str, incumbent: Seal) -> str:
+def origin(identity: str, place: tuple[str, str], config_sha256: str, incumbent: Seal) -> str:
     """Digest of what a session begins with, which its first stamp follows.
 
     Args:
         identity: the session's id.
+        place: its campaign and its name, by which others know it.
         config_sha256: of the bytes of its config.yaml.
         incumbent: the starting record's seal.
     """
-    return _of({"session": identity, "config": config_sha256, "incumbent": incumbent.sha256})
+    campaign, name = place
+    begun = {"session": identity, "campaign": campaign, "name": name}
+    return _of({**begun, "config": config_sha256, "incumbent": incumbent.sha256})
 
 
 def digest(stamp: Stamp) -> str:

@@ -42,6 +42,8 @@ def perform(config: Config) -> None:
         text = manifest.model_dump_json(indent=1) + "\n"
         bundles.write(archive, {**members, str(BundlePaths().manifest): text.encode()})
         print(f"{archive}: submission {number}, stamp {manifest.stamp}")
+    newest = store.read(paths.stamps()[-1], Stamp)
+    print(f"to publish: {stamps.digest(newest)}, the newest stamp (submission {newest.submission})")
 
 
 def _session(campaign: CampaignPaths, name: str) -> SessionPaths:
@@ -92,8 +94,7 @@ def _members(paths: SessionPaths, number: str) -> Members:
     for path in (paths.config, paths.session, paths.metadata, paths.incumbent, paths.calibration):
         if path.exists():
             members[path.name] = path
-    earlier = [stamp for stamp in paths.stamps() if stamp.parent.name <= number]
-    members |= {_name(paths, stamp): stamp for stamp in earlier}
+    members |= {_name(paths, stamp): stamp for stamp in paths.stamps()}  # later ones too: their digests serve as well
     for told in filter(None, (number, verdict.repeats)):
         members |= _submission(paths, paths.submission(told))
     members |= _sealed(paths, paths.incumbent, "incumbent")

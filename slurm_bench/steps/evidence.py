@@ -4,6 +4,7 @@ Of the submission's own records only those count that its stamp names.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -17,13 +18,14 @@ from slurm_bench.effects.bundles import Archive
 from slurm_bench.effects.seals import MAX_BYTES, MAX_PROGRAM_BYTES
 from slurm_bench.pure import judge_text
 from slurm_bench.pure.evidence import Array, Evidence, Exhibit, Sealed
+from slurm_bench.pure.plain import one_line
 from slurm_bench.pure.review import Review
 from slurm_bench.pure.rules import LAUNCHER, PROGRAM
 from slurm_bench.words import paths
 from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.bundles import Manifest, Stamp
 from slurm_bench.words.config import Config
-from slurm_bench.words.errors import UsageError
+from slurm_bench.words.errors import InfrastructureError, UsageError
 from slurm_bench.words.metadata import Metadata
 from slurm_bench.words.opinions import Opinion
 from slurm_bench.words.paths import BundlePaths, RetimingPaths
@@ -34,6 +36,8 @@ from slurm_bench.words.verdicts import Verdict
 R = TypeVar("R", bound=Record)
 
 _NAMES = BundlePaths()
+_MOST_RECORD = 16 * 2**20
+"""Bytes of a record."""
 _MOST_CONFIG = 256 * 2**10
 """Bytes of a configuration."""
 _DEEPEST = 16
@@ -47,11 +51,23 @@ def of(archive: Archive) -> Evidence:
     """
     whole = _Members(archive.contents)
     manifest = whole.need(_NAMES.manifest, Manifest)
+    try:
+        return _evidence(whole, manifest, archive.hashes)
+    except _Unreadable as problem:
+        hint = f"if another version wrote it, verify with revision {one_line(manifest.revision)}, which exported it"
+        raise UsageError(f"{problem}; {hint}") from None
+
+
+class _Unreadable(UsageError):
+    """A record or configuration that this version cannot read."""
+
+
+def _evidence(whole: "_Members", manifest: Manifest, hashes: Mapping[str, str]) -> Evidence:
     exhibit = _exhibit(whole, manifest.submission)
     incumbent = _sealed(whole, "incumbent", whole.need(_NAMES.incumbent, Seal))
     candidate = _sealed(whole, "candidate", exhibit.seal) if exhibit.seal else None
     metadata = whole.find(_NAMES.metadata, Metadata)
-    repeats = exhibit.verdict.repeats
+    repeats = _earlier(exhibit.verdict)
     return Evidence(
         manifest=manifest,
         config=_config(whole.bytes(_NAMES.config)),
@@ -61,7 +77,7 @@ def of(archive: Archive) -> Evidence:
         incumbent=incumbent,
         candidate=candidate,
         stamps=tuple(whole.need(Path(name), Stamp) for name in sorted(whole.contents) if name.endswith("/stamp.json")),
-        hashes=archive.hashes,
+        hashes=hashes,
         exhibit=exhibit,
         repeated=_exhibit(whole, repeats) if repeats else None,
         calibration=whole.only(exhibit.stamp.files).find(_NAMES.calibration, Retiming),
@@ -80,16 +96,20 @@ class _Members:
 
     def bytes(self, path: Path) -> bytes:
         if str(path) not in self.contents:
-            raise UsageError(f"bundle: there is no {path} in it")
+            raise UsageError(one_line(f"bundle: there is no {path} in it"))
         return self.contents[str(path)]
 
     def need(self, path: Path, kind: type[R]) -> R:
+        content = self.bytes(path)
+        if len(content) > _MOST_RECORD:
+            raise UsageError(one_line(f"bundle: {path} in it has more than {_MOST_RECORD // 2**20} MiB"))
         try:
-            return kind.model_validate_json(self.bytes(path))
+            return kind.model_validate_json(content)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise UsageError(f"bundle: {path} in it is no {kind.__name__} record: {where}: {first['msg']}") from None
+            problem = one_line(f"{path} in it is no {kind.__name__} record: {where}: {first['msg']}")
+            raise _Unreadable(f"bundle: {problem}") from None
 
     def find(self, path: Path, kind: type[R]) -> R | None:
         return self.need(path, kind) if str(path) in self.contents else None
@@ -112,8 +132,16 @@ def _exhibit(whole: _Members, number: str) -> Exhibit:
     )
 
 
+def _earlier(given: Verdict) -> str | None:
+    """The submission that a verdict repeats, if it names one before it."""
+    named = given.repeats or ""
+    return named if re.fullmatch(r"[0-9]{4}", named) and named < given.submission else None
+
+
 def _arrays(stamped: _Members, whole: _Members, where: RetimingPaths, ledger: Path) -> tuple[Array, ...]:
     plans = [(each, stamped.find(each.plan, TrialPlan)) for each in (where, where.rerun)]
+    if plans[0][1] is None:  # nothing can have been run once more
+        return ()
     return tuple(_array(stamped, whole, each, plan, ledger) for each, plan in plans if plan)
 
 
@@ -151,7 +179,10 @@ def _review(incumbent: Sealed, candidate: Sealed | None) -> Review | None:
     needed = {LAUNCHER, PROGRAM}
     if candidate is None or not needed <= set(candidate.text) & set(incumbent.text):
         return None
-    return static_checker.check(incumbent.text, candidate.text)
+    try:
+        return static_checker.check(incumbent.text, candidate.text)
+    except InfrastructureError as error:  # its text may come from what it read
+        raise InfrastructureError(one_line(str(error))) from None
 
 
 def _config(text: bytes) -> Config:
@@ -160,9 +191,10 @@ def _config(text: bytes) -> Config:
         raise UsageError(f"bundle: config.yaml in it has more than {_MOST_CONFIG // 2**10} KiB")
     try:
         _refuse_bombs(text)
-        return TypeAdapter(Config).validate_python(yaml.safe_load(text))
+        return TypeAdapter(Config).validate_python(yaml.safe_load(text), extra="forbid")
     except (yaml.YAMLError, ValidationError, ValueError, TypeError, AttributeError) as error:  # a section is missing
-        raise UsageError(f"bundle: config.yaml in it cannot be read: {str(error).splitlines()[0]}") from None
+        problem = one_line(f"config.yaml in it cannot be read: {error}")
+        raise _Unreadable(f"bundle: {problem}") from None
 
 
 def _refuse_bombs(text: bytes) -> None:

@@ -35,7 +35,8 @@ def _previous(paths: SessionPaths, identity: str, number: str) -> str:
     before = [path for path in paths.stamps() if path.parent.name < number]
     if before:
         return stamps.digest(store.read(before[-1], Stamp))
-    return stamps.origin(identity, sha256(paths.config), store.read(paths.incumbent, Seal))
+    place = paths.campaign.root.name, paths.root.name
+    return stamps.origin(identity, place, sha256(paths.config), store.read(paths.incumbent, Seal))
 
 
 def _rests_on(paths: SessionPaths, where: SubmissionPaths) -> Iterator[Path]:

@@ -42,5 +42,6 @@ def test_every_field_counts(change: dict[str, object]) -> None:
 
 def test_an_origin_is_of_session_configuration_and_starting_record() -> None:
     one, other = Seal(sha256="1", files=()), Seal(sha256="2", files=())
-    told = [("id", "c", one), ("id2", "c", one), ("id", "c2", one), ("id", "c", other)]
+    told = [("id", at, "c", one) for at in (("june", "a"), ("july", "a"), ("june", "b"))]
+    told += [("id2", told[0][1], "c", one), ("id", told[0][1], "c2", one), ("id", told[0][1], "c", other)]
     assert len({stamps.origin(*each) for each in told}) == len(told)

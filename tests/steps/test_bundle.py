@@ -11,6 +11,7 @@ import pytest
 
 from slurm_bench.effects import bundles, store
 from slurm_bench.pure import stamps
+from slurm_bench.pure.sealing import describe
 from slurm_bench.steps import bundle, reverify
 from slurm_bench.words.bundles import Manifest, Stamp
 from slurm_bench.words.config import BundleCommand, Config, ReverifyCommand
@@ -141,6 +142,9 @@ def verify(config: Config, capsys: pytest.CaptureFixture[str]) -> Verify:
             code, said = error.exit_code, str(error)
         printed = capsys.readouterr().out
         checks = json.loads(printed)["checks"] if printed else []
+        assert not printed or json.loads(printed)["as_recorded"] == [
+            each["what"] for each in checks if each["agrees"] is None
+        ]
         return Found(code, said, {each["what"]: (each["agrees"], each["found"]) for each in checks})
 
     return perform
@@ -173,7 +177,7 @@ def test_a_verdict_is_confirmed(
     """Of every outcome; what cannot be computed again is said to rest on the records alone."""
     found = verify(paired.archives[name])
     assert found.exit_code == 0, found.said
-    assert found.as_recorded == ["digest", *recorded]
+    assert found.as_recorded == ["digest", "metadata", *recorded]
     assert all(found.checks[what][0] is True for what in computed)
 
 
@@ -223,15 +227,33 @@ def test_the_classic_design_is_confirmed(in_classic: Exported, verify: Verify, n
 def test_a_stamp_that_is_known_from_elsewhere(paired: Exported, verify: Verify) -> None:
     path = paired.archives["accepted"]
     known = stamps.digest(store.read(paired.scene.paths.submission("0003").stamp, Stamp))
-    assert verify(path, known.upper()).as_recorded == []
+    assert verify(path, known.upper()).as_recorded == ["metadata"]
     found = verify(path, "0" * 64)
     assert (found.exit_code, found.differing) == (1, ["digest"])
+
+
+def test_the_newest_stamp_serves_all_bundles_of_its_session(
+    paired: Exported, forge: Callable[..., Path], verify: Verify
+) -> None:
+    """Whoever publishes one digest has published all before it; an earlier one says nothing of what came later."""
+
+    def digest(number: str) -> str:
+        return stamps.digest(store.read(paired.scene.paths.submission(number).stamp, Stamp))
+
+    found = verify(paired.archives["accepted"], digest("0013"))
+    assert found.checks["digest"] == (True, f"{digest('0013')}, of submission 0013")
+    assert verify(paired.archives["accepted"], digest("0002")).differing == ["digest"]
+    changed = forge({f"{HERE}/submission.json": change("received_at", to="2026-01-01T00:00:00Z")})
+    assert verify(changed, digest("0013")).differing == ["digest"]
+    assert verify(forge({"submissions/0008/stamp.json": change("attempt", to=None)}), digest("0013")).exit_code == 1
 
 
 def test_a_table_for_people(paired: Exported, config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     config.command = ReverifyCommand(bundle=str(paired.archives["accepted"]))
     reverify.perform(config)
-    said = " ".join(capsys.readouterr().out.split())
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[-1] == "confirmed; as recorded: digest, metadata"
+    said = " ".join(printed.split())
     assert "session one, submission 0003: accepted" in said
     assert "training logs │ ok │ 20 results as logged" in said
 
@@ -276,13 +298,22 @@ def without(contents: Mapping[str, bytes], member: str) -> dict[str, bytes]:
 
 
 def restamped(contents: Mapping[str, bytes], number: str) -> dict[str, bytes]:
+    """The stamp of a submission as of its content now, those after it, and the manifest."""
     name = f"submissions/{number}/stamp.json"
     stamp = Stamp.model_validate_json(contents[name])
     files = {each: stamps.sha256(contents[each]) for each in stamp.files if each in contents}
-    new = stamp.model_copy(update={"files": files, "attempt": json.loads(contents[name])["attempt"]})
+    new = stamp.model_copy(update={"files": files})
     manifest = Manifest.model_validate_json(contents["manifest.json"])
     told = manifest.model_copy(update={"stamp": stamps.digest(new)})
-    return {name: new.model_dump_json().encode(), "manifest.json": told.model_dump_json().encode()}
+    return {**chained(contents, new), "manifest.json": told.model_dump_json().encode()}
+
+
+def chained(contents: Mapping[str, bytes], stamp: Stamp) -> dict[str, bytes]:
+    found = {f"submissions/{stamp.submission}/stamp.json": stamp.model_dump_json().encode()}
+    for name in sorted(name for name in contents if name.endswith("/stamp.json") and name > max(found)):
+        stamp = Stamp.model_validate_json(contents[name]).model_copy(update={"previous": stamps.digest(stamp)})
+        found[name] = stamp.model_dump_json().encode()
+    return found
 
 
 def change(*where: str | int, to: Any) -> Callable[[bytes], bytes]:
@@ -353,6 +384,8 @@ def test_a_consistent_archive_of_changed_records_is_found_by_its_stamp(
         ("config.yaml", replace("target_loss: 3.28", "target_loss: 3.3"), "chain"),
         ("config.yaml", replace("target_loss: 3.28", "target_loss: 3.3"), "verdict"),
         ("session.json", change("id", to="other"), "chain"),
+        ("session.json", change("name", to="other"), "chain"),
+        ("session.json", change("campaign", to="other"), "chain"),
         ("submissions/0001/stamp.json", gone, "chain"),
         ("submissions/0002/stamp.json", change("attempt", to=1), "chain"),
         ("ledger/slurm_bench-id-0003.json", change("attempts", 2, "state", to="NODE_FAIL"), "blocks"),
@@ -368,6 +401,15 @@ def test_what_does_not_follow_is_found(
     assert differs in found.said
 
 
+def test_a_session_of_another_name_is_not_confirmed_by_its_digest(
+    paired: Exported, forge: Callable[..., Path], verify: Verify
+) -> None:
+    """Attack: give a known digest's session the name of another, in all records that have it."""
+    known = stamps.digest(store.read(paired.scene.paths.submission("0003").stamp, Stamp))
+    renamed = {"session.json": change("name", to="other"), "manifest.json": change("session", to="other")}
+    assert verify(forge(renamed, restamp=False), known).differing == ["chain"]
+
+
 def test_a_finding_that_was_taken_out_of_an_opinion(forge: Callable[..., Path], verify: Verify) -> None:
     found = verify(forge({"submissions/0002/opinion.json": change("findings", to=[])}, name="judged"))
     assert {"judge: static rules", "judge"} <= set(found.differing)
@@ -377,6 +419,144 @@ def test_records_that_contradict_one_another(forge: Callable[..., Path], verify:
     """Where no desk would have got to, nothing is confirmed, and it is said without a traceback."""
     found = verify(forge({f"{HERE}/retiming/plan.json": change("arms", to=[])}))
     assert (found.exit_code, found.differing[-1]) == (1, "records")
+
+
+# What was left out.
+
+
+@pytest.fixture
+def reduce(tmp_path: Path) -> Callable[..., Path]:
+    """Makes an archive anew without some of its members, restamped."""
+
+    def make(source: Path, is_left_out: Callable[[str], bool]) -> Path:
+        kept = {name: content for name, content in members(source).items() if not is_left_out(name)}
+        assert len(kept) < len(members(source))
+        bundles.write(tmp_path / source.name, kept | restamped(kept, source.stem[-4:]))
+        return tmp_path / source.name
+
+    return make
+
+
+def is_run(name: str) -> bool:
+    return "/retiming/" in name and not name.endswith(("collected.json", "stopped.json"))
+
+
+@pytest.mark.parametrize(
+    ("left_out", "differs"),
+    [
+        (lambda name: is_run(name) or name.startswith("ledger/"), "trial plan"),
+        (is_run, "trial plan"),
+        (lambda name: "/trials/" in name or name.startswith("ledger/"), "training logs"),
+        (lambda name: "/incumbents/" in name or name.startswith("ledger/"), "training logs"),
+        (lambda name: name.endswith("/incumbents/07.json") or name.startswith("ledger/"), "training logs"),
+        (lambda name: name.endswith("/trials/07.log") or name.startswith("ledger/"), "training logs"),
+    ],
+)
+def test_runs_that_were_left_out_confirm_nothing(
+    paired: Exported, verify: Verify, reduce: Callable[..., Path], left_out: Callable[[str], bool], differs: str
+) -> None:
+    """Attack: keep what was made of the runs, and leave out the runs."""
+    found = verify(reduce(paired.archives["accepted"], left_out))
+    assert found.exit_code == 1
+    assert differs in found.differing
+
+
+@pytest.mark.parametrize("left_out", ["/rerun/plan.json", "/rerun/trials/03.json", "/rerun/incumbents/03.log"])
+def test_a_second_run_that_was_left_out(
+    paired: Exported, verify: Verify, reduce: Callable[..., Path], left_out: str
+) -> None:
+    path = reduce(paired.archives["run-again"], lambda name: name.endswith(left_out) or name.startswith("ledger/"))
+    assert verify(path).differing == ["training logs"]
+
+
+@pytest.mark.parametrize("name", ["loss", "speed", "crash", "then-silent"])
+def test_the_runs_of_an_early_stop_that_were_left_out(
+    stopped: Exported, verify: Verify, reduce: Callable[..., Path], name: str
+) -> None:
+    assert "trial plan" in verify(reduce(stopped.archives[name], is_run)).differing
+    assert "early stop" in verify(reduce(stopped.archives[name], lambda name: "/trials/0" in name)).differing
+
+
+@pytest.mark.parametrize("name", ["accepted", "speed"])
+def test_a_calibration_whose_runs_were_left_out(
+    in_classic: Exported, verify: Verify, reduce: Callable[..., Path], name: str
+) -> None:
+    path = in_classic.archives[name]
+    found = verify(reduce(path, lambda name: name.startswith("calibration/")))
+    assert found.differing == ["calibration"]
+    found = verify(reduce(path, lambda name: name.startswith(("calibration/retiming/trials/", "calibration/ledger/"))))
+    assert found.differing == ["calibration's logs"]
+
+
+def test_rows_of_the_scheduler_that_are_not_there(
+    paired: Exported, verify: Verify, reduce: Callable[..., Path], forge: Callable[..., Path]
+) -> None:
+    """The runs' records say enough; but what was made of them has to agree with them."""
+    found = verify(reduce(paired.archives["run-again"], lambda name: name.startswith("ledger/")))
+    assert (found.exit_code, found.checks["blocks"][0]) == (0, None)
+    ledger = "ledger/slurm_bench-id-0003.json"
+    found = verify(forge({f"{HERE}/retiming/collected.json": change(*LOSS, to=3.1), ledger: gone}))
+    assert found.differing == ["training logs", "verdict"]
+
+
+# What contradicts the rest.
+
+
+def test_a_candidate_without_a_program_was_never_judged(
+    paired: Exported, forge: Callable[..., Path], verify: Verify
+) -> None:
+    """Attack: take the program away, with its entry in the seal, so that the static checker has nothing to read."""
+    contents = members(paired.archives["accepted"])
+    old = json.loads(contents[f"{HERE}/seal.json"])["sha256"]
+    seal = describe({"run.sh": (0o755, contents["candidate/run.sh"])})
+    assert seal.sha256 != old
+    records = [name for name in contents if name.startswith(HERE) and name.endswith(".json")]
+    edits: dict[str, Callable[[bytes], bytes | None]] = {
+        name: lambda content: content.replace(old.encode(), seal.sha256.encode()) for name in records
+    }
+    edits |= {f"{HERE}/seal.json": lambda content: seal.model_dump_json().encode(), "candidate/train_gpt.py": gone}
+    found = verify(forge(edits))
+    assert "judge: static rules" in found.differing
+    assert "candidate" not in found.differing
+
+
+def test_an_opinion_that_claims_other_rules_does_not_escape_the_checker(
+    forge: Callable[..., Path], verify: Verify
+) -> None:
+    """Attack: say that the rules were others, so that a finding is never looked for."""
+
+    def claims(content: bytes) -> bytes:
+        return json.dumps({**json.loads(content), "rules": "0" * 16, "findings": [], "cheating": False}).encode()
+
+    found = verify(forge({"submissions/0002/opinion.json": claims}, name="judged"))
+    assert "TODAY'S RULES FIND 1 MORE: " in found.checks["judge: static rules"][1]
+    assert "judge: static rules" in found.as_recorded
+
+
+@pytest.mark.parametrize(
+    ("repeats", "words"),
+    [
+        ("0006", "0006 is no submission before it"),
+        ("0009", "0009 is no submission before it"),
+        ("../../x", "../../x is no submission before it"),
+    ],
+)
+def test_a_verdict_repeats_only_an_earlier_one(
+    forge: Callable[..., Path], verify: Verify, repeats: str, words: str
+) -> None:
+    found = verify(forge({"submissions/0006/verdict.json": change("repeats", to=repeats)}, name="repeated"))
+    assert (found.exit_code, "verdict" in found.differing) == (1, True)
+    assert words in found.checks["verdict"][1]
+
+
+def test_a_repetition_is_not_repeated(forge: Callable[..., Path], verify: Verify) -> None:
+    found = verify(forge({f"{HERE}/verdict.json": change("repeats", to="0002")}, name="repeated"))
+    assert "it cannot repeat submission 0003" in found.checks["verdict"][1]
+
+
+def test_an_opinion_without_a_seal(forge: Callable[..., Path], verify: Verify) -> None:
+    seal = {f"{HERE}/seal.json": gone}
+    assert "judge" in verify(forge(seal)).differing
 
 
 def test_an_early_stop_that_the_runs_do_not_bear_out(stopped: Exported, verify: Verify, tmp_path: Path) -> None:
@@ -391,8 +571,8 @@ def test_an_early_stop_that_the_runs_do_not_bear_out(stopped: Exported, verify: 
         )
     bundles.write(tmp_path / "forged.tar", {**contents, **restamped(contents, "0001")})
     found = verify(tmp_path / "forged.tar")
-    assert found.checks["training logs"][0] is True
-    assert found.differing == ["blocks", "early stop"]
+    assert found.differing == ["training logs", "blocks", "early stop"]
+    assert "trial 0: result.val_loss" in found.checks["training logs"][1]
 
 
 def test_a_chain_made_anew_is_found_only_by_a_digest_known_from_elsewhere(
@@ -421,6 +601,28 @@ def test_a_record_that_was_slipped_in_counts_for_nothing(paired: Exported, verif
     bundles.write(tmp_path / "forged.tar", contents)
     found = verify(tmp_path / "forged.tar")
     assert found.exit_code == 0 and "second opinion" not in found.checks
+    assert found.checks["not stamped"] == (None, "files: 1: submissions/0002/second_opinion.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "exit_code"),
+    [
+        ("README.md", 0),
+        ("candidate/extra.py", 0),
+        ("submissions/0003/note.txt", 1),
+        ("submissions/0003/retiming/trials/03.json.old", 1),
+        ("submissions/0003/retiming/jobs/0_log.out", None),
+    ],
+)
+def test_a_file_that_nothing_names_is_said(
+    paired: Exported, verify: Verify, tmp_path: Path, name: str, exit_code: int | None
+) -> None:
+    """Among the records of a submission it differs; what a job printed is part of a bundle."""
+    bundles.write(tmp_path / "more.tar", {**members(paired.archives["accepted"]), name: b"more"})
+    found = verify(tmp_path / "more.tar")
+    assert found.exit_code == (exit_code or 0)
+    said = found.checks.get("not stamped")
+    assert said == (None if exit_code is None else (None if exit_code == 0 else False, f"files: 1: {name}"))
 
 
 def flipped(path: Path, stride: int) -> Iterator[bytes]:
@@ -476,6 +678,90 @@ def test_a_hostile_configuration(forge: Callable[..., Path], verify: Verify, tex
     assert words in found.said
 
 
+def without_field(content: bytes) -> bytes:
+    return b"\n".join(line for line in content.split(b"\n") if b"stop_below" not in line)
+
+
+@pytest.mark.parametrize(
+    ("member", "edit"),
+    [
+        ("config.yaml", replace("retime:\n", "retime:\n  newer: 1\n")),
+        ("config.yaml", without_field),
+        (f"{HERE}/verdict.json", lambda content: json.dumps({**json.loads(content), "newer": 1}).encode()),
+    ],
+)
+def test_what_another_version_wrote(
+    forge: Callable[..., Path], verify: Verify, member: str, edit: Callable[[bytes], bytes | None]
+) -> None:
+    """It is unreadable, in one line that says which version reads it."""
+    found = verify(forge({member: edit, "manifest.json": change("revision", to="r7")}))
+    assert (found.exit_code, found.said.count("\n")) == (2, 0)
+    assert "verify with revision r7" in found.said
+
+
+@pytest.mark.parametrize(
+    ("member", "mib"),
+    [(f"{HERE}/opinion.json", 16), ("notes.txt", 64)],
+)
+def test_a_member_that_is_too_large(paired: Exported, verify: Verify, tmp_path: Path, member: str, mib: int) -> None:
+    """Attack: a record that takes minutes to be read."""
+    bundles.write(tmp_path / "l.tar", {**members(paired.archives["accepted"]), member: b" " * (mib * 2**20 + 1)})
+    found = verify(tmp_path / "l.tar")
+    assert found.exit_code == 2 and f"more than {mib} MiB" in found.said
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[31m\r\n"
+
+
+def with_key(content: bytes) -> bytes:
+    return json.dumps({**json.loads(content), HOSTILE: 1}).encode()
+
+
+@pytest.mark.parametrize(
+    ("member", "edit"),
+    [
+        ("session.json", with_key),
+        ("manifest.json", with_key),
+        (f"{HERE}/opinion.json", with_key),
+        (f"{HERE}/opinion.json", change("judge", to=HOSTILE)),
+        (f"{HERE}/opinion.json", change("rules", to=HOSTILE)),
+        (f"{HERE}/verdict.json", change("repeats", to=HOSTILE)),
+        (f"{HERE}/verdict.json", change("reason", to=HOSTILE)),
+        (f"{HERE}/retiming/trials/03.json", change("seal", to=HOSTILE)),
+        ("session.json", change("name", to=HOSTILE)),
+        ("config.yaml", lambda content: content + b'"\\e[31m\\a": 1\n'),
+        ("config.yaml", replace("target_loss: 3.28", 'target_loss: "\\e[31m"')),
+    ],
+)
+def test_nothing_of_a_bundle_commands_the_terminal(
+    forge: Callable[..., Path],
+    config: Config,
+    capsys: pytest.CaptureFixture[str],
+    member: str,
+    edit: Callable[[bytes], bytes | None],
+) -> None:
+    """Attack: escape sequences in keys, values and names. Defence: all of it is made plain, in errors too."""
+    path = forge({member: edit}, restamp=member != "manifest.json")
+    capsys.readouterr()
+    for form in ("table", "json"):
+        config.command = ReverifyCommand(bundle=str(path), format=form)
+        said = ""
+        try:
+            reverify.perform(config)
+        except BenchError as error:
+            said = str(error)
+        printed = capsys.readouterr().out.replace("\n", "")
+        assert said or printed
+        assert (said + printed).isprintable()
+
+
+def test_the_name_of_a_member_commands_no_terminal(paired: Exported, verify: Verify, tmp_path: Path) -> None:
+    data = paired.archives["nowhere"].read_bytes()
+    (tmp_path / "hostile.tar").write_bytes(b"\x1b[31m" + data[5:])
+    found = verify(tmp_path / "hostile.tar")
+    assert found.exit_code == 2 and found.said.isprintable()
+
+
 # What is exported.
 
 
@@ -490,15 +776,18 @@ def test_one_submission_of_several(paired: Exported, tmp_path: Path, capsys: pyt
     (path,) = export(paired.scene, out=str(tmp_path), submission="3").values()
     assert path == tmp_path / "one-0003.tar"
     digest = stamps.digest(store.read(paired.scene.paths.submission("0003").stamp, Stamp))
-    assert capsys.readouterr().out == f"{path}: submission 0003, stamp {digest}\n"
+    newest = stamps.digest(store.read(paired.scene.paths.submission("0013").stamp, Stamp))
+    assert capsys.readouterr().out == (
+        f"{path}: submission 0003, stamp {digest}\nto publish: {newest}, the newest stamp (submission 0013)\n"
+    )
 
 
 def test_a_bundle_has_all_that_the_verdict_rests_on(paired: Exported) -> None:
     names = set(members(paired.archives["repeated"]))
     assert {"manifest.json", "config.yaml", "session.json", "incumbent.json"} <= names
     assert {"candidate/run.sh", "candidate/train_gpt.py", "incumbent/train_gpt.py"} <= names
-    assert {f"submissions/{number:04}/stamp.json" for number in range(1, 7)} <= names
-    assert "submissions/0007/stamp.json" not in names
+    assert {f"submissions/{number:04}/stamp.json" for number in range(1, 14)} <= names
+    assert "submissions/0007/verdict.json" not in names
     assert {f"{HERE}/retiming/trials/09.{kind}" for kind in ("json", "log", "out")} <= names
     assert "ledger/slurm_bench-id-0003.json" in names
 

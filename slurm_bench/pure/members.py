@@ -1,0 +1,38 @@
+"""Members of a bundle that nothing commits to: neither a stamp, nor what is part of every bundle."""
+
+import re
+from collections.abc import Iterator
+
+from slurm_bench.pure.evidence import Evidence, Sealed
+
+_PARTS = re.compile(
+    r"(manifest|session|metadata|incumbent)\.json|config\.yaml|ledger/[^/]+\.json"
+    r"|calibration/(calibration\.json|(retiming|ledger)/.+)"
+    r"|submissions/[0-9]{4}/(stamp\.json|retiming[^/]*/(rerun/)?jobs/.+)"
+)
+"""What every bundle has beside what is stamped and sealed."""
+
+_RECORDS = re.compile(
+    r"submissions/[0-9]{4}/((submission|seal|opinion|second_opinion|turn|verdict)\.json"
+    r"|retiming[^/]*/(rerun/)?((plan|stopped|collected)\.json|(trials|incumbents)/[0-9]{2}\.(json|log|out)))"
+)
+"""What a desk writes below `submissions`."""
+
+
+def not_stamped(evidence: Evidence) -> list[str]:
+    """Names of what is there and counts for nothing, those first that no desk writes."""
+    named = {*_sealed("candidate", evidence.candidate), *_sealed("incumbent", evidence.incumbent)}
+    for exhibit in filter(None, (evidence.exhibit, evidence.repeated)):
+        named |= set(exhibit.stamp.files)
+    found = [name for name in evidence.hashes if name not in named and not _PARTS.fullmatch(name)]
+    return sorted(found, key=lambda name: (not is_strange(name), name))
+
+
+def is_strange(name: str) -> bool:
+    """Whether a file lies among a submission's records, and is none."""
+    return name.startswith("submissions/") and not _RECORDS.fullmatch(name)
+
+
+def _sealed(arm: str, sealed: Sealed | None) -> Iterator[str]:
+    for file in sealed.seal.files if sealed else ():
+        yield from (f"{arm}/{file.path}", f"{arm}/by-sha256/{file.sha256}")
