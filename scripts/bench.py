@@ -47,6 +47,8 @@ class Figure:
 
 
 def main() -> int:
+    if sys.argv[1:]:
+        sys.exit("bench: takes no arguments: it measures everything, for some minutes, and needs this machine for itself")
     figures = []
     with tempfile.TemporaryDirectory(prefix="slurm_bench-bench-") as folder:
         for figure in measure(Path(folder)):
