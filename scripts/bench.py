@@ -48,7 +48,7 @@ class Figure:
 
 def main() -> int:
     if sys.argv[1:]:
-        sys.exit("bench: takes no arguments: it measures everything, for some minutes, and needs this machine for itself")
+        sys.exit("bench: takes no arguments; it measures everything, which takes minutes and this whole machine")
     figures = []
     with tempfile.TemporaryDirectory(prefix="slurm_bench-bench-") as folder:
         for figure in measure(Path(folder)):
