@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from slurm_bench.pure.status import CampaignView  # noqa: E402
+from slurm_bench.pure.status_facts import CampaignView  # noqa: E402
 from slurm_bench.steps import books, report, status, status_formats, summaries  # noqa: E402
 from slurm_bench.words.paths import CampaignPaths, ReportPaths  # noqa: E402
 from tests import generated_campaign  # noqa: E402

@@ -20,7 +20,8 @@ from slurm_bench.effects.cluster import Queued
 from slurm_bench.effects.processes import ProcessIdentity
 from slurm_bench.pure import blocks
 from slurm_bench.pure.plain import one_line
-from slurm_bench.pure.status import (
+from slurm_bench.pure.status import campaign_view
+from slurm_bench.pure.status_facts import (
     ArrayRecords,
     CalibrationRecords,
     CampaignRecords,
@@ -28,7 +29,6 @@ from slurm_bench.pure.status import (
     Desk,
     SessionRecords,
     SubmissionRecords,
-    campaign_view,
 )
 from slurm_bench.steps import books, retime, site, status_formats
 from slurm_bench.steps.books import Book

@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from slurm_bench.pure.status import ArrayView, BudgetView, CampaignView, RunView, SessionView, SubmissionView
+from slurm_bench.pure.status_facts import ArrayView, BudgetView, CampaignView, RunView, SessionView, SubmissionView
 from slurm_bench.words.trials import TrialOutcome
 
 _BAR = 24

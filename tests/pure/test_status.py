@@ -6,15 +6,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from slurm_bench.pure.budget import Terms
-from slurm_bench.pure.status import (
+from slurm_bench.pure.status import campaign_view, session_view
+from slurm_bench.pure.status_facts import (
     ArrayRecords,
     CalibrationRecords,
     CampaignRecords,
     Desk,
     SessionRecords,
     SubmissionRecords,
-    campaign_view,
-    session_view,
 )
 from slurm_bench.words.accounting import Attempt, JobState, LedgerEntry, Observation
 from slurm_bench.words.kinds import Kind

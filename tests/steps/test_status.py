@@ -20,7 +20,7 @@ from slurm_bench.effects.polling import SharedPoll
 from slurm_bench.effects.processes import ProcessIdentity
 from slurm_bench.effects.slurm import SlurmCluster
 from slurm_bench.pure import sacct
-from slurm_bench.pure.status import CampaignView
+from slurm_bench.pure.status_facts import CampaignView
 from slurm_bench.steps import site, status, status_formats
 from slurm_bench.steps.books import Book
 from slurm_bench.steps.ledger import Ledger
