@@ -108,8 +108,9 @@ def check_bundles(runs: Path, session: SessionPaths) -> None:
     """All four verdicts, exported and verified by their digests; and what is said of one that was tampered with."""
     done = slurm_bench(runs, "command=bundle", "session=one")
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == len(EXPECTED)
-    for line in done.stdout.splitlines():
+    *archives, to_publish = done.stdout.splitlines()
+    assert len(archives) == len(EXPECTED)
+    for line in archives:
         said = re.fullmatch(r"(.*): submission (\d{4}), stamp ([0-9a-f]{64})", line)
         assert said, line
         path, number, digest = said.groups()
@@ -117,6 +118,9 @@ def check_bundles(runs: Path, session: SessionPaths) -> None:
         found = slurm_bench(runs / "elsewhere", "command=reverify", f"bundle={path}", f"digest={digest}")
         assert found.returncode == 0, found.stderr
         assert f"session one, submission {number}" in found.stdout
+    assert to_publish.startswith(f"to publish: {digest}, "), "the newest stamp, which serves all of them"
+    first = slurm_bench(runs, "command=reverify", f"bundle={session.bundles / 'one-0001.tar'}", f"digest={digest}")
+    assert first.returncode == 0, first.stderr
     assert not (runs / "elsewhere").exists(), "it needs nothing but the archive"
     tampered = runs / "tampered.tar"
     tampered.write_bytes(Path(path).read_bytes().replace(b'"outcome": "accepted"', b'"outcome": "ACCEPTED"'))
