@@ -172,7 +172,7 @@ def test_what_would_not_fit_into_memory_is_refused(tmp_path: Path) -> None:
     """A sparse file: large without taking space."""
     path = tmp_path / "large.tar"
     with path.open("wb") as stream:
-        stream.write(entry("a", size=bundles.MOST_KEPT + 1).tobuf(tarfile.USTAR_FORMAT, "ascii", "strict"))
-        stream.truncate(bundles.MOST_KEPT + 4096)
-    with pytest.raises(UsageError, match="more than 512 MiB of records"):
+        stream.write(entry("a", size=bundles.MOST_TEXT + 1).tobuf(tarfile.USTAR_FORMAT, "ascii", "strict"))
+        stream.truncate(bundles.MOST_TEXT + 4096)
+    with pytest.raises(UsageError, match="a: more than 64 MiB"):
         bundles.read(path)
