@@ -4,9 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from slurm_bench.pure.differences import differences
 from slurm_bench.pure.evidence import Array, Exhibit
+from slurm_bench.pure.verdict import NOT_RUN
 from slurm_bench.words.trials import Block, Retiming, Trial, TrialOutcome
-
-_NOT_RUN = (TrialOutcome.INFRASTRUCTURE, TrialOutcome.STOPPED)
 
 
 def was_queued(exhibit: Exhibit) -> bool:
@@ -30,7 +29,7 @@ def wrong_in_runs(arrays: Sequence[Array], collected: Retiming) -> Iterator[str]
 
 def _wrong_in_block(array: Array, block: Block) -> Iterator[str]:
     for place, stored in enumerate(filter(None, (block.candidate, block.incumbent))):
-        if stored.outcome in _NOT_RUN and stored.result is None:
+        if stored.outcome in NOT_RUN and stored.result is None:
             continue
         record = array.records.get((place, stored.index))
         arm = "the incumbent's trial" if place else "trial"
@@ -44,7 +43,7 @@ def _wrong_in_trial(stored: Trial, record: Trial) -> list[str]:
     """What differs; by the scheduler's rows a run may have ended otherwise than its runner could say."""
     said: dict[str, object] = {each: getattr(stored, each) for each in ("first_run_void", "first_run_loss")}
     runner_ended = record.outcome is TrialOutcome.BEGUN and stored.outcome is TrialOutcome.CRASHED
-    if runner_ended or stored.outcome in _NOT_RUN:
+    if runner_ended or stored.outcome in NOT_RUN:
         said |= {"outcome": stored.outcome, "note": stored.note}
     return differences(stored, record.model_copy(update=said))
 

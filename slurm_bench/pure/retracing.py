@@ -9,11 +9,10 @@ from slurm_bench.pure.evidence import Array, Check, Evidence, Exhibit, Sealed, c
 from slurm_bench.pure.presence import was_queued, wrong_in_runs
 from slurm_bench.pure.rules import PROGRAM, RUNS
 from slurm_bench.pure.trainlog import NoResult
+from slurm_bench.pure.verdict import NOT_RUN
 from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.config import Config
 from slurm_bench.words.trials import Arm, Block, Design, EarlyStop, Retiming, Trial, TrialOutcome, TrialPlan
-
-_NOT_RUN = (TrialOutcome.INFRASTRUCTURE, TrialOutcome.STOPPED)
 
 
 def checks(evidence: Evidence) -> Iterator[Check]:
@@ -178,7 +177,7 @@ def _wrong_in_block(stored: Block, computed: Block) -> list[str]:
     for ours, theirs in ((stored.candidate, computed.candidate), (stored.incumbent, computed.incumbent)):
         if ours is None or theirs is None:
             wrong += [] if ours is theirs else [f"block {stored.candidate.index} has no incumbent"]
-        elif ours.outcome not in _NOT_RUN or theirs.outcome not in _NOT_RUN:
+        elif ours.outcome not in NOT_RUN or theirs.outcome not in NOT_RUN:
             wrong += [f"trial {ours.index}: {line}" for line in differences(ours, theirs)]
     return wrong
 

@@ -31,7 +31,7 @@ from slurm_bench.words.trials import (
 )
 from slurm_bench.words.verdicts import Decision, Outcome, Verdict
 
-_NOT_RUN = (TrialOutcome.INFRASTRUCTURE, TrialOutcome.STOPPED)
+NOT_RUN = (TrialOutcome.INFRASTRUCTURE, TrialOutcome.STOPPED)
 """What says nothing of a program."""
 
 
@@ -188,7 +188,7 @@ def _decide(retiming: Retiming, incumbent: Sequence[Trial], terms: Terms) -> Dec
 
 
 def _on_stop(stopped: EarlyStop, trials: Sequence[Trial]) -> Decision:
-    spoilt = [trial for trial in trials if trial.index in stopped.seen and trial.outcome in _NOT_RUN]
+    spoilt = [trial for trial in trials if trial.index in stopped.seen and trial.outcome in NOT_RUN]
     if spoilt:
         raise InfrastructureError(f"it was stopped by runs that the site failed: {spoilt[0].note}")
     return _rejected(stopped.by, stopped.reason).model_copy(update={"stopped": stopped})
@@ -196,7 +196,7 @@ def _on_stop(stopped: EarlyStop, trials: Sequence[Trial]) -> Decision:
 
 def failed_by_itself(trial: Trial) -> bool:
     """Whether a run failed, and not for its site."""
-    return trial.outcome is not TrialOutcome.CLEAN and trial.outcome not in _NOT_RUN
+    return trial.outcome is not TrialOutcome.CLEAN and trial.outcome not in NOT_RUN
 
 
 def _own_failure(trials: Sequence[Trial]) -> str:
