@@ -112,11 +112,14 @@ def states_of(cluster: Cluster, name: str, since: datetime, count: int) -> Mappi
 
 
 def until_over(cluster: Cluster, name: str, count: int, since: datetime) -> Mapping[int, JobState]:
-    def states() -> Mapping[int, JobState]:
-        return states_of(cluster, name, since, count)
+    seen: dict[int, JobState] = {}
 
-    wait(lambda: len(states()) == count and all(state.is_terminal for state in states().values()))
-    return states()
+    def all_are_over() -> bool:
+        seen.update(states_of(cluster, name, since, count))  # a task can be between queue and accounting for a moment
+        return len(seen) == count and all(state.is_terminal for state in seen.values())
+
+    wait(all_are_over)
+    return seen
 
 
 def test_an_array_runs_and_is_accounted(cluster: Cluster, name: str, tmp_path: Path) -> None:

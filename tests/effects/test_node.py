@@ -87,7 +87,7 @@ def test_our_own_family_does_not_count() -> None:
 
 @pytest.mark.parametrize("trace", ["cwd", "environment"])
 def test_what_is_left_is_found_and_ended(tmp_path: Path, trace: str) -> None:
-    script = "import os, time\nif os.fork() == 0:\n os.setsid()\n if os.fork() == 0: time.sleep(600)"
+    script = "import os, time\nif os.fork() == 0:\n os.setsid()\n time.sleep(600)"
     folder = tmp_path / "slurm_bench-trial-x7"
     folder.mkdir()
     inside = ["env", f"--chdir={folder}"] if trace == "cwd" else ["env", f"TMPDIR={folder}"]
