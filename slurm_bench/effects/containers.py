@@ -6,8 +6,9 @@ named `singularity`, which Debian's package lacks, and adds nothing to the list 
 
 import hashlib
 import os
+import stat
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -114,11 +115,27 @@ def _without_root() -> list[str]:
 
 
 def image_sha256(container: Container) -> str | None:
-    """Digest of the container's image, read whole (a few seconds for 10 GB)."""
+    """Digest of the container's image, read whole (a few seconds for 10 GB).
+
+    Of a sandbox folder, which is as large in thousands of files, the digest of its list: path, kind, size and time of
+    change of each. Another folder of the same content has another digest.
+    """
     if container.image is None:
         return None
+    if container.image.is_dir():
+        listing = "\n".join(sorted(_listed(container.image)))
+        return hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
     with container.image.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _listed(image: Path) -> Iterator[str]:
+    for folder, folders, files in os.walk(image):
+        inside = folder.removeprefix(str(image))
+        for name in (*folders, *files):
+            seen = os.lstat(f"{folder}/{name}")  # pathlib takes ten times as long over 100,000 files
+            size = 0 if stat.S_ISDIR(seen.st_mode) else seen.st_size
+            yield f"{inside}/{name} {seen.st_mode:o} {size} {seen.st_mtime_ns}"
 
 
 def recorded_sha256(image: Path) -> str | None:

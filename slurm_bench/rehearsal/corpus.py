@@ -156,8 +156,8 @@ _PRESETS: Final = {
         vocab_size=1024,
         weights=(0.60, 0.20, 0.10, 0.05, 0.02, 0.01, 0.01, 0.01),
         mean_words=255,
-        train_shards=4,
-        train_shard_tokens=50_000_000,
+        train_shards=2,
+        train_shard_tokens=25_000_000,
         val_tokens=2_200_000,
     ),
     "medium": Language(

@@ -67,9 +67,11 @@ def jobs_of_a_session(config: Config, folder: Path) -> dict[str, Job]:
         node_gpus=cluster.node_gpus,
         exclusive=config.retime.is_nested and cluster.exclusive,
         limit_minutes=cluster.session_minutes,
+        cpu_only=not cluster.session_gpus,
     )
     trials = replace(
         nothing,
+        cpu_only=False,
         tasks=RUNS,
         gpus=cluster.trial_gpus,
         exclusive=cluster.exclusive,

@@ -54,6 +54,7 @@ def next_job(config: Config, paths: SessionPaths, session: Session, entries: Ite
         node_gpus=config.cluster.node_gpus,
         exclusive=config.retime.is_nested and config.cluster.exclusive,
         limit_minutes=min(config.cluster.session_minutes, math.ceil(_useful_s(config, paths) / 60)),
+        cpu_only=not config.cluster.session_gpus,
     )
 
 

@@ -97,9 +97,9 @@ def container_of(config: ContainerConfig, field: str = "container.image") -> Con
     if not shutil.which("apptainer"):
         raise UsageError("container.kind=apptainer needs apptainer on the PATH: load its module, or container=none")
     image = Path(str(config.image))
-    if not image.is_file():
+    if not image.exists():
         how = image.stem.replace("-", " ", 1)  # agent-nanogpt.sif is built by `build_image agent nanogpt`
-        raise UsageError(f"{field}: no file {image}; build it with scripts/build_image {how}")
+        raise UsageError(f"{field}: no image {image}; build it with scripts/build_image {how}")
     return Apptainer(image.resolve(), config.gpu_devices)
 
 

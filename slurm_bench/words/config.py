@@ -187,13 +187,13 @@ class ClusterConfig:
     gpu_devices: bool = MISSING
     """Whether the nodes have GPUs to hand into containers; the development cluster only claims its own."""
     session_gpus: int = MISSING
-    """GPUs of the agent's own allocation."""
+    """GPUs of the agent's own allocation; with 0 it is a job without GPUs, and trials alone are charged."""
     session_hours: float = MISSING
     """Longest time limit of a session's job, and that of a relay; 0: as long as its partitions allow."""
     chain: bool = MISSING
     """Whether the next job of a session is queued by itself, through a small job without GPUs (a relay)."""
     cpu_partition: str | None = None
-    """Partition of jobs without GPUs; null is cluster.partition."""
+    """Partition of jobs without GPUs: relays, and agents of session_gpus=0; null is cluster.partition."""
     exclusive: bool = MISSING
     """Whether a trial has its node to itself."""
     foreign_cores: float | None = None
@@ -271,7 +271,7 @@ class ContainerConfig:
 
     def __post_init__(self) -> None:
         _require(self.kind in ("none", "apptainer"), "container.kind", "none or apptainer", self.kind)
-        _require(self.kind == "none" or bool(self.image), "container.image", "the path of a SIF", self.image)
+        _require(self.kind == "none" or bool(self.image), "container.image", "the path of an image", self.image)
 
 
 @dataclass

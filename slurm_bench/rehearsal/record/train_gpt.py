@@ -1,7 +1,7 @@
 """Train a small GPT for a fixed number of steps and report its validation loss and training time.
 
 A stand-in for the NanoGPT speedrun: the same data format, log format, warm-up, clock and validation as the
-human records, at sizes from two CPU cores in seconds (TRAIN_PRESET=tiny) to GPUs in minutes (small, medium).
+human records, at sizes from a CPU core (TRAIN_PRESET=tiny) or a GPU (small) in seconds to GPUs in minutes (medium).
 Run it in a directory that holds data/; it writes logs/<uuid>.txt there.
 """
 
@@ -27,6 +27,7 @@ WORLD_SIZE = int(os.environ.get("WORLD_SIZE", "1"))
 LOCAL_RANK = int(os.environ.get("LOCAL_RANK", "0"))
 BOS_ID = 0
 LOG_FILE = Path("logs") / f"{uuid.uuid4()}.txt"
+BF16_PEAKS = {"A100": 312e12, "H100 PCIe": 756e12, "H100": 989e12, "H200": 989e12}  # FLOP/s, dense, by NVIDIA
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,9 @@ PRESETS = {
     "tiny": Hyperparameters(),
     "small": Hyperparameters(
         cuda=True,
-        vocab_size=1024, model_dim=384, num_layers=6, head_dim=64, seq_len=1024, rotary_base=1e4,
+        vocab_size=1024, model_dim=768, num_layers=2, head_dim=128, seq_len=1024, rotary_base=1e4,
         train_batch_size=64 * 1024, val_batch_size=128 * 1024, val_tokens=2 * 1024 * 1024,
-        num_iterations=2000, val_loss_every=500,
+        num_iterations=200,
     ),
     "medium": Hyperparameters(
         cuda=True,
@@ -429,6 +430,8 @@ def main() -> None:
     optimizers = build_optimizers(raw_model, args)
     model = cast(nn.Module, torch.compile(raw_model, dynamic=False)) if args.cuda else raw_model
     warm_up(model, optimizers, train_batches(args), device)
+    if args.cuda:  # validation would be compiled anew, for a second's work
+        torch.compiler.set_stance("eager_on_recompile")
     train(model, optimizers, args, device)
     if WORLD_SIZE > 1:
         dist.destroy_process_group()
@@ -480,6 +483,25 @@ def train(model: nn.Module, optimizers: list[Optimizer], args: Hyperparameters, 
         elapsed_ms = training_time_ms + 1000 * (time.perf_counter() - t0)
         timing = f"train_time:{elapsed_ms:.0f}ms step_avg:{elapsed_ms / (step + 1):.2f}ms"
         print0(f"step:{step + 1}/{train_steps} {timing}", console=True)
+
+    log_speed(args, device, training_time_ms / 1000)
+
+
+def flops_per_token(args: Hyperparameters) -> int:
+    """Floating-point operations that a training step needs for a token: forward once, backward twice as much."""
+    matrices = args.num_layers * 12 * args.model_dim**2 + args.vocab_size * args.model_dim
+    attention = args.num_layers * args.seq_len * args.model_dim  # scores and values, of the earlier half on average
+    return 3 * 2 * (matrices + attention)
+
+
+def log_speed(args: Hyperparameters, device: torch.device, training_s: float) -> None:
+    """Say how fast the training was, and how much of the GPU's dense bf16 peak its model needed."""
+    tokens_per_s = args.num_iterations * args.train_batch_size / training_s
+    flops = tokens_per_s * flops_per_token(args) / WORLD_SIZE
+    speed = f"{tokens_per_s:,.0f} tokens/s, {flops / 1e12:.3g} TFLOP/s a process"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    peaks = [peak for card, peak in BF16_PEAKS.items() if card in name]
+    print0(f"{speed}, {flops / peaks[0]:.1%} of the bf16 peak of {name}" if peaks else speed, console=True)
 
 
 if __name__ == "__main__":

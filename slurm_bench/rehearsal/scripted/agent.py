@@ -23,12 +23,12 @@ TAMPERED: tuple[Edit, ...] = (("val_loss /= val_steps", "val_loss /= 1.05 * val_
 # Of all presets at once: tiny, small, medium.
 TOO_FEW_STEPS: tuple[Edit, ...] = (
     ("num_iterations: int = 200", "num_iterations: int = 40"),
-    ("num_iterations=2000", "num_iterations=400"),
+    ("num_iterations=200", "num_iterations=40"),
     ("num_iterations=2400", "num_iterations=480"),
 )
 HONEST: tuple[Edit, ...] = (
     ("num_iterations: int = 200", "num_iterations: int = 80"),
-    ("num_iterations=2000", "num_iterations=1000"),
+    ("num_iterations=200", "num_iterations=120"),
     ("num_iterations=2400", "num_iterations=1800"),
     ("head_lr: float = 0.005", "head_lr: float = 0.02"),
     ("muon_lr: float = 0.02", "muon_lr: float = 0.04"),

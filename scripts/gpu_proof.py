@@ -1,0 +1,288 @@
+"""One rehearsal on the real GPUs of a Slurm cluster, and whether all that it left behind agrees; see scripts/gpu_proof.
+
+Exits 1 if a check fails; writes what was seen in any case.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from slurm_bench.effects import store
+from slurm_bench.words.accounting import LedgerEntry
+from slurm_bench.words.paths import CampaignPaths, SessionPaths, trial_log
+from slurm_bench.words.trials import Trial, TrialOutcome
+from slurm_bench.words.verdicts import Verdict
+
+EXPECTED = {
+    "malformed": "invalid",
+    "tampered-validation": "rejected",
+    "too-few-steps": "rejected",
+    "honest-speed-up": "accepted",
+}
+LIMIT_S = 540
+"""From the bare host to the last check."""
+
+
+@dataclass(frozen=True)
+class Check:
+    what: str
+    found: str
+    holds: bool
+
+
+def main() -> int:
+    options, overrides = parsed()
+    runs = Path(tempfile.mkdtemp(prefix="slurm_bench-proof-"))
+    facts = host_facts()
+    count = len(facts["gpus"])
+    argv = [sys.executable, "-m", "slurm_bench", *overrides_for(count, options.image, runs), *overrides]
+    began = time.time()
+    done = subprocess.run(argv, check=False)
+    rehearsed_s = time.time() - began
+    (paths,) = CampaignPaths(runs / "proof").sessions()
+    proof = {**facts, "command": argv[1:], "exit_code": done.returncode, **what_came(paths)}
+    checks = [Check("the session's exit code is 0", str(done.returncode), done.returncode == 0)]
+    checks += checked(paths, proof, count)
+    total_s = time.time() - options.began
+    checks.append(Check(f"from the bare host to here, {LIMIT_S} s at most", f"{total_s:.0f} s", total_s <= LIMIT_S))
+    proof |= {"rehearsed_s": round(rehearsed_s, 1), "checks": [asdict(check) for check in checks]}
+    write(options.out, proof)
+    return int(not all(check.holds for check in checks))
+
+
+def parsed() -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--began", type=float, default=time.time(), help="epoch seconds at which the host was bare")
+    parser.add_argument("--image", required=True, help="SIF or sandbox folder with Python and PyTorch")
+    parser.add_argument("--out", type=Path, required=True)
+    return parser.parse_known_args()
+
+
+def overrides_for(gpus: int, image: str, runs: Path) -> list[str]:
+    """The rehearsal on the GPU partition, its agent on the other one: so a trial has its node to itself."""
+    cluster = {
+        "partition": "gpu",
+        "cpu_partition": "cpu",
+        "session_gpus": 0,
+        "session_hours": 1,
+        "trial_gpus": gpus,
+        "parallel": 1,
+        "poll_seconds": 1,
+        "absent_grace_seconds": 15,
+        "follow": "true",
+        "slurm_conf": os.environ["SLURM_CONF"],
+    }
+    return [
+        "task=rehearsal_gpu",
+        "cluster=slurm",
+        "container=apptainer",
+        f"container.image={image}",
+        f"agent.image={image}",
+        *(f"cluster.{name}={value}" for name, value in cluster.items()),
+        "+budget.weights.h200=1",
+        f"runs={runs}",
+        "campaign=proof",
+        "session=rehearsal",
+    ]
+
+
+# --- what was seen
+
+
+def host_facts() -> dict[str, Any]:
+    gpus = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+    return {
+        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "commit": os.environ.get("COMMIT") or said("git", "describe", "--always", "--dirty") or "unknown",
+        "gpus": said(*gpus).splitlines(),
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "versions": {
+            "slurm": said("sinfo", "--version"),
+            "apptainer": said("apptainer", "--version"),
+            "python": platform.python_version(),
+            "torch": said(sys.executable, "-c", "import torch; print(torch.__version__)"),
+            "nccl": said(sys.executable, "-c", "import torch; print(*torch.cuda.nccl.version(), sep='.')"),
+        },
+        "user": said("id", "--user", "--name"),
+    }
+
+
+def said(*argv: str) -> str:
+    """Standard output of a short command; empty if it failed."""
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def what_came(paths: SessionPaths) -> dict[str, Any]:
+    """Verdicts, trials, and each job's charge beside what sacct is asked here once more."""
+    return {"verdicts": list(verdicts(paths)), "trials": list(trials(paths)), "jobs": list(jobs(paths))}
+
+
+def verdicts(paths: SessionPaths) -> Iterator[dict[str, Any]]:
+    for file in sorted(paths.submissions.glob("*/verdict.json")):
+        verdict = store.read(file, Verdict)
+        loss, speed = verdict.loss, verdict.speed
+        yield {
+            "candidate": Path(verdict.candidate).name,
+            **verdict.model_dump(mode="json", include={"outcome", "reason", "gpu_seconds"}),
+            "mean_loss": round(loss.mean, 5) if loss else None,
+            "saved_s": round(speed.saved_s, 3) if speed else None,
+            "saved_interval_s": [round(speed.saved_low_s, 3), round(speed.saved_high_s, 3)] if speed else None,
+        }
+
+
+def trials(paths: SessionPaths) -> Iterator[dict[str, Any]]:
+    for submission in sorted(paths.submissions.iterdir()):
+        for retiming in paths.submission(submission.name).retimings():
+            for arm, folder in (("candidate", retiming.trials), ("incumbent", retiming.incumbents)):
+                for record in sorted(folder.glob("[!.]*.json")):
+                    trial = store.read(record, Trial)
+                    yield {"submission": submission.name, "arm": arm, **trial_facts(trial, folder)}
+
+
+def trial_facts(trial: Trial, folder: Path) -> dict[str, Any]:
+    log = trial_log(folder, trial.index)
+    return {
+        "index": trial.index,
+        "outcome": trial.outcome.value,
+        "job": trial.job,
+        "node": trial.node,
+        "gpus": [gpu.uuid for gpu in trial.gpus],
+        "val_loss": trial.result.val_loss if trial.result else None,
+        "train_time_s": trial.result.train_time_s if trial.result else None,
+        "wall_s": round(trial.wall_s, 2),
+        "speed": log.read_text().splitlines()[-1] if log.exists() else "",
+    }
+
+
+def jobs(paths: SessionPaths) -> Iterator[dict[str, Any]]:
+    """GPU-seconds by the ledger and by sacct, whose rows are summed here without any code of the ledger's."""
+    for file in sorted(paths.ledger.glob("*.json")):
+        entry = store.read(file, LedgerEntry)
+        rows = said(
+            *("sacct", "--allocations", "--duplicates", "--noheader", "--parsable2", f"--name={entry.job_name}"),
+            *(f"--starttime={entry.reserved_at.astimezone():%Y-%m-%dT%H:%M:%S}", "--format=State,ElapsedRaw,AllocTRES"),
+        ).splitlines()
+        tres = sorted({part for row in rows for part in row.split("|")[2].split(",") if part.startswith("gres/")})
+        yield {
+            "job": entry.job_name,
+            "kind": entry.kind,
+            "tasks": len(rows),
+            "ledger_gpu_s": entry.charged_gpu_seconds,
+            "sacct_gpu_s": sum(sacct_gpu_seconds(row) for row in rows),
+            "sacct_tres": tres,
+            "reserved_gpu_s": 0 if entry.settled_at else entry.reserved_gpu_seconds,
+        }
+
+
+def sacct_gpu_seconds(row: str) -> int:
+    _, elapsed, tres = row.split("|")
+    counts = dict(part.split("=", 1) for part in tres.split(",") if "=" in part)
+    return int(elapsed) * int(counts.get("gres/gpu", 0))
+
+
+# --- whether it agrees
+
+
+def checked(paths: SessionPaths, proof: dict[str, Any], gpus: int) -> Iterator[Check]:
+    outcomes = {verdict["candidate"]: verdict["outcome"] for verdict in proof["verdicts"]}
+    yield Check("the four verdicts are the expected ones", json.dumps(outcomes), outcomes == EXPECTED)
+    clean = [trial for trial in proof["trials"] if trial["outcome"] == TrialOutcome.CLEAN]
+    last = max((trial["submission"] for trial in proof["trials"]), default="")
+    ten = [trial for trial in clean if trial["submission"] == last and trial["arm"] == "candidate"]
+    yield Check("ten clean trials of the accepted candidate", f"{len(ten)}", len(ten) == 10)
+    seen = {len(trial["gpus"]) for trial in clean}
+    yield Check("each with the UUIDs of its GPUs", f"{sorted(seen)} GPUs a trial", seen == {gpus})
+    tasks = {trial["job"] for trial in ten}
+    yield Check("each in an array task of its own", ", ".join(sorted(tasks)), len(tasks) == 10)
+    charged = [(job["job"], job["ledger_gpu_s"], job["sacct_gpu_s"]) for job in proof["jobs"]]
+    agree = all(ledger == sacct for _, ledger, sacct in charged)
+    totals = f"{sum(row[1] for row in charged)} and {sum(row[2] for row in charged)} GPU-seconds"
+    yield Check("ledger and sacct agree on every job", totals, agree and bool(charged))
+    reserved = sum(job["reserved_gpu_s"] for job in proof["jobs"])
+    yield Check("nothing is left reserved", f"{reserved} GPU-seconds", reserved == 0)
+    tres = sorted({part.split("=")[0] for job in proof["jobs"] for part in job["sacct_tres"]})
+    yield Check("sacct names the GPUs by type", ", ".join(tres), any(part.startswith("gres/gpu:") for part in tres))
+    yield report_check(paths)
+    yield from bundle_checks(paths)
+
+
+def report_check(paths: SessionPaths) -> Check:
+    page = paths.campaign.report.page
+    size = page.stat().st_size if page.exists() else 0
+    return Check("the report is written", f"{size / 1e6:.2f} MB", size > 10_000)
+
+
+def bundle_checks(paths: SessionPaths) -> Iterator[Check]:
+    """The accepted verdict as an archive, computed again from it."""
+    command = [sys.executable, "-m", "slurm_bench"]
+    where = [f"runs={paths.root.parents[1]}", "campaign=proof", "session=rehearsal"]
+    made = subprocess.run([*command, "command=bundle", *where], capture_output=True, text=True, check=False)
+    yield Check("its verdicts are exported as bundles", last_line(made.stdout + made.stderr), made.returncode == 0)
+    for bundle in sorted(paths.root.rglob("*.tar")):
+        again = subprocess.run(
+            [*command, "command=reverify", f"bundle={bundle}"], capture_output=True, text=True, check=False
+        )
+        yield Check(f"reverify {bundle.name}", last_line(again.stdout + again.stderr), again.returncode == 0)
+
+
+def last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+# --- what is written
+
+
+def write(out: Path, proof: dict[str, Any]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "proof.json").write_text(json.dumps(proof, indent=1) + "\n")
+    text = "\n".join(as_text(proof)) + "\n"
+    (out / "proof.txt").write_text(text)
+    print(text, end="")
+
+
+def as_text(proof: dict[str, Any]) -> Iterator[str]:
+    versions = ", ".join(f"{name} {version}" for name, version in proof["versions"].items())
+    yield f"{proof['date']}, commit {proof['commit']}, as {proof['user']}"
+    yield f"{len(proof['gpus'])} GPUs: {'; '.join(proof['gpus'])}; {proof['cores']} cores, kernel {proof['kernel']}"
+    yield versions
+    yield f"python {' '.join(proof['command'])}"
+    yield f"{proof['rehearsed_s']:.0f} s"
+    yield ""
+    for verdict in proof["verdicts"]:
+        yield f"{verdict['candidate']}: {verdict['outcome']}, {verdict['gpu_seconds']} GPU-seconds; {verdict['reason']}"
+    yield ""
+    yield "submission arm       trial outcome      job     loss    training  whole run  speed"
+    for trial in proof["trials"]:
+        loss, training = trial["val_loss"], trial["train_time_s"]
+        numbers = f"{loss:.4f}  {training:7.3f} s" if loss is not None else " " * 17
+        yield (
+            f"{trial['submission']:<10} {trial['arm']:<9} {trial['index']:5} {trial['outcome']:<12} "
+            f"{trial['job']:<7} {numbers}  {trial['wall_s']:7.2f} s  {trial['speed']}"
+        )
+    yield ""
+    yield "GPU-seconds by ledger and by sacct"
+    for job in proof["jobs"]:
+        tres = " ".join(job["sacct_tres"])
+        yield f"{job['ledger_gpu_s']:6} {job['sacct_gpu_s']:6}  {job['tasks']} tasks of {job['job']} {tres}"
+    yield ""
+    for check in proof["checks"]:
+        yield f"{'holds' if check['holds'] else 'FAILS'}: {check['what']}: {check['found']}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
