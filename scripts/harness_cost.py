@@ -1,0 +1,188 @@
+"""What the harness costs a training run: one program bare, under srun, in Apptainer, and in the whole trial runner.
+
+The ways take turns on one node of the Slurm cluster that SLURM_CONF names. Each run begins with empty compile caches,
+as a trial does; a fifth way, bare with the caches of earlier runs, shows what that rule costs. Every run is a line of
+OUT/harness.jsonl, and the same command goes on from there; OUT/harness.txt sums them up.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+
+from scipy import stats
+
+from slurm_bench.effects import seals, store
+from slurm_bench.effects.cluster import python_command
+from slurm_bench.pure import trainlog
+from slurm_bench.steps import trial
+from slurm_bench.words.paths import starting_record, trial_record
+from slurm_bench.words.records import Seal
+from slurm_bench.words.trials import Arm, Trial, TrialPlan
+
+WAYS = ("bare", "srun", "apptainer", "runner", "warm caches")
+RUNS_OF_A_VERDICT = 20
+ALLOWED_S, ALLOWED_SHARE = 3.0, 0.001
+"""Start-up that the runner may add to a run, and by how much of itself training time may differ."""
+_STEP = ("srun", "--ntasks=1", "--nodes=1", "--export=ALL", "--kill-on-bad-exit=1")  # as SlurmCluster.step
+
+
+@dataclass(frozen=True)
+class Run:
+    way: str
+    training_s: float
+    """As its log claims."""
+    wall_s: float
+    """From the command's start to its end: start, compilation, warm-up, training, validation."""
+
+
+class Bench:
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
+        self._options, self._folder = options, folder
+        record = starting_record("rehearsal")
+        self._seal = seals.seal(record.parent, PurePosixPath(record.name), folder / "seals")
+        self._environment = dict(pair.split("=", 1) for pair in options.env)
+
+    def run(self, way: str) -> Run:
+        here = Path(tempfile.mkdtemp(dir=self._folder))
+        began = time.perf_counter()
+        training_s = self._in_runner(here) if way == "runner" else self._by_itself(way, here)
+        return Run(way, training_s, time.perf_counter() - began)
+
+    def _by_itself(self, way: str, here: Path) -> float:
+        """The runner's own command line, without the runner."""
+        caches = self._folder / "caches"
+        warm = {"TORCHINDUCTOR_CACHE_DIR": str(caches), "TRITON_CACHE_DIR": str(caches / "triton")}
+        plan = self._plan(here, contained=way == "apptainer", more=warm if way == "warm caches" else {})
+        command = trial.command_line(plan, plan.arms[0], here, ["bash", "run.sh"])
+        allocation = ["srun", "--ntasks=1", *self._node()] if way == "srun" else []
+        _finish([*allocation, *command], here / "printed")
+        (log,) = (here / "run/logs").iterdir()
+        return trainlog.parse(log.read_text()).train_time_s
+
+    def _in_runner(self, here: Path) -> float:
+        plan = self._plan(here, contained=True, step=_STEP)
+        store.write(here / "plan.json", plan)
+        runner = python_command(trial.__name__, str(here / "plan.json"), "0")
+        _finish(["salloc", "--quiet", *self._node(), *runner], here / "printed")
+        result = store.read(trial_record(Path(plan.arms[0].trials_dir), 0), Trial).result
+        assert result, (here / "printed").read_text()
+        return result.train_time_s
+
+    def _node(self) -> list[str]:
+        gpus = [f"--gres={self._options.gres}"] if self._options.gres else []
+        return [f"--partition={self._options.partition}", "--nodes=1", "--exclusive", *gpus]
+
+    def _plan(
+        self, here: Path, *, contained: bool, more: Mapping[str, str] = {}, step: tuple[str, ...] = ()
+    ) -> TrialPlan:
+        (here / "trials").mkdir()
+        return TrialPlan(
+            job_name="harness",
+            arms=(_arm(self._seal, self._folder / "seals", here / "trials"),),
+            data_dir=str(self._options.data.absolute()),
+            scratch_dir=str(here),
+            indices=(0,),
+            timeout_s=600,
+            scratch_bytes=10 * 2**30,
+            environment={**self._environment, **more},
+            container="apptainer" if contained else "none",
+            image=os.path.abspath(self._options.image) if contained else None,
+            image_sha256=None,
+            gpus=self._options.gpus,
+            foreign_cores=1.0 if self._options.gpus else None,
+            step=step,
+        )
+
+
+def _arm(sealed: Seal, sealed_in: Path, trials: Path) -> Arm:
+    return Arm(seal=sealed, seal_dir=str(sealed_in / sealed.sha256), trials_dir=str(trials), declared_steps=())
+
+
+def _finish(command: Sequence[str], printed: Path) -> None:
+    with printed.open("wb") as output:
+        done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        sys.exit(f"harness_cost: exit code {done.returncode} of {command[0]}: {printed.read_text()[-2000:]}")
+
+
+def main() -> int:
+    options = parsed()
+    options.out.mkdir(parents=True, exist_ok=True)
+    lines = options.out / "harness.jsonl"
+    with tempfile.TemporaryDirectory(prefix="slurm_bench-harness-") as folder:
+        bench = Bench(options, Path(folder))
+        for number in range(len(runs_of(lines)), options.rounds * len(WAYS)):
+            run = bench.run(in_turn(number))
+            with lines.open("a") as file:
+                file.write(json.dumps(asdict(run)) + "\n")
+            print(f"{number + 1}/{options.rounds * len(WAYS)} {run}", flush=True)
+    summary = "\n".join(summarised(runs_of(lines), max(options.gpus, 1))) + "\n"
+    (options.out / "harness.txt").write_text(summary)
+    print(summary, end="")
+    return 0
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--image", required=True, help="SIF or sandbox folder with Python and PyTorch")
+    parser.add_argument("--data", required=True, type=Path, help="folder with fineweb10B/")
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--partition", default="gpu")
+    parser.add_argument("--gpus", type=int, default=1, help="that a run has to see; 0 where they are only claimed")
+    parser.add_argument("--gres", default="gpu:1", help="srun's")
+    parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="a variable of every run")
+    return parser.parse_args()
+
+
+def runs_of(lines: Path) -> list[Run]:
+    return [Run(**json.loads(line)) for line in lines.read_text().splitlines()] if lines.exists() else []
+
+
+def in_turn(number: int) -> str:
+    """Who begins changes from round to round, so that a card that warms up favours nobody."""
+    turn, place = divmod(number, len(WAYS))
+    return WAYS[(place + turn) % len(WAYS)]
+
+
+def summarised(runs: Sequence[Run], gpus: int) -> Iterator[str]:
+    if len(runs) < 2 * len(WAYS):
+        yield "too few runs to say anything: two rounds at least"
+        return
+    training = {way: [run.training_s for run in runs if run.way == way] for way in WAYS}
+    wall = {way: statistics.mean(run.wall_s for run in runs if run.way == way) for way in WAYS}
+    bare = statistics.mean(training["bare"])
+    yield "way          runs  training, mean and deviation  against bare, 95 %            whole run  more than bare"
+    for way in WAYS:
+        mean, deviation = statistics.mean(training[way]), statistics.stdev(training[way])
+        between = stats.ttest_ind(training[way], training["bare"], equal_var=False).confidence_interval(0.95)
+        low, high = (100 * end / bare for end in between)
+        yield (
+            f"{way:<12} {len(training[way]):4}  {mean:9.4f} s {deviation:7.4f} s ({deviation / mean:.2%})  "
+            f"{mean / bare - 1:+8.3%} [{low:+.3f}, {high:+.3f}]  {wall[way]:9.2f} s  {wall[way] - wall['bare']:+7.2f} s"
+        )
+    added = wall["runner"] - wall["bare"]
+    differs = abs(statistics.mean(training["runner"]) / bare - 1)
+    yield verdict(f"start-up added by the runner: {added:.2f} s, {ALLOWED_S:g} s at most", added <= ALLOWED_S)
+    what = f"training time in the runner differs by {differs:.3%}, {ALLOWED_SHARE:.1%} at most"
+    yield verdict(what, differs <= ALLOWED_SHARE)
+    empty = wall["bare"] - wall["warm caches"]
+    hours = empty * RUNS_OF_A_VERDICT * gpus / 3600
+    what = f"{hours:.3f} GPU-hours a verdict of {RUNS_OF_A_VERDICT} runs on {gpus} GPUs"
+    yield f"empty compile caches: {empty:.2f} s a run, {what}"
+
+
+def verdict(what: str, holds: bool) -> str:
+    return f"{'holds' if holds else 'FAILS'}: {what}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
