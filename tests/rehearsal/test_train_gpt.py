@@ -22,6 +22,7 @@ import pytest
 from slurm_bench.rehearsal import corpus
 
 torch = pytest.importorskip("torch")
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 SOURCE = Path(corpus.__file__).parent / "record"
 CPU = torch.device("cpu")
@@ -302,6 +303,77 @@ def test_the_clock_stands_still_while_the_model_is_validated(
     assert milliseconds[0] <= milliseconds[1] <= milliseconds[2] < 500
 
 
+# Its speed
+
+
+def unmasked(q: Any, k: Any, v: Any) -> Any:
+    """Attention as matrix products, which PyTorch counts: twice what a causal one needs."""
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    return ((q @ k.mT).softmax(-1) @ v).transpose(1, 2)
+
+
+def test_the_operations_are_those_that_pytorch_counts(script: ModuleType) -> None:
+    args = script.PRESETS["tiny"]
+    model = script.GPT(args, unmasked, torch.float32)
+    tokens = torch.zeros(8, args.seq_len, dtype=torch.int64)
+    with FlopCounterMode(display=False) as counted:
+        model(tokens, tokens).backward()
+    masked_away = 6 * args.num_layers * args.seq_len * args.model_dim
+    assert counted.get_total_flops() == tokens.numel() * (script.flops_per_token(args) + masked_away)
+
+
+@pytest.mark.parametrize(
+    ("card", "said"),
+    [
+        ("NVIDIA H100 80GB HBM3", "100.0% of the bf16 peak of NVIDIA H100 80GB HBM3"),
+        ("NVIDIA H100 PCIe", "130.8% of the bf16 peak of NVIDIA H100 PCIe"),
+        ("NVIDIA Future", "989 TFLOP/s a process"),
+        ("", "989 TFLOP/s a process"),
+    ],
+)
+def test_the_share_of_the_peak_is_that_of_the_card(script: ModuleType, card: str, said: str) -> None:
+    args = script.PRESETS["small"]
+    seconds = args.num_iterations * args.train_batch_size * script.flops_per_token(args) / 989e12
+    assert script.speed(args, card, seconds).endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("variables", "gpus", "started"),
+    [
+        ({"TRAIN_PRESET": "tiny"}, 8, "python3 train_gpt.py"),
+        ({"TRAIN_PRESET": "small"}, 0, "python3 train_gpt.py"),
+        ({"TRAIN_PRESET": "small"}, 1, "python3 train_gpt.py"),
+        ({"TRAIN_PRESET": "small"}, 2, "torchrun --standalone --nproc_per_node=2 train_gpt.py"),
+        ({"TRAIN_PRESET": "small", "CUDA_VISIBLE_DEVICES": "3"}, 8, "python3 train_gpt.py"),
+        ({"TRAIN_PRESET": "small", "CUDA_VISIBLE_DEVICES": ""}, 8, "python3 train_gpt.py"),
+        (
+            {"TRAIN_PRESET": "medium", "CUDA_VISIBLE_DEVICES": "0,2,5"},
+            8,
+            "torchrun --standalone --nproc_per_node=3 train_gpt.py",
+        ),
+    ],
+)
+def test_as_many_processes_as_gpus_are_ours(tmp_path: Path, variables: dict[str, str], gpus: int, started: str) -> None:
+    shutil.copy(SOURCE / "run.sh", tmp_path)
+    listed = "".join(f"GPU {index}: NVIDIA H100 (UUID: GPU-{index})\n" for index in range(gpus))
+    for name, body in (
+        ("nvidia-smi", f"cat <<'END'\n{listed}END\n"),
+        ("python3", 'echo python3 "$@"\n'),
+        ("torchrun", 'echo torchrun "$@"\n'),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        ["bash", "run.sh"],
+        cwd=tmp_path,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == started
+
+
 # Whole runs
 
 FINAL = re.compile(r"^step:(\d+)/\1 val_loss:(\d\.\d{4}) train_time:(\d+)ms step_avg:(\d+\.\d\d)ms$", re.MULTILINE)
@@ -349,6 +421,7 @@ def test_a_tiny_run_keeps_the_contract(
     assert torch.__version__ in facts
     assert progress == done.stdout
     assert len(PROGRESS.findall(progress)) == 200
+    assert re.search(r"^[0-9,]+ tokens/s, [0-9.e-]+ TFLOP/s a process\Z", progress.rstrip("\n"), re.MULTILINE)
     check_loss(progress)
 
 

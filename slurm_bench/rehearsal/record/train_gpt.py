@@ -487,7 +487,8 @@ def train(model: nn.Module, optimizers: list[Optimizer], args: Hyperparameters, 
         timing = f"train_time:{elapsed_ms:.0f}ms step_avg:{elapsed_ms / (step + 1):.2f}ms"
         print0(f"step:{step + 1}/{train_steps} {timing}", console=True)
 
-    log_speed(args, device, training_time_ms / 1000)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    print0(speed(args, name, training_time_ms / 1000), console=True)
 
 
 def flops_per_token(args: Hyperparameters) -> int:
@@ -497,14 +498,13 @@ def flops_per_token(args: Hyperparameters) -> int:
     return 3 * 2 * (matrices + attention)
 
 
-def log_speed(args: Hyperparameters, device: torch.device, training_s: float) -> None:
-    """Say how fast the training was, and how much of the GPU's dense bf16 peak its model needed."""
+def speed(args: Hyperparameters, card: str, training_s: float) -> str:
+    """How fast the training was, and how much of the card's dense bf16 peak its model needed."""
     tokens_per_s = args.num_iterations * args.train_batch_size / training_s
     flops = tokens_per_s * flops_per_token(args) / WORLD_SIZE
-    speed = f"{tokens_per_s:,.0f} tokens/s, {flops / 1e12:.3g} TFLOP/s a process"
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-    peaks = [peak for card, peak in BF16_PEAKS.items() if card in name]
-    print0(f"{speed}, {flops / peaks[0]:.1%} of the bf16 peak of {name}" if peaks else speed, console=True)
+    text = f"{tokens_per_s:,.0f} tokens/s, {flops / 1e12:.3g} TFLOP/s a process"
+    peaks = [peak for name, peak in BF16_PEAKS.items() if name in card]
+    return f"{text}, {flops / peaks[0]:.1%} of the bf16 peak of {card}" if peaks else text
 
 
 if __name__ == "__main__":
