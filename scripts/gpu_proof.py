@@ -42,9 +42,12 @@ class Check:
 
 def main() -> int:
     options, overrides = parsed()
-    runs = Path(tempfile.mkdtemp(prefix="slurm_bench-proof-"))
     facts = host_facts()
     count = len(facts["gpus"])
+    if not count:
+        print("gpu_proof: no GPU here: nvidia-smi lists none", file=sys.stderr)
+        return 2
+    runs = Path(tempfile.mkdtemp(prefix="slurm_bench-proof-"))
     argv = [sys.executable, "-m", "slurm_bench", *overrides_for(count, options.image, runs), *overrides]
     began = time.time()
     done = subprocess.run(argv, check=False)

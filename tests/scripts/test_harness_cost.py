@@ -1,0 +1,66 @@
+"""scripts/harness_cost: the order of its runs, what it makes of them, and one round of real ones."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from harness_cost import WAYS, Run, in_turn, summarised
+from slurm_bench.rehearsal import corpus
+from tests.conftest import DEV_CLUSTER, IMAGE, REPOSITORY
+
+
+def test_every_way_is_as_often_in_each_place() -> None:
+    rounds = [[in_turn(number) for number in range(start, start + len(WAYS))] for start in range(0, 25, len(WAYS))]
+    assert all(sorted(each) == sorted(WAYS) for each in rounds)
+    assert all(set(Counter(places).values()) == {1} for places in zip(*rounds, strict=True))
+
+
+def runs(**changed: tuple[float, float]) -> list[Run]:
+    """Two runs of each way that train for 10 s in 20 s, give or take a millisecond."""
+    times = {way: changed.get(way.replace(" ", "_"), (10.0, 20.0)) for way in WAYS}
+    return [Run(way, train + off, wall) for way, (train, wall) in times.items() for off in (-0.001, 0.001)]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, {"holds: start-up added by the runner: 0.00 s", "holds: training time in the runner differs by 0.000%"}),
+        ({"runner": (10.0, 22.9)}, {"holds: start-up added by the runner: 2.90 s"}),
+        ({"runner": (10.0, 23.1)}, {"FAILS: start-up added by the runner: 3.10 s"}),
+        ({"runner": (9.98, 20.0)}, {"FAILS: training time in the runner differs by 0.200%"}),
+        ({"warm_caches": (10.0, 2.0)}, {"empty compile caches: 18.00 s a run, 0.200 GPU-hours a verdict of 20 runs on 2"}),
+    ],
+)
+def test_the_summary(changed: dict[str, tuple[float, float]], said: set[str]) -> None:
+    text = "\n".join(summarised(runs(**changed), gpus=2))
+    assert all(line in text for line in said), text
+
+
+def test_one_round_says_nothing() -> None:
+    assert list(summarised(runs()[:5], gpus=1)) == ["too few runs to say anything: two rounds at least"]
+
+
+@pytest.mark.slurm
+@pytest.mark.apptainer
+def test_a_round_and_then_another(tmp_path: Path) -> None:
+    corpus.write_shards(tmp_path / "data", "tiny", seed=0)
+    argv = [sys.executable, "scripts/harness_cost.py", f"--image={IMAGE}", f"--data={tmp_path / 'data'}"]
+    argv += [f"--out={tmp_path}", "--gpus=0", "--gres=gpu:h100:8", "--env=TRAIN_PRESET=tiny"]
+    environment = {**os.environ, "SLURM_CONF": str(DEV_CLUSTER / "slurm.conf")}
+    for rounds, words in ((1, "too few runs"), (2, "start-up added by the runner")):
+        done = subprocess.run(
+            [*argv, f"--rounds={rounds}"],
+            cwd=REPOSITORY,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=True,
+        )
+        assert words in done.stdout
+        assert len((tmp_path / "harness.jsonl").read_text().splitlines()) == rounds * len(WAYS)
+    assert words in (tmp_path / "harness.txt").read_text()
