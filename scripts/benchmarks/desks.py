@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.figures import Figure, say
@@ -32,50 +32,67 @@ _LOOK_S = 0.05
 _PATIENCE_S = 300
 
 
-def throughput(folder: Path) -> Iterator[Figure]:
+def throughput(folder: Path, count: int = SESSIONS, each: int = EACH) -> Iterator[Figure]:
+    """
+    Args:
+        count: of sessions.
+        each: submissions of each.
+    """
     slurm = StandIn(folder / "slurm")
-    begun = [begin(slurm, folder, number) for number in range(SESSIONS)]
+    begun = [begin(slurm, folder, f"s{number}", each) for number in range(count)]
     sessions, desks = [paths for paths, _ in begun], [desk for _, desk in begun]
-    await_files(sessions, "ready")
-    say(f"{SESSIONS} desks are ready")
+    try:
+        await_ready(sessions)
+        say(f"{count} desks are ready")
+        (folder / "go").touch()
+        took = seconds_until_over(slurm, desks)
+    finally:
+        for desk in desks:
+            desk.kill()
+    check(sessions, each)
+    yield from figures(slurm, sessions, count * each, took)
+
+
+def seconds_until_over(slurm: StandIn, desks: Sequence[subprocess.Popen[bytes]]) -> float:
     began = time.perf_counter()
-    (folder / "go").touch()
     while any(desk.poll() is None for desk in desks):
         slurm.run_trials()
         time.sleep(_LOOK_S)
         if time.perf_counter() - began > _PATIENCE_S:
             raise RuntimeError(f"the desks are not done after {_PATIENCE_S} s")
-    took = time.perf_counter() - began
-    yield from figures(slurm, sessions, took)
+    return time.perf_counter() - began
 
 
-def begin(slurm: StandIn, folder: Path, number: int) -> tuple[SessionPaths, subprocess.Popen[bytes]]:
+def begin(slurm: StandIn, folder: Path, name: str, each: int) -> tuple[SessionPaths, subprocess.Popen[bytes]]:
     """A session with its folders, and its desk as a process that says when it is ready."""
-    overrides = [f"runs={folder / 'runs'}", f"session=s{number}", f"cluster.poll_seconds={POLL_S}", *slurm.overrides]
+    overrides = [f"runs={folder / 'runs'}", f"session={name}", f"cluster.poll_seconds={POLL_S}", *slurm.overrides]
     config = composed(overrides)
     paths = SessionPaths(config.session_dir)
-    for each in (paths.candidates, paths.outbox, paths.inbox):
-        each.mkdir(parents=True)
+    for made in (paths.candidates, paths.outbox, paths.inbox):
+        made.mkdir(parents=True)
     site.save_config(paths, config)
-    argv = [sys.executable, str(PROGRAM), str(paths.root), str(EACH), str(folder / "go")]
+    argv = [sys.executable, str(PROGRAM), str(paths.root), str(each), str(folder / "go")]
     return paths, subprocess.Popen(argv, env=slurm.environment)
 
 
-def await_files(sessions: list[SessionPaths], name: str) -> None:
+def await_ready(sessions: Sequence[SessionPaths]) -> None:
     until = time.perf_counter() + _PATIENCE_S
-    while not all((paths.root / name).exists() for paths in sessions):
+    while not all((paths.root / "ready").exists() for paths in sessions):
         if time.perf_counter() > until:
-            raise RuntimeError(f"not every desk is {name} after {_PATIENCE_S} s")
+            raise RuntimeError(f"not every desk is ready after {_PATIENCE_S} s")
         time.sleep(_LOOK_S)
 
 
-def figures(slurm: StandIn, sessions: list[SessionPaths], took: float) -> Iterator[Figure]:
-    submissions = SESSIONS * EACH
+def check(sessions: Sequence[SessionPaths], each: int) -> None:
+    """A desk that failed would have been quick."""
     for paths in sessions:
         given = [store.read(record, Verdict) for record in paths.submissions.glob("*/verdict.json")]
-        if [each.outcome for each in given] != EACH * [Outcome.ACCEPTED]:
-            raise RuntimeError(f"{paths.root.name}: {'; '.join(each.reason for each in given)}")
-    what = f"{SESSIONS} desks on this machine"
+        if [verdict.outcome for verdict in given] != each * [Outcome.ACCEPTED]:
+            raise RuntimeError(f"{paths.root.name}: {'; '.join(verdict.reason for verdict in given)}")
+
+
+def figures(slurm: StandIn, sessions: Sequence[SessionPaths], submissions: int, took: float) -> Iterator[Figure]:
+    what = f"{len(sessions)} desks on this machine"
     note = f"{submissions} verdicts in {took:.1f} s; trials of no length, {POLL_S:g} s between polls"
     yield Figure(f"{what}: submissions a minute", 60 * submissions / took, "a minute", note=note)
     used = [json.loads((paths.root / "used").read_text()) for paths in sessions]
@@ -91,5 +108,5 @@ def figures(slurm: StandIn, sessions: list[SessionPaths], took: float) -> Iterat
     yield Figure(f"{what}: scheduler calls a submission", called.total() / submissions, "calls", note=note)
 
 
-def median(waits: list[float]) -> str:
-    return f"of {len(waits)}, all {SESSIONS} first ones at once; median {statistics.median(waits):.1f} s"
+def median(waits: Sequence[float]) -> str:
+    return f"of {len(waits)}, each session's first at once; median {statistics.median(waits):.1f} s"

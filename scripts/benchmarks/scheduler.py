@@ -7,7 +7,7 @@ each is a process on its own node.
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -38,35 +38,43 @@ class _Over(Exception):
 def calls_a_minute(folder: Path) -> Iterator[Figure]:
     most = 60 * len(QUESTION) / ((1 - _JITTER) * SITE_POLL_S)
     for count in SESSIONS:
-        slurm = StandIn(folder / f"slurm{count}")
-        found = rate(slurm, count, folder / f"runs{count}")
+        asked = questions(StandIn(folder / f"slurm{count}"), count, folder / f"runs{count}")
+        found = per_minute(asked)
         say(f"{count} sessions: {found:.2f} calls a minute")
-        called = ", ".join(f"{times} {name}" for name, times in slurm.called().most_common())
-        note = f"at {POLL_S:g} s between questions, scaled to the {SITE_POLL_S} s of cluster=slurm; in all {called}"
+        note = (
+            f"{len(asked)} times squeue and sacct in {asked[-1] - asked[0]:.1f} s, at {POLL_S:g} s between questions; "
+        )
+        note += f"scaled to the {SITE_POLL_S} s of cluster=slurm. The limit is what one poll may ask"
         what = f"scheduler calls a minute, {count} session{'s' if count > 1 else ''} waiting for trials"
-        yield Figure(what, found, "a minute", round(most, 2), f"{note}. The limit is what one poll may ask")
+        yield Figure(what, found, "a minute", round(most, 2), note)
 
 
-def rate(slurm: StandIn, count: int, runs: Path) -> float:
-    """Calls a minute of so many sessions, as they would be at the site's interval."""
+def questions(slurm: StandIn, count: int, runs: Path) -> list[float]:
+    """When so many sessions that wait asked the scheduler (epoch seconds).
+
+    Raises:
+        RuntimeError: they called for something else.
+    """
     before = dict(os.environ)
     os.environ |= slurm.environment
     try:
         sessions = [begin(slurm, runs, number) for number in range(count)]
-        queued_at = time.time()
-        until = queued_at + (INTERVALS + 1) * POLL_S
+        waits_since = time.time()
         with ThreadPoolExecutor(count) as threads:
-            list(threads.map(wait, sessions, [until] * count))
+            list(threads.map(wait, sessions, [waits_since + (INTERVALS + 1) * POLL_S] * count))
     finally:
         os.environ.clear()
         os.environ.update(before)
-    asked = [when for when, name in slurm.calls() if name in QUESTION and when > queued_at]
-    others = [name for when, name in slurm.calls() if name not in QUESTION and when > queued_at]
-    if others:
-        raise RuntimeError(f"a session that only waits called {', '.join(sorted(set(others)))}")
-    # From the first question to the last there are whole intervals.
-    firsts = asked[:: len(QUESTION)]
-    return 60 * (len(asked) - len(QUESTION)) / (firsts[-1] - firsts[0]) * POLL_S / SITE_POLL_S
+    calls = [call for call in slurm.calls() if call[0] > waits_since]
+    if [name for _, name in calls] != len(calls) // len(QUESTION) * list(QUESTION):
+        raise RuntimeError(f"a session that only waits called {' '.join(name for _, name in calls)}")
+    return [when for when, name in calls if name == QUESTION[0]]
+
+
+def per_minute(asked: Sequence[float]) -> float:
+    """Calls a minute, at the site's interval: from the first question to the last there are whole intervals."""
+    interval_s = (asked[-1] - asked[0]) / (len(asked) - 1)
+    return 60 * len(QUESTION) / interval_s * POLL_S / SITE_POLL_S
 
 
 def begin(slurm: StandIn, runs: Path, number: int) -> tuple[Ledger, Meter, str]:
