@@ -4,16 +4,59 @@ import os
 import shlex
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
+from benchmarks.figures import say
 from slurm_bench.effects import slurm_commands
 from slurm_bench.steps import trial
 from slurm_bench.words.config import ClusterConfig
 from slurm_bench.words.trials import TrialPlan
 
+OURS = "-bench"
+"""Ends the names of all jobs that are timed."""
 _LOOK_S = 0.2
 """Not `sbatch --wait`: it looks every ten seconds only, which would flatter us."""
+
+
+_TRIES = 3
+_IDLE_S = 300
+"""How long the cluster is waited for."""
+
+T = TypeVar("T")
+
+
+def undisturbed(cluster: ClusterConfig, timed: Callable[[], T]) -> T:
+    """What a timing gives while nobody else has a job on the cluster; it is repeated if somebody had.
+
+    Raises:
+        RuntimeError: somebody always has.
+    """
+    for _ in range(_TRIES):
+        await_idle(cluster)
+        began = time.time()
+        result = timed()
+        if not others(cluster, began):
+            return result
+        say("other jobs ran on the cluster meanwhile: once more")
+    raise RuntimeError("others use this cluster all the time")
+
+
+def await_idle(cluster: ClusterConfig) -> None:
+    until = time.monotonic() + _IDLE_S
+    while output(["squeue", "--noheader"], environment(cluster)):
+        if time.monotonic() > until:
+            raise RuntimeError(f"others have used the cluster for {_IDLE_S} s")
+        time.sleep(1)
+
+
+def others(cluster: ClusterConfig, since: float) -> bool:
+    """Whether any job but ours was there since then (epoch seconds)."""
+    begin = f"--starttime={datetime.fromtimestamp(since):%Y-%m-%dT%H:%M:%S}"
+    argv = ["sacct", "--allusers", "--allocations", "--noheader", "--parsable2", "--format=JobName", begin]
+    return any(not name.endswith(OURS) for name in output(argv, environment(cluster)).splitlines())
 
 
 def array(cluster: ClusterConfig, plan: TrialPlan, folder: Path) -> float:
@@ -45,15 +88,23 @@ def seconds(cluster: ClusterConfig, folder: Path, command: str, further: Sequenc
         CalledProcessError: one of Slurm's commands failed.
         RuntimeError: a run did.
     """
-    environment = {**os.environ, **slurm_commands.environment(cluster.slurm_conf)}
-    argv = ["sbatch", "--parsable", "--exclusive", "--export=NONE", "--nodes=1", "--time=10", *further]
+    argv = [
+        "sbatch",
+        "--parsable",
+        f"--job-name=plain{OURS}",
+        "--exclusive",
+        "--export=NONE",
+        "--nodes=1",
+        "--time=10",
+        *further,
+    ]
     argv += [f"--partition={cluster.partition}", f"--account={cluster.account}", f"--output={folder}/%a.log"]
     argv += [f"--gres=gpu:{cluster.gpu_type}:{cluster.trial_gpus}"]
     argv += [f"--wrap=export SLURM_CONF={cluster.slurm_conf}; {command} && echo whole"]
     began = time.perf_counter()
-    job = output(argv, environment).strip()
+    job = output(argv, environment(cluster)).strip()
     queue = ["squeue", "--noheader", "--states=pending,running,completing", f"--jobs={job}"]
-    while output(queue, environment):
+    while output(queue, environment(cluster)):
         time.sleep(_LOOK_S)
     took = time.perf_counter() - began
     for log in folder.glob("*.log"):
@@ -62,5 +113,9 @@ def seconds(cluster: ClusterConfig, folder: Path, command: str, further: Sequenc
     return took
 
 
-def output(argv: Sequence[str], environment: dict[str, str]) -> str:
+def environment(cluster: ClusterConfig) -> Mapping[str, str]:
+    return {**os.environ, **slurm_commands.environment(cluster.slurm_conf)}
+
+
+def output(argv: Sequence[str], environment: Mapping[str, str]) -> str:
     return subprocess.run(argv, check=True, capture_output=True, text=True, env=environment).stdout

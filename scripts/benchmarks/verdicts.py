@@ -36,12 +36,11 @@ def beside_bare_array(folder: Path) -> Iterator[Figure]:
     """`sbatch --array` of the same ten command lines, in turn with ours, three times."""
     config = configuration(folder)
     ours, bare = [], []
-    for number in range(3):
+    for _ in range(3):
         took, plan = timed_verdict(config, Design.CLASSIC)
         ours.append(took)
-        took = plain_jobs.array(config.cluster, plan, folder / f"bare{number}")
-        bare.append(took)
-        say(f"verdict {ours[-1]:.1f} s, bare array {took:.1f} s")
+        bare.append(timed_array(config, plan))
+        say(f"verdict {ours[-1]:.1f} s, bare array {bare[-1]:.1f} s")
     ratio = statistics.median(ours) / statistics.median(bare)
     note = f"medians of 3: {statistics.median(ours):.1f} s against {statistics.median(bare):.1f} s"
     note += "; ten runs of the rehearsal's training without the incumbent's, two at once"
@@ -50,25 +49,43 @@ def beside_bare_array(folder: Path) -> Iterator[Figure]:
 
 def beside_sequential_validator(folder: Path) -> Iterator[Figure]:
     """One job that runs the same container command line ten times one after another, before and after ours."""
-    config = configuration(folder, f"task.record={WAITING}", "cluster.trial_gpus=8")
-    _, plan = timed_verdict(with_nodes(config, 4), Design.CLASSIC)  # for its command line; and the node's caches warm
-    theirs = [plain_jobs.one_after_another(config.cluster, plan, folder / "before")]
-    say(f"sequential validator {theirs[0]:.1f} s")
+    config = configuration(folder, f"task.record={WAITING}")
+    _, plan = timed_verdict(with_nodes(config, 4), Design.CLASSIC)  # for its command line; and the caches are warm
+    theirs = [timed_validator(config, plan)]
     ours = {}
     for design in (Design.PAIRED, Design.CLASSIC):
         for nodes in NODES:
             ours[design, nodes], _ = timed_verdict(with_nodes(config, nodes), design)
-            say(f"{design}, {nodes} nodes: {ours[design, nodes]:.1f} s")
-    theirs.append(plain_jobs.one_after_another(config.cluster, plan, folder / "after"))
-    note = f"ten runs that wait {WAIT_S} s, in one job; mean of one before ours and one after, "
-    note += f"{theirs[0]:.1f} and {theirs[1]:.1f}"
+            say(f"{design}, {in_words(nodes)}: {ours[design, nodes]:.1f} s")
+    theirs.append(timed_validator(config, plan))
     base = statistics.mean(theirs)
-    yield Figure("sequential validator", base, "s", note=note)
+    note = f"ten runs that wait {WAIT_S} s, in one job; mean of one before ours and one after: "
+    yield Figure("sequential validator", base, "s", note=note + " and ".join(f"{took:.1f} s" for took in theirs))
     for (design, nodes), took in ours.items():
         runs = RUNS * (2 if design is Design.PAIRED else 1)
-        note = f"{took:.1f} s for {runs} runs of {WAIT_S} s; a wait stands for training, so that nodes share no core"
-        what = f"verdict / sequential validator, {design}, {nodes} node{'s' if nodes > 1 else ''}"
-        yield Figure(what, took / base, "x", note=note)
+        note = f"{took:.1f} s for {runs} runs; a run waits {WAIT_S} s and trains nothing, so that nodes share no core"
+        yield Figure(f"verdict / sequential validator, {design}, {in_words(nodes)}", took / base, "x", note=note)
+
+
+def timed_array(config: Config, plan: TrialPlan) -> float:
+    cluster, folder = config.cluster, config.session_dir
+    return plain_jobs.undisturbed(cluster, lambda: plain_jobs.array(cluster, plan, fresh(folder)))
+
+
+def in_words(nodes: int) -> str:
+    return f"{nodes} node{'s' if nodes > 1 else ''}"
+
+
+def timed_validator(config: Config, plan: TrialPlan) -> float:
+    cluster, folder = config.cluster, config.session_dir
+    took = plain_jobs.undisturbed(cluster, lambda: plain_jobs.one_after_another(cluster, plan, fresh(folder)))
+    say(f"sequential validator: {took:.1f} s")
+    return took
+
+
+def fresh(folder: Path) -> Path:
+    """A folder that is not there yet."""
+    return folder / f"plain{next(_NUMBERS)}"
 
 
 def configuration(folder: Path, *further: str) -> Config:
@@ -82,7 +99,11 @@ def with_nodes(config: Config, nodes: int) -> Config:
 
 
 def timed_verdict(config: Config, design: Design) -> tuple[float, TrialPlan]:
-    """Seconds of ten blocks and their statistics."""
+    """Seconds of a verdict while the cluster is ours, and the plan that it ran by."""
+    return plain_jobs.undisturbed(config.cluster, lambda: one_verdict(config, design))
+
+
+def one_verdict(config: Config, design: Design) -> tuple[float, TrialPlan]:
     paths = SessionPaths(config.session_dir / str(next(_NUMBERS)))
     record = starting_record(config.task.record)
     sealed = seals.seal(record.parent, PurePosixPath(record.name), paths.seals)
