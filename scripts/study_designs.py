@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import matplotlib as mpl
+
+from slurm_bench.pure.rules import LEVEL
 from study_simulations import (
     AT_ONCE,
     ATTEMPTS,
@@ -22,8 +24,6 @@ from study_simulations import (
     false_acceptances_of_sessions,
     read_noise,
 )
-
-from slurm_bench.pure.rules import LEVEL
 
 mpl.use("svg")
 from matplotlib import pyplot as plt

@@ -1,0 +1,109 @@
+"""What looks save and what a design resolves, by the simulations behind docs/statistics.md."""
+
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.figures import Figure
+from slurm_bench.pure.budget import h100_hours
+from slurm_bench.pure.rules import LEVEL, RUNS
+from slurm_bench.pure.sequential import level_of_attempt
+from slurm_bench.pure.statistics import speed_p_value
+from slurm_bench.words.trials import Design
+from study_simulations import (
+    AT_ONCE,
+    CALIBRATIONS,
+    KINDS,
+    OFFSETS_S,
+    REPOSITORY,
+    Noise,
+    Samples,
+    classic_times,
+    costs,
+    paired_times,
+    rate,
+    read_noise,
+)
+
+GPUS = 8
+START_UP_S = 91.0
+"""Of a run beside its training: what the rehearsal's `medium` took on two H200 (docs/measurements.md: 212 s in all,
+120.7 s of training). The record's own is not measured here."""
+POLL_S = 30
+"""As in conf/cluster/slurm.yaml."""
+POWER = 0.8
+_STEP_S = 0.001
+
+
+def gpu_hours(_: Path) -> Iterator[Figure]:
+    """GPU-hours of a verdict in the paired design, by kind of candidate, with looks and without."""
+    run_s = training_s() + START_UP_S
+    block = h100_hours(2 * GPUS * round(run_s), weight=1)
+    what = "H100-hours a verdict"
+    note = f"ten blocks of two runs on {GPUS} GPUs, each {training_s():.1f} s of training (2025-09-03_FA3) and "
+    yield Figure(f"{what}, without early stopping", RUNS * block, "h", note=f"{note}{START_UP_S:.0f} s of start-up")
+    found = costs(*read_noise())
+    for kind in KINDS[:-1]:  # a very good one is like a good one
+        cost, truth = found[kind.name], f"loss {kind.loss:g}, saves {kind.saved_s:g} s"
+        for nodes, blocks in ((1, cost.runs_one_by_one), (AT_ONCE, cost.runs_at_once)):
+            name = f"{what}, {kind.name}, {nodes} node{'s' if nodes > 1 else ''}"
+            yield Figure(name, blocks * block, "h", note=f"{truth}; {blocks_note(blocks, nodes)}")
+
+
+def blocks_note(blocks: float, nodes: int) -> str:
+    note = f"simulated: {blocks:.1f} of ten blocks run to their end, {100 * (1 - blocks / RUNS):.0f} % saved"
+    begun = h100_hours(nodes * GPUS * POLL_S, weight=1)
+    return f"{note}; if stopped, at most {begun:.2f} h more for blocks begun before the next poll"
+
+
+def training_s() -> float:
+    """Mean training time of the record that the benchmark starts from."""
+    with (REPOSITORY / "human_baselines/human_records.tsv").open(newline="") as stream:
+        rows = {row["record"]: row for row in csv.DictReader(stream, delimiter="\t")}
+    return float(rows["2025-09-03_FA3"]["log_mean_train_time_s"])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A design, and how its times are drawn."""
+
+    name: str
+    design: Design
+    times: Callable[[np.random.Generator, float], tuple[Samples, Samples]]
+
+
+def smallest_speed_ups(_: Path) -> Iterator[Figure]:
+    """Seconds that a candidate must save to pass the speed test in four of five verdicts of ten trials."""
+    noise = read_noise()[1]
+    for plan in plans(noise):
+        for level, whose in ((level_of_attempt(1), "a session's first candidate"), (LEVEL, "one candidate")):
+            for most in (0.0, OFFSETS_S[-1]):
+                saved = smallest_saved_s(plan, most, level)
+                what = f"smallest speed-up, {plan.name}, at {level:g} ({whose}), node offsets to {most:g} s"
+                note = f"simulated: {100 * POWER:.0f} % power on the speed alone, ten trials, a node for each run; "
+                note += f"{100 * saved / training_s():.2f} % of {training_s():.1f} s"
+                yield Figure(what, saved, "s", note=note)
+
+
+def plans(time: Noise) -> list[Plan]:
+    """The designs, with a node for each run: on fewer nodes classic does not keep its level (docs/statistics.md)."""
+    paired = Plan("paired", Design.PAIRED, lambda rng, most: paired_times(rng, time, most))
+    return [paired, *(classic(name, time, runs) for name, runs in CALIBRATIONS.items())]
+
+
+def classic(name: str, time: Noise, calibration: int) -> Plan:
+    return Plan(name, Design.CLASSIC, lambda rng, most: classic_times(rng, time, most, calibration, None))
+
+
+def smallest_saved_s(plan: Plan, most: float, level: float) -> float:
+    """By bisection on the same draws, whose power grows with what is saved."""
+    candidate, incumbent = plan.times(np.random.default_rng(43), most)
+    low, high = 0.0, 4.0
+    while high - low > _STEP_S:
+        saved = (low + high) / 2
+        enough = rate(speed_p_value(plan.design, candidate - saved, incumbent) < level) >= POWER
+        low, high = (low, saved) if enough else (saved, high)
+    return high
