@@ -32,7 +32,10 @@ def runs(**changed: tuple[float, float]) -> list[Run]:
         ({"runner": (10.0, 22.9)}, {"holds: start-up added by the runner: 2.90 s"}),
         ({"runner": (10.0, 23.1)}, {"FAILS: start-up added by the runner: 3.10 s"}),
         ({"runner": (9.98, 20.0)}, {"FAILS: training time in the runner differs by 0.200%"}),
-        ({"warm_caches": (10.0, 2.0)}, {"empty compile caches: 18.00 s a run, 0.200 GPU-hours a verdict of 20 runs on 2"}),
+        (
+            {"warm_caches": (10.0, 2.0)},
+            {"empty compile caches: 18.00 s a run, 0.200 GPU-hours a verdict of 20 runs on 2"},
+        ),
     ],
 )
 def test_the_summary(changed: dict[str, tuple[float, float]], said: set[str]) -> None:
