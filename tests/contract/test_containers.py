@@ -1,5 +1,8 @@
 """What both kinds of container keep, and what only a real one does."""
 
+import os
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -147,6 +150,51 @@ class TestApptainer:
     def test_the_digest_is_the_files(self, container: Container) -> None:
         done = processes.run(["sha256sum", str(IMAGE)], timeout_s=60)
         assert image_sha256(container) == done.stdout.split()[0]
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Path:
+    """A folder as image, with no more than a shell and what that needs."""
+    image = tmp_path / "sandbox"
+    for name in ("dev", "etc", "given", "home", "proc", "sys", "tmp", "workspace"):
+        (image / name).mkdir(parents=True)
+    for program in ("/bin/sh", "/usr/bin/env"):
+        linked = processes.run(["ldd", program], timeout_s=10).stdout
+        for path in (program, *re.findall(r"(/\S+) \(0x", linked)):
+            (image / path[1:]).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, image / path[1:])
+    return image
+
+
+@pytest.mark.apptainer
+def test_a_folder_serves_as_image(sandbox: Path, folders: dict[str, Mount]) -> None:
+    done = run(Apptainer(sandbox, gpu_devices=False), folders, "/bin/sh", "-c", "echo here > file; echo no > /etc/file")
+    assert done.exit_code != 0 and "ead-only" in done.stderr
+    assert (folders["work"].outside / "file").read_text() == "here\n"
+    assert not (sandbox / "etc/file").exists()
+    assert site.container_of(ContainerConfig("apptainer", str(sandbox), False)).image == sandbox
+
+
+def test_a_folder_has_the_digest_of_its_list(tmp_path: Path) -> None:
+    image = Apptainer(tmp_path / "image", gpu_devices=False)
+    (tmp_path / "image/usr").mkdir(parents=True)
+    file = tmp_path / "image/usr/file"
+    file.write_text("a")
+    first = image_sha256(image)
+    assert first and re.fullmatch("[0-9a-f]{64}", first)
+    assert image_sha256(image) == first
+    seen = {first}
+    for change in (
+        lambda: file.write_text("ab"),
+        lambda: file.chmod(0o700),
+        lambda: os.utime(file, (1, 1)),
+        lambda: file.rename(file.with_name("other")),
+        (tmp_path / "image/empty").mkdir,
+        lambda: (tmp_path / "image/link").symlink_to("usr"),
+    ):
+        change()
+        seen.add(str(image_sha256(image)))
+    assert len(seen) == 7
 
 
 def test_a_path_that_cannot_be_bound(folders: dict[str, Mount]) -> None:

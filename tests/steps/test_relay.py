@@ -91,6 +91,13 @@ def test_beside_a_link_a_relay_waits_for_it_that_costs_nothing(scene: Scene) -> 
     assert left == pytest.approx(512 - LINK_H100_HOURS), "only the link is reserved for"
 
 
+@pytest.mark.parametrize(("gpus", "cpu_only"), [(0, True), (1, False)])
+def test_a_session_without_gpus_is_a_job_without_gpus(scene: Scene, gpus: int, cpu_only: bool) -> None:
+    scene.config.cluster.session_gpus = gpus
+    scene.chain.go_on()
+    assert (scene.job("session1").gpus, scene.job("session1").cpu_only) == (gpus, cpu_only)
+
+
 def test_a_relay_is_queued_though_its_launcher_died_after_the_link(scene: Scene) -> None:
     scene.cluster.dying_after_queueing = True
     with pytest.raises(KeyboardInterrupt):
