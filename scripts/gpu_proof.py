@@ -42,8 +42,8 @@ class Check:
 
 def main() -> int:
     options, overrides = parsed()
-    facts = host_facts()
-    count = len(facts["gpus"])
+    gpus = said("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader").splitlines()
+    count = len(gpus)
     if not count:
         print("gpu_proof: no GPU here: nvidia-smi lists none", file=sys.stderr)
         return 2
@@ -53,7 +53,7 @@ def main() -> int:
     done = subprocess.run(argv, check=False)
     rehearsed_s = time.time() - began
     (paths,) = CampaignPaths(runs / "proof").sessions()
-    proof = {**facts, "command": argv[1:], "exit_code": done.returncode, **what_came(paths)}
+    proof = {**host_facts(), "gpus": gpus, "command": argv[1:], "exit_code": done.returncode, **what_came(paths)}
     checks = [Check("the session's exit code is 0", str(done.returncode), done.returncode == 0)]
     checks += checked(paths, proof, count)
     total_s = time.time() - options.began
@@ -105,11 +105,9 @@ def overrides_for(gpus: int, image: str, runs: Path) -> list[str]:
 
 
 def host_facts() -> dict[str, Any]:
-    gpus = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "commit": os.environ.get("COMMIT") or said("git", "describe", "--always", "--dirty") or "unknown",
-        "gpus": said(*gpus).splitlines(),
         "cores": os.cpu_count(),
         "kernel": platform.release(),
         "versions": {

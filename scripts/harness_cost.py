@@ -119,11 +119,12 @@ def main() -> int:
     lines = options.out / "harness.jsonl"
     with tempfile.TemporaryDirectory(prefix="slurm_bench-harness-") as folder:
         bench = Bench(options, Path(folder))
-        for number in range(len(runs_of(lines)), options.rounds * len(WAYS)):
-            run = bench.run(in_turn(number))
+        ways = options.ways
+        for number in range(len(runs_of(lines)), options.rounds * len(ways)):
+            run = bench.run(in_turn(number, ways))
             with lines.open("a") as file:
                 file.write(json.dumps(asdict(run)) + "\n")
-            print(f"{number + 1}/{options.rounds * len(WAYS)} {run}", flush=True)
+            print(f"{number + 1}/{options.rounds * len(ways)} {run}", flush=True)
     summary = "\n".join(summarised(runs_of(lines), max(options.gpus, 1))) + "\n"
     (options.out / "harness.txt").write_text(summary)
     print(summary, end="")
@@ -136,6 +137,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--data", required=True, type=Path, help="folder with fineweb10B/")
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--partition", default="gpu")
     parser.add_argument("--gpus", type=int, default=1, help="that a run has to see; 0 where they are only claimed")
     parser.add_argument("--gres", default="gpu:1", help="srun's")
@@ -147,37 +149,42 @@ def runs_of(lines: Path) -> list[Run]:
     return [Run(**json.loads(line)) for line in lines.read_text().splitlines()] if lines.exists() else []
 
 
-def in_turn(number: int) -> str:
+def in_turn(number: int, ways: Sequence[str]) -> str:
     """Who begins changes from round to round, so that a card that warms up favours nobody."""
-    turn, place = divmod(number, len(WAYS))
-    return WAYS[(place + turn) % len(WAYS)]
+    turn, place = divmod(number, len(ways))
+    return ways[(place + turn) % len(ways)]
 
 
 def summarised(runs: Sequence[Run], gpus: int) -> Iterator[str]:
-    if len(runs) < 2 * len(WAYS):
-        yield "too few runs to say anything: two rounds at least"
+    ways = [way for way in WAYS if sum(run.way == way for run in runs) >= 2]
+    if "bare" not in ways:
+        yield "too few runs to say anything: two rounds at least, bare ones among them"
         return
-    training = {way: [run.training_s for run in runs if run.way == way] for way in WAYS}
-    wall = {way: statistics.mean(run.wall_s for run in runs if run.way == way) for way in WAYS}
-    bare = statistics.mean(training["bare"])
+    training = {way: [run.training_s for run in runs if run.way == way] for way in ways}
+    wall = {way: statistics.mean(run.wall_s for run in runs if run.way == way) for way in ways}
     yield "way          runs  training, mean and deviation  against bare, 95 %            whole run  more than bare"
-    for way in WAYS:
-        mean, deviation = statistics.mean(training[way]), statistics.stdev(training[way])
-        between = stats.ttest_ind(training[way], training["bare"], equal_var=False).confidence_interval(0.95)
-        low, high = (100 * end / bare for end in between)
-        yield (
-            f"{way:<12} {len(training[way]):4}  {mean:9.4f} s {deviation:7.4f} s ({deviation / mean:.2%})  "
-            f"{mean / bare - 1:+8.3%} [{low:+.3f}, {high:+.3f}]  {wall[way]:9.2f} s  {wall[way] - wall['bare']:+7.2f} s"
-        )
-    added = wall["runner"] - wall["bare"]
-    differs = abs(statistics.mean(training["runner"]) / bare - 1)
-    yield verdict(f"start-up added by the runner: {added:.2f} s, {ALLOWED_S:g} s at most", added <= ALLOWED_S)
-    what = f"training time in the runner differs by {differs:.3%}, {ALLOWED_SHARE:.1%} at most"
-    yield verdict(what, differs <= ALLOWED_SHARE)
-    empty = wall["bare"] - wall["warm caches"]
-    hours = empty * RUNS_OF_A_VERDICT * gpus / 3600
-    what = f"{hours:.3f} GPU-hours a verdict of {RUNS_OF_A_VERDICT} runs on {gpus} GPUs"
-    yield f"empty compile caches: {empty:.2f} s a run, {what}"
+    for way in ways:
+        row = in_a_row(training[way], training["bare"])
+        yield f"{way:<12} {row}  {wall[way]:9.2f} s  {wall[way] - wall['bare']:+7.2f} s"
+    if "runner" in ways:
+        added = wall["runner"] - wall["bare"]
+        yield verdict(f"start-up added by the runner: {added:.2f} s, {ALLOWED_S:g} s at most", added <= ALLOWED_S)
+        differs = abs(statistics.mean(training["runner"]) / statistics.mean(training["bare"]) - 1)
+        what = f"training time in the runner differs by {differs:.3%}, {ALLOWED_SHARE:.1%} at most"
+        yield verdict(what, differs <= ALLOWED_SHARE)
+    if "warm caches" in ways:
+        empty = wall["bare"] - wall["warm caches"]
+        hours = empty * RUNS_OF_A_VERDICT * gpus / 3600
+        what = f"{hours:.3f} GPU-hours a verdict of {RUNS_OF_A_VERDICT} runs on {gpus} GPUs"
+        yield f"empty compile caches: {empty:.2f} s a run, {what}"
+
+
+def in_a_row(times: Sequence[float], bare: Sequence[float]) -> str:
+    mean, deviation, reference = statistics.mean(times), statistics.stdev(times), statistics.mean(bare)
+    between = stats.ttest_ind(times, bare, equal_var=False).confidence_interval(0.95)
+    low, high = (100 * end / reference for end in between)
+    share = f"{mean / reference - 1:+8.3%} [{low:+.3f}, {high:+.3f}]"
+    return f"{len(times):4}  {mean:9.4f} s {deviation:7.4f} s ({deviation / mean:.2%})  {share}"
 
 
 def verdict(what: str, holds: bool) -> str:

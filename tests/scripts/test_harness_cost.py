@@ -14,7 +14,9 @@ from tests.conftest import DEV_CLUSTER, IMAGE, REPOSITORY
 
 
 def test_every_way_is_as_often_in_each_place() -> None:
-    rounds = [[in_turn(number) for number in range(start, start + len(WAYS))] for start in range(0, 25, len(WAYS))]
+    rounds = [
+        [in_turn(number, WAYS) for number in range(start, start + len(WAYS))] for start in range(0, 25, len(WAYS))
+    ]
     assert all(sorted(each) == sorted(WAYS) for each in rounds)
     assert all(set(Counter(places).values()) == {1} for places in zip(*rounds, strict=True))
 
@@ -44,7 +46,14 @@ def test_the_summary(changed: dict[str, tuple[float, float]], said: set[str]) ->
 
 
 def test_one_round_says_nothing() -> None:
-    assert list(summarised(runs()[:5], gpus=1)) == ["too few runs to say anything: two rounds at least"]
+    assert list(summarised(runs()[::2], gpus=1)) == [
+        "too few runs to say anything: two rounds at least, bare ones among them"
+    ]
+
+
+def test_some_of_the_ways_are_summed_up_too() -> None:
+    text = "\n".join(summarised([run for run in runs() if run.way in ("bare", "warm caches")], gpus=1))
+    assert "empty compile caches: 0.00 s" in text and "runner" not in text
 
 
 @pytest.mark.slurm
