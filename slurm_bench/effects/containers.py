@@ -10,6 +10,7 @@ import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -115,7 +116,7 @@ def _without_root() -> list[str]:
 
 
 def image_sha256(container: Container) -> str | None:
-    """Digest of the container's image, read whole (a few seconds for 10 GB).
+    """Digest of the container's image, read whole (a few seconds for 10 GB), again only if it was written to since.
 
     Of a sandbox folder, which is as large in thousands of files, the digest of its list: path, kind, size and time of
     change of each. Another folder of the same content has another digest.
@@ -125,7 +126,17 @@ def image_sha256(container: Container) -> str | None:
     if container.image.is_dir():
         listing = "\n".join(sorted(_listed(container.image)))
         return hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
-    with container.image.open("rb") as stream:
+    seen = container.image.stat()
+    return _file_sha256(container.image, (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns))
+
+
+@lru_cache
+def _file_sha256(image: Path, _: tuple[int, ...]) -> str:
+    """
+    Args:
+        _: what the file system knows of it: no write leaves the time of change as it was.
+    """
+    with image.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -1,5 +1,6 @@
 """What both kinds of container keep, and what only a real one does."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -173,6 +174,18 @@ def test_a_folder_serves_as_image(sandbox: Path, folders: dict[str, Mount]) -> N
     assert (folders["work"].outside / "file").read_text() == "here\n"
     assert not (sandbox / "etc/file").exists()
     assert site.container_of(ContainerConfig("apptainer", str(sandbox), False)).image == sandbox
+
+
+def test_a_digest_is_kept_until_something_is_written(tmp_path: Path) -> None:
+    image = tmp_path / "image.sif"
+    image.write_bytes(b"first")
+    container, before = Apptainer(image, gpu_devices=False), image.stat()
+    assert image_sha256(container) == hashlib.sha256(b"first").hexdigest()
+    with image.open("r+b") as there:
+        there.write(b"other")
+    os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert image.stat().st_size == before.st_size and image.stat().st_mtime_ns == before.st_mtime_ns
+    assert image_sha256(container) == hashlib.sha256(b"other").hexdigest()
 
 
 def test_a_folder_has_the_digest_of_its_list(tmp_path: Path) -> None:
