@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,12 +49,13 @@ def main() -> int:
         return 2
     runs = Path(tempfile.mkdtemp(prefix="slurm_bench-proof-"))
     argv = [sys.executable, "-m", "slurm_bench", *overrides_for(count, options.image, runs), *overrides]
+    checks = [doctor_check(argv)]
     began = time.time()
     done = subprocess.run(argv, check=False)
     rehearsed_s = time.time() - began
     (paths,) = CampaignPaths(runs / "proof").sessions()
     proof = {**host_facts(), "gpus": gpus, "command": argv[1:], "exit_code": done.returncode, **what_came(paths)}
-    checks = [Check("the session's exit code is 0", str(done.returncode), done.returncode == 0)]
+    checks += [Check("the session's exit code is 0", str(done.returncode), done.returncode == 0)]
     checks += checked(paths, proof, count)
     total_s = time.time() - options.began
     checks.append(Check(f"from the bare host to here, {LIMIT_S} s at most", f"{total_s:.0f} s", total_s <= LIMIT_S))
@@ -198,6 +199,19 @@ def sacct_gpu_seconds(row: str) -> int:
 
 
 # --- whether it agrees
+
+
+def doctor_check(argv: Sequence[str]) -> Check:
+    """What a user asks first, with the same overrides: its job takes a trial's GPUs, and looks from inside."""
+    done = subprocess.run(
+        [*argv, "command=doctor", "gpu=true", "format=json"], capture_output=True, text=True, check=False
+    )
+    what = "the doctor finds nothing that fails, a trial's GPUs included"
+    if not done.stdout:
+        return Check(what, last_line(done.stderr), holds=False)
+    findings = json.loads(done.stdout)["findings"]
+    wrong = [f"{each['check']}: {each['found']}" for each in findings if each["state"] not in ("ok", "note")]
+    return Check(what, "; ".join(wrong) or f"{len(findings)} findings", done.returncode == 0)
 
 
 def checked(paths: SessionPaths, proof: dict[str, Any], gpus: int) -> Iterator[Check]:
