@@ -27,8 +27,8 @@ SITE_POLL_S = 30
 """As in conf/cluster/slurm.yaml; POLL_S stands for it, so that this takes minutes and not a quarter of an hour."""
 INTERVALS = 6
 QUESTION = ("squeue", "sacct")
-_JITTER = 0.1
-"""Of the interval: effects/polling.py."""
+_SHORTEST = 0.8
+"""Of the interval, between two questions: effects/polling.py."""
 
 
 class _Over(Exception):
@@ -36,7 +36,7 @@ class _Over(Exception):
 
 
 def calls_a_minute(folder: Path) -> Iterator[Figure]:
-    most = 60 * len(QUESTION) / ((1 - _JITTER) * SITE_POLL_S)
+    most = 60 * len(QUESTION) / (_SHORTEST * SITE_POLL_S)
     for count in SESSIONS:
         asked = questions(StandIn(folder / f"slurm{count}"), count, folder / f"runs{count}")
         found = per_minute(asked)

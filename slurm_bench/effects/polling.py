@@ -27,8 +27,9 @@ _FORGOTTEN_S = 3600.0
 """A job that nobody has asked for in this time is not asked for any more."""
 _LONG_PAUSE_S = 10.0
 """Or three intervals: after a longer one the scheduler may have been away unnoticed."""
-_JITTER = 0.1
-"""Of the interval, so that no two users ask in step."""
+_SERVES = (0.8, 0.9)
+"""For how much of the interval an answer serves: not always the same, so that no two users ask in step, and less than the
+shortest time after which a desk looks again (steps/ledger.py), so that one alone never finds its own last answer."""
 _MOST_BACKOFF = 8
 """Intervals between two questions to a scheduler that gives no answer, at most."""
 
@@ -62,7 +63,7 @@ class SharedPoll:
     """
     Args:
         folder: of this user and cluster, on the file system that all desks share.
-        interval_s: how old an answer may be.
+        interval_s: how old an answer may be, at the most.
         ask: puts the question for these names, queued since then.
     """
 
@@ -118,7 +119,7 @@ class SharedPoll:
 
     def _interval(self, failures: int) -> timedelta:
         backoff = min(2**failures, _MOST_BACKOFF)
-        return timedelta(seconds=self._interval_s * backoff * random.uniform(1 - _JITTER, 1 + _JITTER))
+        return timedelta(seconds=self._interval_s * backoff * random.uniform(*_SERVES))
 
     def _watched(self) -> Mapping[str, datetime]:
         watched = {}

@@ -285,7 +285,7 @@ def test_many_desks_ask_as_often_as_one(books: Books, monkeypatch: pytest.Monkey
     calls = asked.read_text().splitlines()
     for program in ("squeue", "sacct"):
         count = sum(call.startswith(f"{program} ") for call in calls)
-        assert 2 <= count <= took / 0.9 + 2, f"{count} in {took:.0f} s"
+        assert 2 <= count <= took / 0.8 + 2, f"{count} in {took:.0f} s"
     assert not any("--job" in call or " -j" in call for call in calls)
 
 
