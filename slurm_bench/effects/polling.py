@@ -29,7 +29,7 @@ _LONG_PAUSE_S = 10.0
 """Or three intervals: after a longer one the scheduler may have been away unnoticed."""
 _SERVES = (0.8, 0.9)
 """For how much of the interval an answer serves: not always the same, so that no two users ask in step, and less than
-the shortest time after which a desk looks again (steps/ledger.py), so that one alone never finds its own last answer."""
+the shortest time after which a desk looks again (steps/ledger.py): alone, it never finds its own last answer."""
 _MOST_BACKOFF = 8
 """Intervals between two questions to a scheduler that gives no answer, at most."""
 
