@@ -147,7 +147,14 @@ def _checked(member: DictConfig) -> Config:
     config = OmegaConf.to_object(member)
     assert isinstance(config, Config)
     refuse_unknown(config)
+    if config.command.name == "status" and not _is_given("session"):
+        config.session = ""  # the name of a session to begin is none to look at
     return config
+
+
+def _is_given(field: str) -> bool:
+    """Whether the command line itself says it."""
+    return any(override.lstrip("+").startswith(f"{field}=") for override in HydraConfig.get().overrides.task)
 
 
 def _which_member() -> str:

@@ -102,11 +102,11 @@ class Records:
     """Reads a campaign again and again; what cannot change any more it reads once.
 
     Args:
-        session: the only one to read, if the campaign has one of this name.
+        session: name of the only one to read; empty: all.
         open_all: opens ledgers, with the clusters that their configurations name.
 
     Raises:
-        UsageError: there are no sessions, and no calibrations.
+        UsageError: there are no sessions, and no calibrations; or none of this name.
     """
 
     def __init__(
@@ -120,6 +120,10 @@ class Records:
         self._decided: dict[Path, SubmissionRecords] = {}
         if not (campaign.sessions() or campaign.calibrations()):
             raise UsageError(f"no sessions in {campaign.root}; name another with campaign=")
+        names = [paths.root.name for paths in campaign.sessions()]
+        if session and session not in names:
+            there = f"there are {', '.join(names)}" if names else "it has none"
+            raise UsageError(f"session: none of that name in campaign {campaign.root.name}: {there}")
 
     def view(self) -> CampaignView:
         folders = [*self._campaign.sessions(), *self._campaign.calibrations()]
@@ -138,7 +142,7 @@ class Records:
     def _sessions(self) -> list[tuple[Book, SessionPaths]]:
         found = [(book, book.paths) for book in self._opened if isinstance(book.paths, SessionPaths)]
         begun = [(book, paths) for book, paths in found if paths.session.exists()]
-        return [(book, paths) for book, paths in begun if book.name == self._session] or begun
+        return [(book, paths) for book, paths in begun if self._session in ("", book.name)]
 
     def _session_records(self, book: Book, paths: SessionPaths) -> SessionRecords:
         return SessionRecords(

@@ -151,6 +151,9 @@ def test_on_this_machine(paths: SessionPaths) -> None:
     shown = slurm_bench(runs, "command=status")
     assert shown.returncode == 0 and "one: interrupted, scripted\n" in shown.stdout
     assert f"one: problem: {BY_HAND}\n" in shown.stdout
+    assert slurm_bench(runs, "command=status", "session=one").stdout.count(": interrupted, scripted\n") == 1
+    misspelt = slurm_bench(runs, "command=status", "session=two")
+    assert misspelt.returncode == 2 and "there are one" in misspelt.stderr
     check_goes_on(paths)
 
 

@@ -166,9 +166,11 @@ def test_looking_changes_no_record(scene: test_desk.Scene) -> None:
 def test_one_session_by_its_name_and_else_all(config: Config) -> None:
     for name in ("one", "two"):
         begin(config, name)
-    for session, names in (("two", ["two"]), ("20261128-120000-scripted-0", ["one", "two"])):
+    for session, names in (("two", ["two"]), ("", ["one", "two"])):
         view = records(config, FakeCluster(), session).view()
         assert [each.name for each in view.sessions] == names
+    with pytest.raises(UsageError, match=r"none of that name in campaign .*: there are one, two"):
+        records(config, FakeCluster(), "three")
 
 
 def test_many_sessions_are_a_row_each(config: Config) -> None:
