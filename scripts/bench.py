@@ -72,9 +72,16 @@ def measure(chosen: Sequence[Benchmark]) -> dict[str, list[Figure]]:
                 continue
             try:
                 measured[benchmark.name] = printed(benchmark, Path(folder) / benchmark.name)
-            except (BenchError, RuntimeError, subprocess.CalledProcessError) as error:
+            except (BenchError, RuntimeError) as error:
                 print(f"  could not be measured: {error}", flush=True)
+            except subprocess.CalledProcessError as error:
+                print(f"  could not be measured: {error}: {last_line(error.stderr)}", flush=True)
     return measured
+
+
+def last_line(said: str | bytes | None) -> str:
+    text = said.decode(errors="replace") if isinstance(said, bytes) else said or ""
+    return (text.strip().splitlines() or [""])[-1]
 
 
 def printed(benchmark: Benchmark, folder: Path) -> list[Figure]:

@@ -43,25 +43,52 @@ class Check:
 def main() -> int:
     options, overrides = parsed()
     gpus = said("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader").splitlines()
-    count = len(gpus)
-    if not count:
+    if not gpus:
         print("gpu_proof: no GPU here: nvidia-smi lists none", file=sys.stderr)
         return 2
+    if not gpu_type():
+        print("gpu_proof: no Slurm with GPUs of a type in a partition gpu answers: gpu_host up", file=sys.stderr)
+        return 2
     runs = Path(tempfile.mkdtemp(prefix="slurm_bench-proof-"))
-    argv = [sys.executable, "-m", "slurm_bench", *overrides_for(count, options.image, runs), *overrides]
-    checks = [doctor_check(argv)]
-    began = time.time()
-    done = subprocess.run(argv, check=False)
-    rehearsed_s = time.time() - began
-    (paths,) = CampaignPaths(runs / "proof").sessions()
-    proof = {**host_facts(), "gpus": gpus, "command": argv[1:], "exit_code": done.returncode, **what_came(paths)}
-    checks += [Check("the session's exit code is 0", str(done.returncode), done.returncode == 0)]
-    checks += checked(paths, proof, count)
-    total_s = time.time() - options.began
-    checks.append(Check(f"from the bare host to here, {LIMIT_S} s at most", f"{total_s:.0f} s", total_s <= LIMIT_S))
-    proof |= {"rehearsed_s": round(rehearsed_s, 1), "checks": [asdict(check) for check in checks]}
-    write(options.out, proof)
+    argv = [sys.executable, "-m", "slurm_bench", *overrides_for(len(gpus), options.image, runs), *overrides]
+    proof: dict[str, Any] = {**host_facts(), "gpus": gpus, "command": argv[1:]}
+    checks: list[Check] = []
+    try:
+        checks.append(doctor_check(argv))
+        checks.append(rehearse(argv))
+        checks += seen(runs, proof)
+    finally:
+        total_s = time.time() - options.began
+        checks.append(Check(f"from the bare host to here, {LIMIT_S} s at most", f"{total_s:.0f} s", total_s <= LIMIT_S))
+        write(options.out, proof | {"checks": [asdict(check) for check in checks]})
+    return exit_code(checks)
+
+
+def exit_code(checks: Sequence[Check]) -> int:
     return int(not all(check.holds for check in checks))
+
+
+def rehearse(argv: Sequence[str]) -> Check:
+    """The session, and its end if it takes too long."""
+    began = time.time()
+    try:
+        code = subprocess.run(argv, check=False, timeout=LIMIT_S).returncode
+    except subprocess.TimeoutExpired:
+        code = None
+        subprocess.run([*argv, "command=stop"], check=False, timeout=LIMIT_S)
+    found = "too long, and was stopped" if code is None else f"exit code {code}"
+    return Check(
+        "the session ends by itself, with exit code 0", f"{found} after {time.time() - began:.0f} s", code == 0
+    )
+
+
+def seen(runs: Path, proof: dict[str, Any]) -> list[Check]:
+    """Add to the proof what the session left, and check it."""
+    sessions = CampaignPaths(runs / "proof").sessions()
+    if not sessions:
+        return [Check("a session was begun", "none", holds=False)]
+    proof |= what_came(sessions[0])
+    return list(checked(sessions[0], proof, len(proof["gpus"])))
 
 
 def parsed() -> tuple[argparse.Namespace, list[str]]:
@@ -93,13 +120,19 @@ def overrides_for(gpus: int, image: str, runs: Path) -> list[str]:
         f"container.image={image}",
         f"agent.image={image}",
         *(f"cluster.{name}={value}" for name, value in cluster.items()),
-        "+budget.weights.h200=1",
+        f"+budget.weights={{{gpu_type()}: 1}}",
         # Compilation takes longer than this training, and there are 26 runs.
         "+task.environment.TRAIN_COMPILE='0'",
         f"runs={runs}",
         "campaign=proof",
         "session=rehearsal",
     ]
+
+
+def gpu_type() -> str:
+    """As Slurm names it, h200 of `gpu:h200:1`; empty if it does not answer."""
+    _, _, rest = said("sinfo", "--noheader", "--partition=gpu", "--format=%G").partition(":")
+    return rest.partition(":")[0]
 
 
 # --- what was seen
@@ -149,7 +182,7 @@ def verdicts(paths: SessionPaths) -> Iterator[dict[str, Any]]:
 
 
 def trials(paths: SessionPaths) -> Iterator[dict[str, Any]]:
-    for submission in sorted(paths.submissions.iterdir()):
+    for submission in sorted(paths.submissions.glob("*")):
         for retiming in paths.submission(submission.name).retimings():
             for arm, folder in (("candidate", retiming.trials), ("incumbent", retiming.incumbents)):
                 for record in sorted(folder.glob("[!.]*.json")):
@@ -168,7 +201,7 @@ def trial_facts(trial: Trial, folder: Path) -> dict[str, Any]:
         "val_loss": trial.result.val_loss if trial.result else None,
         "train_time_s": trial.result.train_time_s if trial.result else None,
         "wall_s": round(trial.wall_s, 2),
-        "speed": log.read_text().splitlines()[-1] if log.exists() else "",
+        "speed": last_line(log.read_text()) if log.exists() else "",
     }
 
 
@@ -249,7 +282,12 @@ def bundle_checks(paths: SessionPaths) -> Iterator[Check]:
     where = [f"runs={paths.root.parents[1]}", "campaign=proof", "session=rehearsal"]
     made = subprocess.run([*command, "command=bundle", *where], capture_output=True, text=True, check=False)
     yield Check("its verdicts are exported as bundles", last_line(made.stdout + made.stderr), made.returncode == 0)
-    for bundle in sorted(paths.root.rglob("*.tar")):
+    bundles = sorted(paths.bundles.glob("*.tar"))
+    verdicts_there = len(list(paths.submissions.glob("*/verdict.json")))
+    yield Check(
+        "as many bundles as verdicts", f"{len(bundles)} of {verdicts_there}", len(bundles) == verdicts_there > 0
+    )
+    for bundle in bundles:
         again = subprocess.run(
             [*command, "command=reverify", f"bundle={bundle}"], capture_output=True, text=True, check=False
         )
@@ -278,13 +316,12 @@ def as_text(proof: dict[str, Any]) -> Iterator[str]:
     yield f"{len(proof['gpus'])} GPUs: {'; '.join(proof['gpus'])}; {proof['cores']} cores, kernel {proof['kernel']}"
     yield versions
     yield f"python {' '.join(proof['command'])}"
-    yield f"{proof['rehearsed_s']:.0f} s"
     yield ""
-    for verdict in proof["verdicts"]:
+    for verdict in proof.get("verdicts", ()):
         yield f"{verdict['candidate']}: {verdict['outcome']}, {verdict['gpu_seconds']} GPU-seconds; {verdict['reason']}"
     yield ""
     yield "submission arm       trial outcome      job     loss    training  whole run  speed"
-    for trial in proof["trials"]:
+    for trial in proof.get("trials", ()):
         loss, training = trial["val_loss"], trial["train_time_s"]
         numbers = f"{loss:.4f}  {training:7.3f} s" if loss is not None else " " * 17
         yield (
@@ -293,7 +330,7 @@ def as_text(proof: dict[str, Any]) -> Iterator[str]:
         )
     yield ""
     yield "GPU-seconds by ledger and by sacct"
-    for job in proof["jobs"]:
+    for job in proof.get("jobs", ()):
         tres = " ".join(job["sacct_tres"])
         yield f"{job['ledger_gpu_s']:6} {job['sacct_gpu_s']:6}  {job['tasks']} tasks of {job['job']} {tres}"
     yield ""

@@ -39,9 +39,12 @@ def throughput(folder: Path, count: int = SESSIONS, each: int = EACH) -> Iterato
         each: submissions of each.
     """
     slurm = StandIn(folder / "slurm")
-    begun = [begin(slurm, folder, f"s{number}", each) for number in range(count)]
-    sessions, desks = [paths for paths, _ in begun], [desk for _, desk in begun]
+    sessions, desks = [], []
     try:
+        for number in range(count):
+            paths, desk = begin(slurm, folder, f"s{number}", each)
+            sessions.append(paths)
+            desks.append(desk)
         await_ready(sessions)
         say(f"{count} desks are ready")
         (folder / "go").touch()

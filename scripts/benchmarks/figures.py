@@ -38,7 +38,7 @@ class Benchmark:
     seconds: int
     """That it takes, roughly, on two cores."""
     measure: Callable[[Path], Iterator[Figure]]
-    """In an empty folder of its own that is not there yet."""
+    """In a folder of its own that is not there yet."""
     on_cluster: bool = False
     """Whether it needs the development cluster, Apptainer and the rehearsal's image."""
 

@@ -38,7 +38,7 @@ def main(folder: str, submissions: str, go: str) -> None:
     desk = Desk(config, paths, retimer, judged_by, workspace.mount(paths))
     desk.take_incumbent(record)
     (paths.root / "ready").touch()
-    while not Path(go).exists():
+    while not Path(go).exists() and paths.root.exists():
         time.sleep(_DESK_POLL_S)
     before = used()
     for number in range(int(submissions)):

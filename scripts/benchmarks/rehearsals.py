@@ -22,5 +22,7 @@ def rehearsal(runs: Path, where: str, overrides: list[str]) -> Iterator[Figure]:
     took = seconds([sys.executable, "-m", "slurm_bench", f"runs={runs}", "session=one", *overrides])
     yield Figure(f"rehearsal, {where}", took, "s", 180, "four candidates, real training on two cores")
     waits = list(waits_for_queue(SessionPaths(runs / "rehearsal" / "one")))
+    if not waits:
+        raise RuntimeError("the rehearsal queued no array")
     note = f"worst of {len(waits)}, from the request's file on, static judge included"
     yield Figure(f"submit to queued array, {where}", max(waits), "s", 1, note)

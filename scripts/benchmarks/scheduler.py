@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.figures import Figure, say
 from benchmarks.sessions import composed
 from benchmarks.stand_in import StandIn
+from slurm_bench.effects import polling
 from slurm_bench.effects.cluster import Job
 from slurm_bench.steps import site
 from slurm_bench.steps.ledger import Ledger
@@ -27,8 +28,6 @@ SITE_POLL_S = 30
 """As in conf/cluster/slurm.yaml; POLL_S stands for it, so that this takes minutes and not a quarter of an hour."""
 INTERVALS = 6
 QUESTION = ("squeue", "sacct")
-_SHORTEST = 0.8
-"""Of the interval, between two questions: effects/polling.py."""
 
 
 class _Over(Exception):
@@ -36,7 +35,7 @@ class _Over(Exception):
 
 
 def calls_a_minute(folder: Path) -> Iterator[Figure]:
-    most = 60 * len(QUESTION) / (_SHORTEST * SITE_POLL_S)
+    most = 60 * len(QUESTION) / (polling.SERVES[0] * SITE_POLL_S)
     for count in SESSIONS:
         asked = questions(StandIn(folder / f"slurm{count}"), count, folder / f"runs{count}")
         found = per_minute(asked)

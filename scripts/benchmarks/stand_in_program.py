@@ -1,4 +1,4 @@
-"""Slurm's commands as desks call them, answered from files: links to this file stand on the PATH under their names.
+"""Slurm's commands as desks call them, answered from files: copies of this file stand on the PATH under their names.
 
 Beside SLURM_CONF lie `jobs/ID.json`, one a queued array, `ended/ID` of each that is over, and `calls`, a line for each
 call. A job runs from when it is queued until somebody writes `ended/ID`; scripts/benchmarks/stand_in.py is that

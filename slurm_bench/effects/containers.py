@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from slurm_bench.effects import confine
 from slurm_bench.words.errors import UsageError
@@ -119,7 +119,7 @@ def image_sha256(container: Container) -> str | None:
     """Digest of the container's image, read whole (a few seconds for 10 GB), again only if it was written to since.
 
     Of a sandbox folder, which is as large in thousands of files, the digest of its list: path, kind, size and time of
-    change of each. Another folder of the same content has another digest.
+    last writing of each. Another folder of the same content has another digest, and who sets that time back has not.
     """
     if container.image is None:
         return None
@@ -134,14 +134,18 @@ def image_sha256(container: Container) -> str | None:
 def _file_sha256(image: Path, _: tuple[int, ...]) -> str:
     """
     Args:
-        _: what the file system knows of it: no write leaves the time of change as it was.
+        _: what the file system knows of it: a write moves the time of change, by a tick of the clock at least.
     """
     with image.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def _refuse(error: OSError) -> NoReturn:
+    raise error  # os.walk would leave the folder out
+
+
 def _listed(image: Path) -> Iterator[str]:
-    for folder, folders, files in os.walk(image):
+    for folder, folders, files in os.walk(image, onerror=_refuse):
         inside = folder.removeprefix(str(image))
         for name in (*folders, *files):
             seen = os.lstat(f"{folder}/{name}")  # pathlib takes ten times as long over 100,000 files

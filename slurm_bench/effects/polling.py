@@ -27,7 +27,7 @@ _FORGOTTEN_S = 3600.0
 """A job that nobody has asked for in this time is not asked for any more."""
 _LONG_PAUSE_S = 10.0
 """Or three intervals: after a longer one the scheduler may have been away unnoticed."""
-_SERVES = (0.8, 0.9)
+SERVES = (0.8, 0.9)
 """For how much of the interval an answer serves: not always the same, so that no two users ask in step, and less than
 the shortest time after which a desk looks again (steps/ledger.py): alone, it never finds its own last answer."""
 _MOST_BACKOFF = 8
@@ -119,7 +119,7 @@ class SharedPoll:
 
     def _interval(self, failures: int) -> timedelta:
         backoff = min(2**failures, _MOST_BACKOFF)
-        return timedelta(seconds=self._interval_s * backoff * random.uniform(*_SERVES))
+        return timedelta(seconds=self._interval_s * backoff * random.uniform(*SERVES))
 
     def _watched(self) -> Mapping[str, datetime]:
         watched = {}

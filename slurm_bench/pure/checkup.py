@@ -112,8 +112,8 @@ def of_partitions(config: Config, found: Survey, trial_hours: float) -> Iterator
         yield _sharing(config.cluster, partition)
     yield _gpus(config.cluster, found)
     yield _type(config.cluster, found)
-    if config.cluster.chain and config.cluster.cpu_partition:
-        yield from (_relay_partition(config.cluster, partition) for partition in found.cpu_partitions)
+    if _has_jobs_without_gpus(config.cluster) and config.cluster.cpu_partition:
+        yield from (_cpu_partition(config.cluster, partition) for partition in found.cpu_partitions)
 
 
 def _partition(config: Config, partition: Mapping[str, str], trial_hours: float) -> Finding:
@@ -122,7 +122,8 @@ def _partition(config: Config, partition: Mapping[str, str], trial_hours: float)
     if partition.get("State") != "UP":
         return fails(check, f"its state is {partition.get('State')}", "set another cluster.partition")
     longest = survey.longest_hours(partition)
-    if cluster.session_hours > longest:
+    has_session = cluster.session_gpus or not cluster.cpu_partition
+    if has_session and cluster.session_hours > longest:
         limit = f"its time limit is {longest:g} hours, cluster.session_hours {cluster.session_hours:g}"
         return fails(check, f"{limit}: such a job would wait for ever", f"set cluster.session_hours={longest:g}")
     if trial_hours > longest:
@@ -136,6 +137,11 @@ def _partition(config: Config, partition: Mapping[str, str], trial_hours: float)
     return ok(check, f"up, {limit}")
 
 
+def _has_jobs_without_gpus(cluster: ClusterConfig) -> bool:
+    """Relays, and the jobs of an agent that asks for no GPU."""
+    return cluster.chain or not cluster.session_gpus
+
+
 def _sharing(cluster: ClusterConfig, partition: Mapping[str, str]) -> Finding:
     check = f"nodes of {partition['PartitionName']}"
     whole = partition.get("OverSubscribe", "NO").startswith("EXCLUSIVE")
@@ -145,9 +151,12 @@ def _sharing(cluster: ClusterConfig, partition: Mapping[str, str]) -> Finding:
     if whole and cluster.session_gpus not in (0, cluster.node_gpus):
         found = f"every job gets whole nodes, and cluster.session_gpus is {cluster.session_gpus}"
         return fails(check, found, f"set cluster.session_gpus={cluster.node_gpus}: that is what is charged")
-    if whole and cluster.chain and not cluster.cpu_partition:
-        found = "every job gets, and is charged for, whole nodes: relays too, which have no budget for them"
-        return fails(check, found, "set cluster.cpu_partition to one without GPUs, or cluster.chain=false")
+    if whole and _has_jobs_without_gpus(cluster) and not cluster.cpu_partition:
+        found = (
+            "every job gets, and is charged for, whole nodes: also those without GPUs, which have no budget for them"
+        )
+        remedy = ", or cluster.chain=false" if cluster.session_gpus else ", or cluster.session_gpus"
+        return fails(check, found, f"set cluster.cpu_partition to one without GPUs{remedy}")
     if not cluster.exclusive:
         return note(check, "trials share theirs (cluster.exclusive=false)", "such timings are worth less")
     return ok(check, "trials have theirs to themselves")
@@ -178,12 +187,13 @@ def _type(cluster: ClusterConfig, found: Survey) -> Finding:
     return fails("GPU type", may_get, "put {type} into cluster.gpu_request, or set cluster.constraint")
 
 
-def _relay_partition(cluster: ClusterConfig, partition: Mapping[str, str]) -> Finding:
+def _cpu_partition(cluster: ClusterConfig, partition: Mapping[str, str]) -> Finding:
     check, longest = f"partition {partition['PartitionName']}", survey.longest_hours(partition)
     if cluster.session_hours > longest:
-        found = f"its time limit is {longest:g} hours; a relay asks for cluster.session_hours={cluster.session_hours:g}"
+        asked = f"cluster.session_hours={cluster.session_hours:g}"
+        found = f"its time limit is {longest:g} hours; jobs without GPUs ask for {asked}"
         return fails(check, found, "set another cluster.cpu_partition, fewer session_hours, or cluster.chain=false")
-    return ok(check, "relays may run there")
+    return ok(check, "jobs without GPUs may run there")
 
 
 # --- who we are to the accounting

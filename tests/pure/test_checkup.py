@@ -156,11 +156,22 @@ def test_limits_that_hold_jobs_back_for_ever(config: Config) -> None:
         ({"partition": "closed"}, "partition closed", "its state is DRAIN"),
         ({"partition": "theirs", "account": "physics"}, "partition theirs", "AllowAccounts is chem,bio"),
         ({"partition": "whole", "exclusive": False}, "nodes of whole", "charged for, whole nodes"),
-        ({"partition": "whole"}, "nodes of whole", "relays too"),
+        ({"partition": "whole"}, "nodes of whole", "also those without GPUs"),
+        ({"partition": "whole", "session_gpus": 0, "chain": False}, "nodes of whole", "also those without GPUs"),
         ({"partition": "whole", "session_gpus": 1}, "nodes of whole", "cluster.session_gpus is 1"),
         ({"node_gpus": 16, "trial_gpus": 16}, "GPUs", "none has the 16 h100 of a trial"),
         ({"node_gpus": 4, "trial_gpus": 4, "session_gpus": 4}, "GPUs", "charged for 8, cluster.node_gpus is 4"),
         ({"cpu_partition": "cpu", "session_hours": 24}, "partition cpu", "its time limit is 2 hours"),
+        (
+            {"cpu_partition": "cpu", "session_hours": 12, "session_gpus": 0, "chain": False},
+            "partition cpu",
+            "its time limit is 2 hours",
+        ),
+        (
+            {"cpu_partition": "cpu", "session_hours": 36, "session_gpus": 0},
+            "partition cpu",
+            "its time limit is 2 hours",
+        ),
     ],
 )
 def test_partitions_that_do_not_go_with_the_configuration(

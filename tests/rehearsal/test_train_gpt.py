@@ -327,7 +327,9 @@ def test_the_operations_are_those_that_pytorch_counts(script: ModuleType) -> Non
     [
         ("NVIDIA H100 80GB HBM3", "100.0% of the bf16 peak of NVIDIA H100 80GB HBM3"),
         ("NVIDIA H100 PCIe", "130.8% of the bf16 peak of NVIDIA H100 PCIe"),
-        ("NVIDIA Future", "989 TFLOP/s a process"),
+        ("NVIDIA H200 NVL", "118.3% of the bf16 peak of NVIDIA H200 NVL"),
+        ("NVIDIA A100-SXM4-80GB", "317.0% of the bf16 peak of NVIDIA A100-SXM4-80GB"),
+        ("NVIDIA RTX A1000", "989 TFLOP/s a process"),
         ("", "989 TFLOP/s a process"),
     ],
 )

@@ -2,10 +2,10 @@
 
 import copy
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,17 @@ import gpu_proof
 from gpu_proof import Check
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
 from tests.conftest import DEV_CLUSTER, REPOSITORY
+
+FACTS = {
+    "date": "2026-01-01",
+    "commit": "abc",
+    "user": "root",
+    "gpus": ["GPU"],
+    "cores": 2,
+    "kernel": "6",
+    "versions": {"slurm": "22"},
+    "command": ["-m", "slurm_bench"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +66,8 @@ def test_a_rehearsal_holds_and_what_was_changed_fails(session: SessionPaths, tmp
 
     assert failing(session, proof, gpus=1) == {"each with the UUIDs of its GPUs"}, "no GPU was seen in any"
 
-    facts = {"date": "2026-01-01", "commit": "abc", "user": "root", "gpus": ["GPU"], "cores": 2, "kernel": "6"}
-    more = {"versions": {"slurm": "22"}, "command": ["-m", "slurm_bench"], "rehearsed_s": 3.0}
     said = [{"what": "it holds", "found": "so", "holds": False}]
-    gpu_proof.write(tmp_path, {**facts, **more, **proof, "checks": said})
+    gpu_proof.write(tmp_path, {**FACTS, **proof, "checks": said})
     assert json.loads((tmp_path / "proof.json").read_text())["trials"] == proof["trials"]
     text = (tmp_path / "proof.txt").read_text()
     assert "honest-speed-up: accepted" in text and "FAILS: it holds: so" in text and "tokens/s" in text
@@ -76,11 +85,27 @@ def test_the_sum_of_its_own(row: str, seconds: int) -> None:
     assert gpu_proof.sacct_gpu_seconds(row) == seconds
 
 
-def test_a_check_that_fails_fails_the_whole() -> None:
-    """By the exit code, without a GPU: of a machine where nothing can be started."""
-    argv = [sys.executable, str(REPOSITORY / "scripts" / "gpu_proof.py"), "--image", "none.sif", "--out", "nowhere"]
-    done = subprocess.run(argv, env={**os.environ, "SLURM_CONF": ""}, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "no GPU" in done.stderr and "Traceback" not in done.stderr
-    assert not Path("nowhere").exists()
-    assert Check("a", "b", holds=False) != Check("a", "b", holds=True)
+def test_without_a_gpu_nothing_is_begun(tmp_path: Path) -> None:
+    argv = [sys.executable, str(REPOSITORY / "scripts/gpu_proof.py"), "--image=none.sif", f"--out={tmp_path / 'out'}"]
+    done = subprocess.run(argv, env={"PATH": "", "SLURM_CONF": ""}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "gpu_proof: no GPU here: nvidia-smi lists none\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_check_that_fails_fails_the_whole() -> None:
+    assert gpu_proof.exit_code([Check("a", "b", holds=True)] * 3) == 0
+    assert gpu_proof.exit_code([Check("a", "b", holds=True), Check("a", "b", holds=False)]) == 1
+
+
+def test_a_session_that_was_never_begun_is_a_check_that_fails(tmp_path: Path) -> None:
+    proof: dict[str, Any] = {"gpus": ["GPU"]}
+    assert gpu_proof.seen(tmp_path, proof) == [Check("a session was begun", "none", holds=False)]
+
+
+def test_what_fails_on_its_way_is_said_and_written(tmp_path: Path) -> None:
+    check = gpu_proof.rehearse([sys.executable, "-c", "raise SystemExit(3)"])
+    assert not check.holds and check.found.startswith("exit code 3 after 0 s")
+    doctor = gpu_proof.doctor_check([sys.executable, "-c", "import sys; sys.exit('no such site')"])
+    assert not doctor.holds and doctor.found == "no such site"
+    gpu_proof.write(tmp_path, {**FACTS, "checks": [asdict(doctor)]})
+    assert "FAILS: the doctor finds nothing that fails" in (tmp_path / "proof.txt").read_text()

@@ -30,19 +30,20 @@ def runs(**changed: tuple[float, float]) -> list[Run]:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({}, {"holds: start-up added by the runner: 0.00 s", "holds: training time in the runner differs by 0.000%"}),
-        ({"runner": (10.0, 22.9)}, {"holds: start-up added by the runner: 2.90 s"}),
-        ({"runner": (10.0, 23.1)}, {"FAILS: start-up added by the runner: 3.10 s"}),
-        ({"runner": (9.98, 20.0)}, {"FAILS: training time in the runner differs by 0.200%"}),
+        ({}, "holds: start-up added by the runner: 0.00 s"),
+        ({}, "holds: training time in the runner differs by -0.0"),
+        ({"runner": (10.0, 22.9)}, "holds: start-up added by the runner: 2.90 s"),
+        ({"runner": (10.0, 23.1)}, "FAILS: start-up added by the runner: 3.10 s"),
+        ({"runner": (9.9, 20.0)}, "FAILS: training time in the runner differs by -1.0"),
+        ({"runner": (10.01, 20.0)}, "not resolved by these runs: training time in the runner differs by +0.0"),
         (
             {"warm_caches": (10.0, 2.0)},
-            {"empty compile caches: 18.00 s a run, 0.200 GPU-hours a verdict of 20 runs on 2"},
+            "empty compile caches: 18.00 s a run, 0.200 GPU-hours a verdict of 20 runs on 2",
         ),
     ],
 )
-def test_the_summary(changed: dict[str, tuple[float, float]], said: set[str]) -> None:
-    text = "\n".join(summarised(runs(**changed), gpus=2))
-    assert all(line in text for line in said), text
+def test_the_summary(changed: dict[str, tuple[float, float]], said: str) -> None:
+    assert said in "\n".join(summarised(runs(**changed), gpus=2))
 
 
 def test_one_round_says_nothing() -> None:
@@ -71,8 +72,9 @@ def test_a_round_and_then_another(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             timeout=200,
-            check=True,
+            check=False,
         )
-        assert words in done.stdout
+        assert words in done.stdout, done.stderr
+        assert done.returncode == int("FAILS" in done.stdout), "on a busy machine it may"
         assert len((tmp_path / "harness.jsonl").read_text().splitlines()) == rounds * len(WAYS)
     assert words in (tmp_path / "harness.txt").read_text()

@@ -7,7 +7,7 @@ count_gpus() {
     if [[ -v CUDA_VISIBLE_DEVICES ]]; then
         tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c . || true
     else
-        nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU' || true
+        { nvidia-smi --list-gpus 2>/dev/null || compgen -G '/dev/nvidia[0-9]*'; } | grep -c '^GPU\|^/dev' || true
     fi
 }
 
