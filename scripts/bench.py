@@ -14,6 +14,7 @@ from rich.console import Console
 
 from benchmarks import catalogue, machine, tables
 from benchmarks.figures import Benchmark, Figure
+from slurm_bench.effects.slurm_commands import last_line
 from slurm_bench.words.errors import BenchError
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -75,13 +76,8 @@ def measure(chosen: Sequence[Benchmark]) -> dict[str, list[Figure]]:
             except (BenchError, RuntimeError) as error:
                 print(f"  could not be measured: {error}", flush=True)
             except subprocess.CalledProcessError as error:
-                print(f"  could not be measured: {error}: {last_line(error.stderr)}", flush=True)
+                print(f"  could not be measured: {error}: {last_line(error.stderr or '')}", flush=True)
     return measured
-
-
-def last_line(said: str | bytes | None) -> str:
-    text = said.decode(errors="replace") if isinstance(said, bytes) else said or ""
-    return (text.strip().splitlines() or [""])[-1]
 
 
 def printed(benchmark: Benchmark, folder: Path) -> list[Figure]:

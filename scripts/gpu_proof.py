@@ -17,7 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import said
 from slurm_bench.effects import store
+from slurm_bench.effects.slurm_commands import last_line
 from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.paths import CampaignPaths, SessionPaths, trial_log
 from slurm_bench.words.trials import Trial, TrialOutcome
@@ -42,7 +44,7 @@ class Check:
 
 def main() -> int:
     options, overrides = parsed()
-    gpus = said("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader").splitlines()
+    gpus = said(["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]).splitlines()
     if not gpus:
         print("gpu_proof: no GPU here: nvidia-smi lists none", file=sys.stderr)
         return 2
@@ -131,7 +133,7 @@ def overrides_for(gpus: int, image: str, runs: Path) -> list[str]:
 
 def gpu_type() -> str:
     """As Slurm names it, h200 of `gpu:h200:1`; empty if it does not answer."""
-    _, _, rest = said("sinfo", "--noheader", "--partition=gpu", "--format=%G").partition(":")
+    _, _, rest = said(["sinfo", "--noheader", "--partition=gpu", "--format=%G"]).partition(":")
     return rest.partition(":")[0]
 
 
@@ -141,26 +143,18 @@ def gpu_type() -> str:
 def host_facts() -> dict[str, Any]:
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "commit": os.environ.get("COMMIT") or said("git", "describe", "--always", "--dirty") or "unknown",
+        "commit": os.environ.get("COMMIT") or said(["git", "describe", "--always", "--dirty"]) or "unknown",
         "cores": os.cpu_count(),
         "kernel": platform.release(),
         "versions": {
-            "slurm": said("sinfo", "--version"),
-            "apptainer": said("apptainer", "--version"),
+            "slurm": said(["sinfo", "--version"]),
+            "apptainer": said(["apptainer", "--version"]),
             "python": platform.python_version(),
-            "torch": said(sys.executable, "-c", "import torch; print(torch.__version__)"),
-            "nccl": said(sys.executable, "-c", "import torch; print(*torch.cuda.nccl.version(), sep='.')"),
+            "torch": said([sys.executable, "-c", "import torch; print(torch.__version__)"]),
+            "nccl": said([sys.executable, "-c", "import torch; print(*torch.cuda.nccl.version(), sep='.')"]),
         },
-        "user": said("id", "--user", "--name"),
+        "user": said(["id", "--user", "--name"]),
     }
-
-
-def said(*argv: str) -> str:
-    """Standard output of a short command; empty if it failed."""
-    try:
-        return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
 
 
 def what_came(paths: SessionPaths) -> dict[str, Any]:
@@ -209,10 +203,9 @@ def jobs(paths: SessionPaths) -> Iterator[dict[str, Any]]:
     """GPU-seconds by the ledger and by sacct, whose rows are summed here without any code of the ledger's."""
     for file in sorted(paths.ledger.glob("*.json")):
         entry = store.read(file, LedgerEntry)
-        rows = said(
-            *("sacct", "--allocations", "--duplicates", "--noheader", "--parsable2", f"--name={entry.job_name}"),
-            *(f"--starttime={entry.reserved_at.astimezone():%Y-%m-%dT%H:%M:%S}", "--format=State,ElapsedRaw,AllocTRES"),
-        ).splitlines()
+        argv = ["sacct", "--allocations", "--duplicates", "--noheader", "--parsable2", f"--name={entry.job_name}"]
+        argv += [f"--starttime={entry.reserved_at.astimezone():%Y-%m-%dT%H:%M:%S}"]
+        rows = said([*argv, "--format=State,ElapsedRaw,AllocTRES"]).splitlines()
         tres = sorted({part for row in rows for part in row.split("|")[2].split(",") if part.startswith("gres/")})
         yield {
             "job": entry.job_name,
@@ -292,11 +285,6 @@ def bundle_checks(paths: SessionPaths) -> Iterator[Check]:
             [*command, "command=reverify", f"bundle={bundle}"], capture_output=True, text=True, check=False
         )
         yield Check(f"reverify {bundle.name}", last_line(again.stdout + again.stderr), again.returncode == 0)
-
-
-def last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1] if lines else ""
 
 
 # --- what is written

@@ -21,6 +21,7 @@ from scipy import stats
 
 from slurm_bench.effects import seals, store
 from slurm_bench.effects.cluster import python_command
+from slurm_bench.effects.slurm import STEP
 from slurm_bench.pure import trainlog
 from slurm_bench.steps import trial
 from slurm_bench.words.paths import starting_record, trial_record
@@ -31,7 +32,6 @@ WAYS = ("bare", "srun", "apptainer", "runner", "warm caches")
 RUNS_OF_A_VERDICT = 20
 ALLOWED_S, ALLOWED_SHARE = 3.0, 0.001
 """Start-up that the runner may add to a run, and by how much of itself training time may differ."""
-_STEP = ("srun", "--ntasks=1", "--nodes=1", "--export=ALL", "--kill-on-bad-exit=1")  # as SlurmCluster.step
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Bench:
         return trainlog.parse(log.read_text()).train_time_s
 
     def _in_runner(self, here: Path) -> float:
-        plan = self._plan(here, contained=True, step=_STEP)
+        plan = self._plan(here, contained=True, step=STEP)
         store.write(here / "plan.json", plan)
         runner = python_command(trial.__name__, str(here / "plan.json"), "0")
         _finish(["salloc", "--quiet", *self._node(), *runner], here / "printed")

@@ -18,5 +18,5 @@ def help_time(_: Path) -> Iterator[Figure]:
 
 def seconds(argv: Sequence[str]) -> float:
     began = time.perf_counter()
-    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     return time.perf_counter() - began

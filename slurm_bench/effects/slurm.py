@@ -26,6 +26,9 @@ _CLOCK_SKEW = timedelta(minutes=2)
 _MOST_NAMES = 1000
 """In one question: Linux takes no argument that is longer than 128 KiB."""
 
+# All of the allocation's cores go to the one task; sbatch ran with --export=NONE, which srun would inherit.
+STEP = ("srun", "--ntasks=1", "--nodes=1", "--export=ALL", "--kill-on-bad-exit=1")
+
 
 class _CommandExecutor(submitit.SlurmExecutor):
     """submitit's sbatch script around a plain command: where nothing is pickled, no pickle can be forged.
@@ -81,8 +84,7 @@ class SlurmCluster:
 
     @property
     def step(self) -> tuple[str, ...]:
-        # All of the allocation's cores go to the one task; sbatch ran with --export=NONE, which srun would inherit.
-        return ("srun", "--ntasks=1", "--nodes=1", "--export=ALL", "--kill-on-bad-exit=1")
+        return STEP
 
     def step_beside(self, gpus: int) -> tuple[str, ...]:
         # Since Slurm 22.05 --overlap shares GPUs too; before, such a step waits until the others end.
