@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks import machine
 from benchmarks.machine import said
 from slurm_bench.effects import store
 from slurm_bench.effects.slurm_commands import last_line
@@ -44,7 +45,7 @@ class Check:
 
 def main() -> int:
     options, overrides = parsed()
-    gpus = said(["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]).splitlines()
+    gpus = machine.gpus()
     if not gpus:
         print("gpu_proof: no GPU here: nvidia-smi lists none", file=sys.stderr)
         return 2
@@ -143,7 +144,7 @@ def gpu_type() -> str:
 def host_facts() -> dict[str, Any]:
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "commit": os.environ.get("COMMIT") or said(["git", "describe", "--always", "--dirty"]) or "unknown",
+        "commit": machine.commit(),
         "cores": os.cpu_count(),
         "kernel": platform.release(),
         "versions": {

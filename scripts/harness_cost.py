@@ -15,10 +15,12 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path, PurePosixPath
 
 from scipy import stats
 
+from benchmarks import machine
 from slurm_bench.effects import seals, store
 from slurm_bench.effects.cluster import python_command
 from slurm_bench.effects.slurm import STEP
@@ -128,7 +130,7 @@ def main() -> int:
             with lines.open("a") as file:
                 file.write(json.dumps(asdict(run)) + "\n")
             print(f"{number + 1}/{options.rounds * len(ways)} {run}", flush=True)
-    summary = "\n".join(summarised(runs_of(lines), max(options.gpus, 1))) + "\n"
+    summary = "\n".join([*measured_on(), *summarised(runs_of(lines), max(options.gpus, 1))]) + "\n"
     (options.out / "harness.txt").write_text(summary)
     print(summary, end="")
     return int("FAILS" in summary)
@@ -156,6 +158,12 @@ def in_turn(number: int, ways: Sequence[str]) -> str:
     """Who begins changes from round to round, so that a card that warms up favours nobody."""
     turn, place = divmod(number, len(ways))
     return ways[(place + turn) % len(ways)]
+
+
+def measured_on() -> Iterator[str]:
+    here = machine.read()
+    yield f"{here.date}: {here.line}"
+    yield f"{'; '.join(machine.gpus()) or 'no GPU'}; PyTorch {metadata.version('torch')}"
 
 
 def summarised(runs: Sequence[Run], gpus: int) -> Iterator[str]:

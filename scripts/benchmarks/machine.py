@@ -51,10 +51,20 @@ def read() -> Machine:
 
 
 def commit() -> str:
-    """Of the checkout, and whether anything in it differs."""
+    """Of the checkout, and whether anything in it differs.
+
+    SLURM_BENCH_COMMIT tells it to a checkout that travelled without its .git.
+    """
+    if told := os.environ.get("SLURM_BENCH_COMMIT"):
+        return told
     found = said(["git", "-C", str(_REPOSITORY), "rev-parse", "--short=12", "HEAD"])
     changed = said(["git", "-C", str(_REPOSITORY), "status", "--porcelain", "--untracked-files=no"])
     return f"{found or 'unknown'}{' with changes' if changed else ''}"
+
+
+def gpus() -> list[str]:
+    """Name, memory and driver of each that is really there."""
+    return said(["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]).splitlines()
 
 
 def what_the_cluster_lacks() -> str:

@@ -214,6 +214,13 @@ def _loss_changes(node: ast.AST, program: Program) -> Iterator[str]:
         yield from (str(keyword.arg) for keyword in node.keywords if keyword.arg in _LOSS_CHANGES)
 
 
+def _not_causal(node: ast.AST, _program: Program) -> Iterator[str]:
+    """Attention that is told to look ahead: PyTorch's, flash-attn's, or a partial of them."""
+    match node:
+        case ast.keyword(arg="causal" | "is_causal" as name, value=ast.Constant(value=value)) if not value:
+            yield name
+
+
 CHECKS = (
     Check("data", "a file pattern or a size of the validation differs", _settings, against="other"),
     Check("data", "the loader is called for other shards, or otherwise aligned", _loader_calls),
@@ -231,5 +238,6 @@ CHECKS = (
     Check("prints", "another line with a validation loss", _forged_lines),
     Check("draws", "a global generator is seeded", _seeds),
     Check("draws", "a global generator is taken hold of", _default_generators),
+    Check("comparable", "an attention looks ahead", _not_causal),
     Check("objective", "the cross-entropy is smoothed, weighted or leaves targets away", _loss_changes),
 )

@@ -21,6 +21,7 @@ _READS_CLOCK = "perf_counter"
 _WARM_UP_COUNT = "warmup_steps"
 _WARM_UP_STATE = "initial_state"
 _LOSS_IN_LOG = "val_loss:"
+_TRAINING_METHODS = frozenset({"backward", "step"})
 _PRINTS = frozenset({"print", "print0"})
 
 
@@ -51,6 +52,7 @@ def differences(baseline: Program, candidate: Program) -> Iterator[Remark]:
         yield from _moved(group, matching)
         yield from _added(group, matching, candidate)
     yield from _ended_by_measurement(_measured(groups), matching, candidate)
+    yield from _trained_while_validated(matching, candidate)
     yield from _in_another_order(groups, matching)
     yield from _not_reached(matching, candidate)
     yield from _before_the_clock(groups, matching, candidate)
@@ -297,6 +299,25 @@ def _ended_by_measurement(measured: frozenset[str], matching: Matching, candidat
         here = {theirs for theirs, name in matching.old_names(unit.where).items() if name in measured}
         if any(here & head.reads for head in unit.heads if isinstance(head.node, ast.If | ast.While)):
             yield on(unit, "steps", "the run ends by what it measures", proven=True)
+
+
+def _trained_while_validated(matching: Matching, candidate: Program) -> Iterator[Remark]:
+    """Training, in person or by a function that is handed on, in the branch that logs a validation loss."""
+    branches = {
+        (unit.parent, unit.branch)
+        for unit in candidate.units
+        if _LOSS_IN_LOG in _texts(unit) and unit.parent and isinstance(unit.parent.node, ast.If)
+    }
+    for unit in candidate.units:
+        inside = any((each.parent, each.branch) in branches for each in (unit, *unit.heads))
+        if inside and matching.is_new(unit) and _trains(unit, candidate):
+            yield on(unit, "validation", "the model is trained where it is validated", proven=True)
+
+
+def _trains(unit: Unit, candidate: Program) -> bool:
+    calls = (node.func for node in ast.walk(unit.node) if isinstance(node, ast.Call))
+    methods = {function.attr for function in calls if isinstance(function, ast.Attribute)}
+    return bool(methods & _TRAINING_METHODS or unit.reads & candidate.trainers)
 
 
 def _ends_something(unit: Unit) -> bool:

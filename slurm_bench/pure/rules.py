@@ -83,7 +83,7 @@ RULES: Final = {
             "The loss that is printed is the one that earlier records would print for the same model: the mean "
             "cross-entropy in nats of each token, predicted from those before it only, by weights that validation "
             "does not change. The model does not behave otherwise because it is validated.",
-            ("model",),
+            ("static", "model"),
         ),
         Rule(
             "data",

@@ -78,12 +78,19 @@ def _long_texts(node: ast.AST, _program: Program) -> Iterator[str]:
             yield "list"
 
 
+def _causal(node: ast.AST, _program: Program) -> Iterator[str]:
+    match node:
+        case ast.keyword(arg="causal" | "is_causal", value=ast.Constant(value=True)):
+            yield "causal"
+
+
 CHECKS = (
     Check("comparable", "the program asks whether it is validated", _modes, proven=False),
     Check("tuning", "more is loaded than the starting record loads", _loads, proven=False),
     Check("tuning", "a long constant", _long_texts, proven=False),
     Check("off-clock", "work can run beside the training loop", _deferred, proven=False),
     Check("environment", "names are looked up or set while the program runs", _reflection, proven=False),
+    Check("comparable", "fewer attentions are said to be causal", _causal, proven=False, against="less"),
     Check("comparable", "hooks are registered", _hooks, proven=False),
     Check("timing", "the time is asked in another place", _clock_reads, proven=False),
     Check("off-clock", "training steps are called from another place", _training_calls, proven=False),

@@ -1,8 +1,8 @@
 """`command=bundle`: the verdicts of a session, each as one archive with all that it rests on."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from slurm_bench.effects import bundles, store
 from slurm_bench.pure import stamps
@@ -21,6 +21,8 @@ Members = dict[str, Path | bytes]
 
 _TELLING = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 """How the name of a variable ends that holds what is nobody's business."""
+_PASSWORD = re.compile(r"://[^\s/@:]*:[^\s/@]+@")
+"""In an address, for a proxy say."""
 
 
 def perform(config: Config) -> None:
@@ -34,13 +36,13 @@ def perform(config: Config) -> None:
     begun_with = site.load_config(paths)
     _refuse_telling_fields(begun_with)
     out = Path(config.command.out).absolute() if config.command.out else paths.bundles
-    for number in _numbers(paths, config.command.submission):
+    members = {number: _members(paths, number) for number in _numbers(paths, config.command.submission)}
+    _refuse_keys(begun_with, {name: content for each in members.values() for name, content in each.items()})
+    for number, content in members.items():
         archive = out / paths.bundle(number).name
         manifest = _manifest(paths, number)
-        members = _members(paths, number)
-        _refuse_keys(begun_with, members)
         text = manifest.model_dump_json(indent=1) + "\n"
-        bundles.write(archive, {**members, str(BundlePaths().manifest): text.encode()})
+        bundles.write(archive, {**content, str(BundlePaths().manifest): text.encode()})
         print(f"{archive}: submission {number}, stamp {manifest.stamp}")
     newest = store.read(paths.stamps()[-1], Stamp)
     print(f"to publish: {stamps.digest(newest)}, the newest stamp (submission {newest.submission})")
@@ -151,9 +153,10 @@ def _refuse_telling_fields(config: Config) -> None:
         telling = [name for name, value in variables.items() if value and name.upper().endswith(_TELLING)]
         if telling:
             raise UsageError(f"{field}.{telling[0]} seems to be a secret, and would be in the bundle with config.yaml")
-    for field, holder in _holders(config):
-        if holder.base_url and urlsplit(holder.base_url).password:
-            raise UsageError(f"{field}.base_url has a password in it, and would be in the bundle with config.yaml")
+    addresses = {f"{field}.base_url": holder.base_url for field, holder in _holders(config)}
+    for field, text in {**addresses, "cluster.setup": "\n".join(config.cluster.setup)}.items():
+        if _PASSWORD.search(text or ""):
+            raise UsageError(f"{field} has a password in it, and would be in the bundle with config.yaml")
 
 
 def _refuse_keys(config: Config, members: Members) -> None:

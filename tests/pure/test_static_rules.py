@@ -48,12 +48,14 @@ def test_honest_edits_pass(old: str, new: str) -> None:
 STEP = "        training_step(model, optimizers, to_device(next(train_loader), device), rate_factor(step, args))\n"
 START = "    args, device = set_up()\n"
 TRAIN = "def train(model"
+RESTART = "            t0 = time.perf_counter()\n\n        if last"
 
 
 @pytest.mark.parametrize(
     "edits",
     [
         [("    for step in range(train_steps + 1):", "    steps = range(train_steps + 1)\n    for step in steps:")],
+        [(STEP, ""), (RESTART, RESTART.replace("\n\n", f"\n        else:\n    {STEP}\n"))],
         [(STEP, f"{STEP}        print0(f'rate {{rate_factor(step, args)}}')\n")],
         [
             (
@@ -113,6 +115,10 @@ def test_other_meanings_of_names_are_found(old: str, new: str) -> None:
     assert judged((old, new))
 
 
+VALIDATES = "                    val_loss += model(inputs, targets)\n"
+REDUCED = "            val_loss /= val_steps\n"
+
+
 @pytest.mark.parametrize(
     ("rule", "old", "new"),
     [
@@ -142,6 +148,17 @@ def test_other_meanings_of_names_are_found(old: str, new: str) -> None:
         ("compiler", "if __name__ ==", "from torch import compile as faster\nif __name__ =="),
         ("compiler", "if __name__ ==", "import torch._inductor.config as quick\nif __name__ =="),
         ("compiler", "if __name__ ==", "faster = torch.compile\nif __name__ =="),
+        ("comparable", "(q, k, v, is_causal=True)", "(q, k, v, is_causal=False)"),
+        ("comparable", "(q, k, v, causal=True)", "(q, k, v, causal=0)"),
+        (
+            "comparable",
+            "BOS_ID = 0",
+            "BOS_ID = 0\nattend = functools.partial(F.scaled_dot_product_attention, is_causal=False)",
+        ),
+        ("validation", VALIDATES, f"{VALIDATES}                    model(inputs, targets).backward()\n"),
+        ("validation", REDUCED, f"            optimizers[0].step(1.0)\n{REDUCED}"),
+        ("validation", REDUCED, f"            training_step(model, optimizers, (inputs, targets), 1.0)\n{REDUCED}"),
+        ("validation", REDUCED, f"            helper = Thread(target=training_step)\n{REDUCED}"),
     ],
 )
 def test_broken_rules_are_found(rule: str, old: str, new: str) -> None:
@@ -234,7 +251,6 @@ def test_a_copy_elsewhere_does_not_stand_for_a_statement_that_was_changed(decoy:
 
 SNAPSHOT = "    initial_state = copy.deepcopy((model.state_dict(), [optimizer.state for optimizer in optimizers]))\n"
 SUM = "            training_time_ms += 1000 * (time.perf_counter() - t0)\n"
-RESTART = "            t0 = time.perf_counter()\n\n        if last"
 
 
 @pytest.mark.parametrize(

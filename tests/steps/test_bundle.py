@@ -832,6 +832,7 @@ def test_no_secret_is_exported(quick: Scene, tmp_path: Path) -> None:
     for old, new, words in (
         ("environment: {}", "environment: {MY_API_KEY: x}", "environment.MY_API_KEY seems to be a secret"),
         ("maker: null\n    base_url: null", "maker: anthropic\n    base_url: https://a:b@c.de", "has a password in it"),
+        ("setup: []", "setup: ['export HTTPS_PROXY=http://a:b@c.de:3128']", "cluster.setup has a password in it"),
     ):
         assert old in text
         config.write_text(
