@@ -176,7 +176,9 @@ class Program:
         called: dict[str, set[str]] = defaultdict(set)
         for unit in self.units:
             calls = (node.func for node in ast.walk(unit.node) if isinstance(node, ast.Call))
-            called[unit.scope.partition(".")[0]] |= {last_name(function) for function in calls}
+            # `model.train()` is no call of a function `train`.
+            functions = {last_name(each) for each in calls if isinstance(each, ast.Name) or last_name(each) != "train"}
+            called[unit.scope.partition(".")[0]] |= functions
         found = {"backward"}
         while more := {name for name, names in called.items() if name and names & found} - found:
             found |= more
