@@ -39,7 +39,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         beside.chmod(0o644)
         beside.replace(path)
     except BaseException:
-        beside.unlink()
+        beside.unlink(missing_ok=True)  # a signal may come just after it got its name
         raise
     _sync_folder(path.parent)
 

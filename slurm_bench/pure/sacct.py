@@ -119,7 +119,8 @@ QUEUE_FORMAT = "%j|%i|%T|%M|%r"
 """Columns for `squeue --array --states=all --noheader --format`."""
 
 _NEVER = re.compile(
-    r"(QOS|Assoc)(Grp|Max)\w*(Minutes|WallLimit)|\w*MaxGRESPerJob|\w*MaxGRESPerNode|PartitionTimeLimit|PartitionNodeLimit"
+    r"(QOS|Assoc)(Grp|Max)\w*(Minutes\w*|Wall(DurationPerJob)?Limit)|\w*Max(Cpu|Node|GRES)Per(Job|Node)(Limit)?"
+    r"|PartitionTimeLimit|PartitionNodeLimit"
     r"|BadConstraints|InvalidAccount|InvalidQOS|AccountNotAllowed|QOSNotAllowed"
 )
 """Reasons to wait that time alone seldom takes away."""

@@ -140,6 +140,8 @@ def make_absolute(config: Config) -> None:
     config.runs = os.path.abspath(config.runs)
     config.task.data = os.path.abspath(config.task.data)
     config.cluster.shared_poll = os.path.abspath(config.cluster.shared_poll)
+    if config.cluster.slurm_conf:
+        config.cluster.slurm_conf = os.path.abspath(config.cluster.slurm_conf)
     # Where a job's HOME may be another than ours.
     holders: list[KeyHolder] = [config.agent.api, *config.judge.models.values()]
     for holder in holders:

@@ -176,12 +176,14 @@ class _TrialRun:
 
 
 def _fresh_scratch(plan: TrialPlan) -> Path:
-    """A folder on the node; where the node is ours alone, the leavings of trials that were killed go first."""
+    """A folder for this node; where the node is ours alone, what trials that were killed left there goes first."""
     parent = scratch.folder(plan.scratch_dir)
+    # Scratch may be a file system of all nodes, whose trials are at work beside this one.
+    ours = f"{_SCRATCH}{node.name()}-"
     if plan.foreign_cores is not None:
-        for old in parent.glob(f"{_SCRATCH}*"):
+        for old in parent.glob(f"{ours}*"):
             scratch.remove_locked(old)
-    return Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=parent))
+    return Path(tempfile.mkdtemp(prefix=ours, dir=parent))
 
 
 def _gpus_inside(plan: TrialPlan, arm: Arm, folder: Path) -> tuple[Gpu, ...]:

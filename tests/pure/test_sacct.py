@@ -119,6 +119,23 @@ def test_the_rest_of_a_cancelled_array() -> None:
     [
         (["QOSGrpGRESMinutes"], "QOSGrpGRESMinutes"),
         (["PartitionTimeLimit", "PartitionTimeLimit"], "PartitionTimeLimit"),
+        *(
+            ([reason], reason)
+            for reason in (
+                "QOSGrpCPUMinutesLimit",
+                "AssocGrpCPUMinutesLimit",
+                "AssocMaxCpuMinutesPerJobLimit",
+                "QOSMaxGRESMinutesPerJob",
+                "QOSMaxWallDurationPerJobLimit",
+                "AssocMaxWallDurationPerJobLimit",
+                "AssocGrpWallLimit",
+                "QOSMaxNodePerJobLimit",
+                "QOSMaxCpuPerJobLimit",
+                "AssocMaxGRESPerJob",
+            )
+        ),
+        (["QOSMaxCpuPerUserLimit"], None),
+        (["QOSGrpCpuLimit"], None),
         (["PartitionTimeLimit", "None"], None),
         (["Resources"], None),
         (["Priority", "JobArrayTaskLimit"], None),
