@@ -2,26 +2,23 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from slurm_bench.words.config import Config
+from tests import clusters
 
 REPOSITORY = Path(__file__).parents[1]
+DEV_CLUSTER = clusters.DEV_CLUSTER
 IMAGE = REPOSITORY / "containers" / "rehearsal.sif"
 AGENT_IMAGE = REPOSITORY / "containers" / "agent.sif"
-DEV_CLUSTER = Path(os.environ.get("SLURM_BENCH_DEV_CLUSTER", "/var/lib/slurm_bench_dev"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-goldens", action="store_true", help="write tests/data/verdicts anew; read the diff")
-
-
-def _has_cluster() -> bool:
-    return bool(shutil.which("sbatch")) and (DEV_CLUSTER / "slurm.conf").exists()
 
 
 def _has_apptainer() -> bool:
@@ -36,10 +33,10 @@ def _has_browser() -> bool:
     return shutil.which("chromium") is not None
 
 
-_NEEDS = {
+_NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "browser": (_has_browser, "no Chromium: install it, e.g. apt-get install chromium"),
     "slurm": (
-        _has_cluster,
+        clusters.is_there,
         "no development cluster: as root, scripts/install_cluster_packages and scripts/dev_cluster up",
     ),
     "apptainer": (
@@ -51,6 +48,18 @@ _NEEDS = {
         "no Apptainer or image: as root, scripts/install_cluster_packages and scripts/build_image agent",
     ),
 }
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the tests that wait for minutes start first, then all that have real parts: so that no process is late."""
+    ranks = ({"long"}, set(_NEEDS))
+
+    def rank(item: pytest.Item) -> int:
+        marked = {marker.name for marker in item.iter_markers()}
+        return next((number for number, names in enumerate(ranks) if names & marked), len(ranks))
+
+    items.sort(key=rank)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests import waiting
 from tests.acceptance import sacct
-from tests.acceptance.test_ledger_on_slurm import Books, slurm, state, wait
+from tests.acceptance.test_ledger_on_slurm import Books, slurm, state
 from tests.conftest import REPOSITORY
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slurm]
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def queue_report(books: Books, *overrides: str, **variables: str) -> str:
         check=True,
     )
     job_id = done.stdout.strip()
-    wait(lambda: state(job_id) in ("COMPLETED", "FAILED"))
+    waiting.until(lambda: state(job_id) in ("COMPLETED", "FAILED"))
     return job_id
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from tests import waiting
 from tests.conftest import DEV_CLUSTER, REPOSITORY
 
 pytestmark = [pytest.mark.slurm, pytest.mark.apptainer]
@@ -49,7 +50,7 @@ class Site:
             cwd=REPOSITORY,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=waiting.LONGEST_S,
         )
         findings = json.loads(done.stdout)["findings"] if done.stdout else []
         return Report(done.returncode, done.stderr, {finding["check"]: finding for finding in findings})
@@ -101,7 +102,7 @@ def test_as_a_table_a_line_each(site: Site) -> None:
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=waiting.LONGEST_S,
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()

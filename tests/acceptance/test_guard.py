@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from slurm_bench.words.accounting import JobState
+from tests import waiting
 from tests.conftest import DEV_CLUSTER, REPOSITORY
 from tests.contract.test_cluster import job, slurm, states_of, until_over, wait
 
@@ -27,7 +28,9 @@ GPU_MINUTES = 6
 def shell(script: str) -> "subprocess.CompletedProcess[str]":
     """By bash, as the cluster's administrator."""
     environment = {**os.environ, "SLURM_CONF": str(DEV_CLUSTER / "slurm.conf")}
-    return subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        ["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=waiting.LONGEST_S
+    )
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Fence:
             cwd=REPOSITORY,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=waiting.LONGEST_S,
         )
 
     def check(self) -> "subprocess.CompletedProcess[str]":

@@ -5,9 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,48 +15,14 @@ from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
 from slurm_bench.words.records import Session, SessionState
 from slurm_bench.words.verdicts import Verdict
+from tests import waiting
+from tests.acceptance.rehearsals import OUTCOMES, QUICK, SLOWER, answers, start, trials, wait_beside
 from tests.conftest import DEV_CLUSTER, REPOSITORY
-
-OUTCOMES = ["invalid", "rejected", "rejected", "accepted"]
 
 
 @pytest.fixture
 def paths(tmp_path: Path) -> SessionPaths:
     return SessionPaths(tmp_path / "runs/rehearsal/one")
-
-
-def start(paths: SessionPaths, *overrides: str) -> "subprocess.Popen[bytes]":
-    runs = paths.root.parents[1]
-    with (runs.parent / "front.log").open("ab") as log:
-        return subprocess.Popen(
-            # As in a terminal, also where whoever runs the tests ignores Ctrl-C.
-            [
-                "env",
-                "--default-signal=INT",
-                sys.executable,
-                "-m",
-                "slurm_bench",
-                f"runs={runs}",
-                "session=one",
-                *overrides,
-            ],
-            cwd=REPOSITORY,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-
-
-def wait(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None, "the session ended early"
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def trials(paths: SessionPaths, number: str) -> list[Path]:
-    return list(paths.submission(number).retiming.trials.glob("*.json"))
 
 
 def check_records(paths: SessionPaths) -> None:
@@ -69,8 +33,7 @@ def check_records(paths: SessionPaths) -> None:
 
 def check_ended(paths: SessionPaths) -> None:
     assert store.read(paths.session, Session).state is SessionState.FINISHED
-    notes = [paths.workspace / f"experiments/{name}.json" for name in agent_plan()]
-    assert [json.loads(note.read_text())["outcome"] for note in notes] == OUTCOMES
+    assert [answer["outcome"] for answer in answers(paths)] == OUTCOMES
     entries = [store.read(path, LedgerEntry) for path in paths.ledger.glob("*.json")]
     assert sorted(entry.kind for entry in entries) == ["retiming", "retiming"]
     check_attempts(paths, entries)
@@ -87,31 +50,26 @@ def check_attempts(paths: SessionPaths, entries: list[LedgerEntry]) -> None:
         assert (len(tasks) <= entry.tasks) if stopped else (len(tasks) == entry.tasks), entry.job_name
 
 
-def agent_plan() -> list[str]:
-    return ["malformed", "tampered-validation", "too-few-steps", "honest-speed-up"]
-
-
-@pytest.mark.timeout(600)
 def test_killed_in_calibration_and_interrupted_in_a_retiming(paths: SessionPaths) -> None:
-    process = start(paths, "retime=classic")
+    process = start(paths, QUICK, SLOWER, "retime=classic")
     campaign = CampaignPaths(paths.root.parent)
-    wait(
-        lambda: any(len(list(each.timing.retiming.trials.glob("*.json"))) >= 2 for each in campaign.calibrations()),
+    wait_beside(
         process,
+        lambda: any(len(list(each.timing.retiming.trials.glob("*.json"))) >= 2 for each in campaign.calibrations()),
     )
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     check_records(paths)
 
-    process = start(paths, "retime=classic")
-    wait(lambda: any(len(trials(paths, f"{number:04}")) >= 3 for number in range(1, 9)), process)
+    process = start(paths, QUICK, SLOWER, "retime=classic")
+    wait_beside(process, lambda: any(len(trials(paths, f"{number:04}")) >= 3 for number in range(1, 9)))
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal does: to every process in the foreground
-    assert process.wait(timeout=60) == 130
+    assert process.wait(waiting.LONGEST_S) == 130
     check_records(paths)
     assert store.read(paths.session, Session).state is SessionState.INTERRUPTED
 
-    process = start(paths, "retime=classic")
-    assert process.wait(timeout=300) == 0, (paths.root.parents[1].parent / "front.log").read_text()
+    process = start(paths, QUICK, SLOWER, "retime=classic")
+    assert process.wait(waiting.LONGEST_S) == 0, (paths.root.parents[1].parent / "front.log").read_text()
     check_ended(paths)
     (calibration,) = campaign.calibrations()
     (entry,) = [store.read(path, LedgerEntry) for path in calibration.ledger.glob("*.json")]
@@ -120,54 +78,53 @@ def test_killed_in_calibration_and_interrupted_in_a_retiming(paths: SessionPaths
     verdicts = [store.read(path, Verdict) for path in sorted(paths.submissions.glob("*/verdict.json"))]
     assert len({verdict.seal for verdict in verdicts if verdict.gpu_seconds}) == 2
 
-    process = start(paths)
-    assert process.wait(timeout=60) == 0, "starting a session that is over only shows it"
+    process = start(paths, QUICK, SLOWER)
+    assert process.wait(waiting.LONGEST_S) == 0, "starting a session that is over only shows it"
 
 
 def test_a_second_desk_is_refused(paths: SessionPaths) -> None:
-    process = start(paths)
+    process = start(paths, QUICK, SLOWER)
     try:
-        wait(lambda: any(paths.submissions.glob("*/retiming/plan.json")), process)
+        wait_beside(process, lambda: any(paths.submissions.glob("*/retiming/plan.json")))
         second = subprocess.run(
             [sys.executable, "-m", "slurm_bench", f"runs={paths.root.parents[1]}", "session=one"],
             cwd=REPOSITORY,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=waiting.LONGEST_S,
             check=False,
         )
         assert second.returncode == 2
         assert "is running already" in second.stderr.splitlines()[-1]
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 130
+        assert process.wait(waiting.LONGEST_S) == 130
 
 
 @pytest.mark.slurm
-@pytest.mark.timeout(600)
 def test_a_cancelled_session_job_goes_on_in_the_next(paths: SessionPaths) -> None:
     """scancel in the middle of a retiming: its array runs on, and the next job of the session takes it up."""
     runs, cluster = paths.root.parents[1], "cluster=dev"
     slurm = {**os.environ, "SLURM_CONF": str(DEV_CLUSTER / "slurm.conf")}
 
-    process = start(paths, cluster)
-    wait(lambda: len(trials(paths, "0003")) >= 2, process)
+    process = start(paths, QUICK, SLOWER, cluster)
+    wait_beside(process, lambda: len(trials(paths, "0003")) >= 2)
     (link,) = paths.ledger.glob("*-session1.json")
     subprocess.run(["scancel", f"--name={link.stem}"], env=slurm, check=True)
-    assert process.wait(timeout=60) == 3
+    assert process.wait(waiting.LONGEST_S) == 3
     said = (runs.parent / "front.log").read_text().splitlines()[-1]
     assert said == "slurm_bench: the session's job was cancelled; the same command goes on"
     assert store.read(paths.session, Session).state is SessionState.INTERRUPTED
     assert len(list(paths.ledger.glob("*-session*.json"))) == 1, "its relay queued nothing"
 
-    process = start(paths, cluster)
-    assert process.wait(timeout=300) == 0, (runs.parent / "front.log").read_text()
+    process = start(paths, QUICK, SLOWER, cluster)
+    assert process.wait(waiting.LONGEST_S) == 0, (runs.parent / "front.log").read_text()
     assert store.read(paths.session, Session).state is SessionState.FINISHED
     entries = [store.read(path, LedgerEntry) for path in paths.ledger.glob("*.json")]
     kinds = Counter(entry.kind for entry in entries)
     assert kinds == {"retiming": 2, "session": 2, "relay": 2}
     check_attempts(paths, [entry for entry in entries if entry.kind != "relay"])
 
-    finished = start(paths, cluster)
-    assert finished.wait(timeout=60) == 0
+    finished = start(paths, QUICK, SLOWER, cluster)
+    assert finished.wait(waiting.LONGEST_S) == 0
     assert len(list(paths.ledger.glob("*.json"))) == len(entries), "a session that is over is not queued again"

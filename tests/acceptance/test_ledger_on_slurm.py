@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,18 +21,16 @@ from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.errors import BudgetExceeded, SchedulerError
 from slurm_bench.words.paths import SessionPaths
 from slurm_bench.words.records import Session, SessionState
+from tests import waiting
 from tests.acceptance import sacct
-from tests.acceptance.test_interruptions import start, trials
-from tests.acceptance.test_rehearsal import check_outcomes, slurm_bench
+from tests.acceptance.rehearsals import QUICK, SLOWER, check_outcomes, slurm_bench, start, trials
 from tests.conftest import REPOSITORY, make_config, make_quick_record
 from tests.contract.test_cluster import job
 
 pytestmark = [
     pytest.mark.slurm,
     pytest.mark.skipif(os.getuid() != 0, reason="only root ends the development cluster's daemons"),
-    pytest.mark.timeout(400),
 ]
-LONGEST_S = 240
 
 
 class Books:
@@ -82,7 +80,7 @@ class Books:
                 return False
             return all(entry.settled_at for entry in self.ledger.entries())
 
-        wait(settled)
+        waiting.until(settled)
 
     def check_against_sacct(self) -> None:
         """Each job by itself, and what the budget is left with."""
@@ -91,13 +89,6 @@ class Books:
             assert held_gpu_seconds(entry) == entry.charged_gpu_seconds
         spent = sacct.gpu_seconds(self.identity) / 3600
         assert self.ledger.balances().own.left == pytest.approx(self.config.budget.h100_hours - spent)
-
-
-def wait(condition: Callable[[], bool], longest_s: float = LONGEST_S) -> None:
-    deadline = time.monotonic() + longest_s
-    while not condition():
-        assert time.monotonic() < deadline, "the cluster took too long"
-        time.sleep(0.3)
 
 
 def slurm(*argv: str) -> str:
@@ -147,7 +138,7 @@ def test_every_way_that_jobs_end(books: Books) -> None:
     books.ledger = books.another_desk()
     lost = books.queue("lost", "sleep", count=1)
     moved = books.queue("moved", "sleep the first time", count=1)
-    wait(lambda: books.begun("lost") and books.begun("moved"))
+    waiting.until(lambda: books.begun("lost") and books.begun("moved"))
     let_requeue(moved)
     dev_cluster("down", "gpu4")
     kill_steps(lost, books.folder / "lost")
@@ -159,13 +150,13 @@ def test_every_way_that_jobs_end(books: Books) -> None:
     cancelled = books.queue("cancelled", "sleep for 20", count=6)
     books.queue("failed", "fail at odd")
     books.queue("outlasting", "outlast for 300", count=1, limit_minutes=1)
-    wait(lambda: books.begun("again") and books.begun("cancelled", 3))
+    waiting.until(lambda: books.begun("again") and books.begun("cancelled", 3))
     let_requeue(again)
     slurm("scontrol", "requeue", again)
     start_now(again)
     slurm("scancel", f"{cancelled}_1", f"{cancelled}_5")  # one that runs, and one that waits and leaves no row
 
-    wait(lambda: state(lost) == "NODE_FAIL")
+    waiting.until(lambda: state(lost) == "NODE_FAIL")
     dev_cluster("up")
     time.sleep(5)  # a slurmd that is only just back clears away scripts of the jobs that it lost
     start_now(moved)
@@ -190,7 +181,7 @@ def test_every_way_that_jobs_end(books: Books) -> None:
 
 def test_slurmctld_is_restarted(books: Books) -> None:
     books.queue("array", "sleep for 6", count=6)
-    wait(lambda: books.begun("array"))
+    waiting.until(lambda: books.begun("array"))
     dev_cluster("down", "slurmctld")
     with pytest.raises(SchedulerError):
         books.queue("later", "sleep for 1")
@@ -206,12 +197,12 @@ def test_slurmctld_is_restarted(books: Books) -> None:
 def test_the_accounting_is_gone_while_tasks_end(books: Books, daemon: str) -> None:
     """What ended unseen is charged when the database has caught up, and not by what it says until then."""
     books.queue("array", "sleep for 4", count=6)
-    wait(lambda: books.begun("array"))
+    waiting.until(lambda: books.begun("array"))
     dev_cluster("down", daemon)
     with pytest.raises(SchedulerError):
         books.queue("later", "sleep for 1")
     assert not [entry for entry in books.ledger.entries() if "later" in entry.job_name], "nothing is reserved either"
-    time.sleep(10)
+    waiting.until(lambda: not slurm("squeue", "--noheader", f"--name={books.entry('array').job_name}"))
     held = books.entry("array")
     assert held.settled_at is None and held_gpu_seconds(held) >= held.reserved_gpu_seconds
     dev_cluster("up")
@@ -242,7 +233,6 @@ def test_what_a_killed_desk_reserved_is_released_when_nobody_asks_again(books: B
     name, folder = f"{books.identity}-array", books.folder / "array"
     argv = [sys.executable, "-m", "tests.acceptance.dying_desk", str(books.paths.root), "before", name, str(folder)]
     assert subprocess.run(argv, cwd=REPOSITORY, check=False).returncode == -9
-    time.sleep(1.5)
     books.settle()
     assert not books.ledger.entries()
 
@@ -266,7 +256,7 @@ def test_two_sessions_race_for_the_last_gpu_hour(books: Books) -> None:
         won = list(pool.map(race, range(4)))
     assert sum(won) == 1
     (winner,) = [ledgers[number] for number in range(4) if won[number]]
-    wait(lambda: _settled(winner))
+    waiting.until(lambda: _settled(winner))
     assert len(sacct.rows(f"{books.identity}-racer")) == 2
 
 
@@ -308,14 +298,14 @@ def _settled(ledger: Ledger) -> bool:
 def test_slurmdbd_is_gone_for_a_minute_in_a_session(tmp_path: Path) -> None:
     """Trials run on, nobody is charged nothing, and the session ends as if nothing had been."""
     paths = SessionPaths(tmp_path / "runs/rehearsal/one")
-    running = start(paths, "cluster=dev")
+    running = start(paths, QUICK, SLOWER, "cluster=dev")
     try:
-        wait(lambda: len(trials(paths, "0003")) >= 1)
+        waiting.until(lambda: len(trials(paths, "0003")) >= 1)
         dev_cluster("down", "slurmdbd")
         time.sleep(60)
     finally:
         dev_cluster("up")
-    assert running.wait(timeout=LONGEST_S) == 0, (tmp_path / "front.log").read_text()
+    assert running.wait(waiting.LONGEST_S) == 0, (tmp_path / "front.log").read_text()
     check_outcomes(paths)
     identity = store.read(paths.session, Session).id
     entries = [store.read(path, LedgerEntry) for path in paths.ledger.glob("*.json")]
@@ -325,7 +315,7 @@ def test_slurmdbd_is_gone_for_a_minute_in_a_session(tmp_path: Path) -> None:
 
 def a_session_without_a_budget(tmp_path: Path) -> SessionPaths:
     """Its first job is over, and its agent is not."""
-    done = slurm_bench(tmp_path / "runs", "session=one", "agent.hours=0.0001")
+    done = slurm_bench(tmp_path / "runs", QUICK, "session=one", "agent.hours=0.0001")
     assert done.returncode == 0, done.stderr
     paths = SessionPaths(tmp_path / "runs/rehearsal/one")
     books = Books(tmp_path)
@@ -337,7 +327,7 @@ def a_session_without_a_budget(tmp_path: Path) -> SessionPaths:
     store.write(paths.session, left.model_copy(update=changed))
     ledger = books.another_desk(paths)
     ledger.run_to_queue("session", books.job("first", "sleep for 1", count=1))
-    wait(lambda: _settled(ledger))
+    waiting.until(lambda: _settled(ledger))
     return paths
 
 

@@ -17,15 +17,14 @@ from slurm_bench.words.accounting import JobState, LedgerEntry
 from slurm_bench.words.paths import SessionPaths
 from slurm_bench.words.records import Session, SessionState
 from slurm_bench.words.verdicts import Outcome, Verdict
+from tests import waiting
 from tests.acceptance import sacct
-from tests.acceptance.test_interruptions import start, trials
-from tests.acceptance.test_ledger_on_slurm import a_session_without_a_budget, dev_cluster, slurm, wait
-from tests.acceptance.test_rehearsal import slurm_bench
+from tests.acceptance.rehearsals import QUICK, SLOWER, slurm_bench, start, trials
+from tests.acceptance.test_ledger_on_slurm import a_session_without_a_budget, dev_cluster, slurm
 
 pytestmark = [
     pytest.mark.slurm,
     pytest.mark.skipif(os.getuid() != 0, reason="only root ends the development cluster's daemons"),
-    pytest.mark.timeout(400),
 ]
 A_MINUTE = "cluster.session_hours=0.0166"
 
@@ -63,15 +62,15 @@ def runs_job(process: psutil.Process, job_id: str) -> bool:
 def test_a_session_crosses_links_by_itself(tmp_path: Path) -> None:
     """The first link dies with its node, the next ones may have too little time, and the last ends the session."""
     paths = SessionPaths(tmp_path / "runs/rehearsal/one")
-    running = start(paths, "cluster=dev", A_MINUTE)
-    wait(lambda: bool(trials(paths, "0003")))
+    running = start(paths, QUICK, SLOWER, "cluster=dev", A_MINUTE)
+    waiting.until(lambda: bool(trials(paths, "0003")))
     node = node_dies(links(paths)[0])
     try:
-        wait(lambda: len(links(paths)) == 2)
+        waiting.until(lambda: len(links(paths)) == 2)
     finally:
         slurm("scontrol", "update", f"nodename={node}", "state=resume")
         dev_cluster("up")
-    assert running.wait(timeout=240) == 0, (tmp_path / "front.log").read_text()
+    assert running.wait(waiting.LONGEST_S) == 0, (tmp_path / "front.log").read_text()
 
     ended = store.read(paths.session, Session)
     assert (ended.state, ended.agent_ended_by, ended.problem) == (SessionState.FINISHED, "", "")
@@ -93,7 +92,7 @@ def test_where_only_the_desk_is_left_a_relay_serves_as_it(tmp_path: Path) -> Non
     config = site.load_config(paths)
     chain = Chain(config, paths, site.cluster_of(config))
     chain.relay_at(datetime.now(UTC), chain.new_name())
-    wait(lambda: store.read(paths.session, Session).state is SessionState.FINISHED)
+    waiting.until(lambda: store.read(paths.session, Session).state is SessionState.FINISHED)
     assert store.read(paths.session, Session).agent_ended_by == "the budget is spent"
     assert paths.log.read_text().count("starting the agent") == 1, "no other agent was started"
     assert [job for job, _, seconds in sacct.rows(store.read(paths.session, Session).id) if seconds] == []

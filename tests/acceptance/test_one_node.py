@@ -16,19 +16,18 @@ from slurm_bench.words.paths import CampaignPaths, SessionPaths
 from slurm_bench.words.records import Session
 from slurm_bench.words.trials import Trial, TrialOutcome
 from tests.acceptance import sacct
-from tests.acceptance.test_rehearsal import check_outcomes, slurm_bench
+from tests.acceptance.rehearsals import QUICK, check_outcomes, slurm_bench
 from tests.conftest import make_config
 from tests.contract.test_cluster import around
 
 
 @pytest.mark.slurm
-@pytest.mark.timeout(600)
 def test_a_rehearsal_in_the_sessions_own_job(tmp_path: Path) -> None:
     """Slurm knows one job, and that is all that anything was charged for."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     its_own_job = ("retime.where=allocation", "cluster.session_gpus=8", "cluster.session_hours=3")
-    done = slurm_bench(tmp_path, "cluster=dev", "session=one", f"cluster.scratch={scratch}", *its_own_job)
+    done = slurm_bench(tmp_path, QUICK, "cluster=dev", "session=one", f"cluster.scratch={scratch}", *its_own_job)
     assert done.returncode == 0, done.stderr
     campaign = CampaignPaths(tmp_path / "rehearsal")
     (session,) = campaign.sessions()
@@ -57,7 +56,6 @@ def check_steps(session: SessionPaths, job: str) -> None:
 
 
 @pytest.mark.slurm
-@pytest.mark.timeout(200)
 def test_a_calibration_in_the_job_that_needs_it(tmp_path: Path, quick_record: Path) -> None:
     (tmp_path / "around").mkdir()
     config = make_config(tmp_path, quick_record, ["cluster/slurm", "cluster/dev"], "container/none")

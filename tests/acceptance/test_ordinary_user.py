@@ -50,7 +50,6 @@ def checkout() -> Iterator[Path]:
 
 @pytest.mark.slurm
 @pytest.mark.apptainer
-@pytest.mark.timeout(900)
 @pytest.mark.skipif(os.geteuid() != 0, reason="the whole suite runs as an ordinary user already")
 def test_the_attacks_fail_for_an_ordinary_user_too(checkout: Path) -> None:
     environment = {

@@ -19,8 +19,9 @@ from slurm_bench.words.model_use import ModelUse
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
 from slurm_bench.words.records import ConversationState, Session, SessionState
 from slurm_bench.words.verdicts import Outcome, Verdict
+from tests import waiting
 from tests.acceptance import sacct
-from tests.acceptance.test_ledger_on_slurm import dev_cluster, slurm, wait
+from tests.acceptance.test_ledger_on_slurm import dev_cluster, slurm
 from tests.acceptance.test_links import links, node_dies
 from tests.conftest import REPOSITORY, make_quick_record
 from tests.model_server import ModelServer, Request, Says, Status, Step
@@ -30,7 +31,6 @@ pytestmark = [
     pytest.mark.slurm,
     pytest.mark.agent_programs,
     pytest.mark.skipif(os.getuid() != 0, reason="only root ends the development cluster's daemons"),
-    pytest.mark.timeout(400),
 ]
 
 SECRET = "sk-ant-0123456789-very-secret"
@@ -88,7 +88,7 @@ class Campaign:
                 cwd=REPOSITORY,
                 capture_output=True,
                 text=True,
-                timeout=360,
+                timeout=waiting.LONGEST_S,
                 check=False,
             )
 
@@ -237,8 +237,8 @@ def test_a_quota_gives_the_allocation_back(tmp_path: Path) -> None:
     with campaign.served() as server:
         mine = ("session=one", "cluster=dev", "cluster.follow=false", NO_RETRIES)
         argv = [sys.executable, "-m", "slurm_bench", *campaign.overrides(server, "claude", *mine)]
-        subprocess.run(argv, cwd=REPOSITORY, check=True, timeout=60)
-        wait(lambda: len(list(paths.ledger.glob("*-relay1*.json"))) == 2)
+        subprocess.run(argv, cwd=REPOSITORY, check=True, timeout=waiting.LONGEST_S)
+        waiting.until(lambda: len(list(paths.ledger.glob("*-relay1*.json"))) == 2)
     paused = store.read(paths.session, Session)
     assert paused.state is SessionState.PAUSED
     assert paused.resume_at and timedelta(hours=1.9) < paused.resume_at - datetime.now(UTC) < timedelta(hours=2)
@@ -275,7 +275,7 @@ def test_a_session_crosses_three_links_in_one_conversation(tmp_path: Path) -> No
     paths = campaign.paths()
     with campaign.served() as server:
         running = campaign.start(server, "claude", "cluster.session_hours=0.0333")
-        wait(lambda: began(paths) == "1\n2\n")
+        waiting.until(lambda: began(paths) == "1\n2\n")
         outlives_its_node(running, links(paths)[1])
     ended = store.read(paths.session, Session)
     assert (ended.state, ended.agent_ended_by) == (SessionState.FINISHED, "its tokens are spent")
@@ -293,7 +293,7 @@ def test_codex_goes_on_after_its_node_died(tmp_path: Path) -> None:
     paths = campaign.paths()
     with campaign.served() as server:
         running = campaign.start(server, "codex")
-        wait(lambda: began(paths) == "1\n" and named(paths))
+        waiting.until(lambda: began(paths) == "1\n" and named(paths))
         outlives_its_node(running, links(paths)[0])
     assert [link.attempts[-1].state.value for link in links(paths)] == ["NODE_FAIL", "COMPLETED"]
     assert campaign.conversations() == {store.read(paths.conversation, ConversationState).conversation}
@@ -303,7 +303,7 @@ def test_codex_goes_on_after_its_node_died(tmp_path: Path) -> None:
 def outlives_its_node(running: "subprocess.Popen[bytes]", link: LedgerEntry) -> None:
     node = node_dies(link)
     try:
-        assert running.wait(timeout=120) == 0
+        assert running.wait(waiting.LONGEST_S) == 0
     finally:
         slurm("scontrol", "update", f"nodename={node}", "state=resume")
         dev_cluster("up")
@@ -334,13 +334,15 @@ def test_nine_sessions_are_queued_by_one_command(tmp_path: Path) -> None:
         ]
         argv = [sys.executable, "-m", "slurm_bench", f"--config-dir={tmp_path}/conf", *sweep, *rest]
         argv += ["cluster.follow=false"]
-        done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(
+            argv, cwd=REPOSITORY, capture_output=True, text=True, timeout=waiting.LONGEST_S, check=False
+        )
         assert done.returncode == 0, done.stderr
         assert done.stderr.count("its job is slurm_bench-") == 9
         sessions = CampaignPaths(campaign.runs / "quick").sessions()
         assert len(sessions) == 9
         assert not all(over(each) for each in sessions), "it does not wait for them"
-        wait(lambda: all(over(each) for each in sessions))
+        waiting.until(lambda: all(over(each) for each in sessions))
     programs = [scene.prompts[0] for scene in campaign.script.scenes if "# The program you follow" in scene.prompts[0]]
     assert len(programs) == 3, "of each autoresearch"
     kinds = sorted(store.read(each.metadata, Metadata).agent for each in sessions)

@@ -6,54 +6,17 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from slurm_bench.effects import store
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
-from slurm_bench.words.records import Session, SessionState
+from slurm_bench.words.records import Session
 from slurm_bench.words.trials import Retiming, TrialPlan
 from slurm_bench.words.verdicts import Verdict
-from tests.conftest import DEV_CLUSTER, IMAGE, REPOSITORY
-
-EXPECTED = {
-    "malformed": ("invalid", None),
-    "tampered-validation": ("rejected", "judge"),
-    "too-few-steps": ("rejected", "loss"),
-    "honest-speed-up": ("accepted", None),
-}
-
-
-def slurm_bench(runs: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "slurm_bench", f"runs={runs}", *overrides],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-
-
-def check_outcomes(session: SessionPaths) -> list[Verdict]:
-    assert store.read(session.session, Session).state is SessionState.FINISHED
-    verdicts = [store.read(path, Verdict) for path in sorted(session.submissions.glob("*/verdict.json"))]
-    seen = {Path(verdict.candidate).name: (verdict.outcome.value, verdict.rejected_by) for verdict in verdicts}
-    assert seen == EXPECTED, [verdict.reason for verdict in verdicts]
-    (finding,) = verdicts[1].findings
-    assert (finding.rule, finding.file, finding.candidate) == (
-        "validation",
-        "train_gpt.py",
-        "val_loss /= 1.05 * val_steps",
-    )
-    tampered = (session.candidates / "tampered-validation" / finding.file).read_text().splitlines()
-    assert finding.line is not None and tampered[finding.line - 1].strip() == finding.candidate
-    assert f"{finding.file}:{finding.line}" in verdicts[1].reason
-    answers = [json.loads((session.workspace / f"experiments/{name}.json").read_text()) for name in EXPECTED]
-    assert [answer["exit_code"] for answer in answers] == [2, 1, 1, 0]
-    return verdicts
+from tests.acceptance.rehearsals import EXPECTED, check_outcomes, slurm_bench
+from tests.conftest import DEV_CLUSTER, IMAGE
 
 
 def check_report(campaign: CampaignPaths) -> str:
@@ -81,7 +44,6 @@ def budget(runs: Path, form: str) -> str:
     return done.stdout
 
 
-@pytest.mark.timeout(400)
 def test_on_a_bare_machine(tmp_path: Path) -> None:
     done = slurm_bench(tmp_path, "session=one")
     assert done.returncode == 0, done.stderr
@@ -148,7 +110,6 @@ def check_errors(runs: Path) -> None:
 
 @pytest.mark.slurm
 @pytest.mark.apptainer
-@pytest.mark.timeout(600)
 def test_on_slurm_in_apptainer(tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()

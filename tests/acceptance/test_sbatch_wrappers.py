@@ -12,11 +12,12 @@ from slurm_bench.steps import site
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
 from slurm_bench.words.records import Session
 from slurm_bench.words.verdicts import Verdict
+from tests import waiting
 from tests.acceptance import sacct
-from tests.acceptance.test_ledger_on_slurm import slurm, state, wait
+from tests.acceptance.test_ledger_on_slurm import slurm, state
 from tests.conftest import DEV_CLUSTER, REPOSITORY
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slurm]
 
 CALLERS = {"ANTHROPIC_API_KEY": "not-for-a-job", "SLURM_OF_CALLER": "1"}
 """Variables of whoever calls sbatch; the second reaches the first job, as all of Slurm's do."""
@@ -62,7 +63,7 @@ def is_over(job_id: str) -> bool:
 
 def exit_code(job_id: str) -> str:
     """As sacct has it, with the signal."""
-    wait(lambda: field(job_id, "End") not in ("", "Unknown"))
+    waiting.until(lambda: field(job_id, "End") not in ("", "Unknown"))
     return field(job_id, "ExitCode")
 
 
@@ -78,7 +79,7 @@ def test_a_session_ends_with_its_verdicts(tmp_path: Path, quick: list[str], quic
     note = """+task.environment={NOTE: "a, [b] $c 'd'"}"""
     job_id = queue("session.sbatch", tmp_path, [*quick, "session=one", setup, note], "--mem-per-cpu=50", "--time=7")
     assert queued(job_id, "%j %l") == "slurm_bench-session 7:00"
-    wait(lambda: is_over(job_id))
+    waiting.until(lambda: is_over(job_id))
 
     paths = SessionPaths(tmp_path / "runs/quick/one")
     log = (tmp_path / f"{job_id}.log").read_text()
@@ -104,7 +105,7 @@ def test_a_campaign_of_two(tmp_path: Path, quick: list[str]) -> None:
     small = ["cluster.poll_seconds=0.5", "cluster.trial_gpus=1", "seed=1,2"]
     job_id = queue("campaign.sbatch", tmp_path, [*quick, *bare, *small], "--account=lab", "--job-name=mine")
     assert queued(job_id, "%j %l") == "mine 1:00:00"
-    wait(lambda: is_over(job_id))
+    waiting.until(lambda: is_over(job_id))
     log = (tmp_path / f"{job_id}.log").read_text()
     assert exit_code(job_id) == "0:0", log
     sessions = CampaignPaths(tmp_path / "runs/quick").sessions()
@@ -119,15 +120,15 @@ def test_a_campaign_of_two(tmp_path: Path, quick: list[str]) -> None:
 def test_a_retiming_goes_on_after_scancel(tmp_path: Path, quick: list[str]) -> None:
     first = queue("retime.sbatch", tmp_path, quick)
     timing = tmp_path / "runs/quick/calibrations"
-    wait(lambda: any(timing.glob("*/retiming/trials/0*.json")))
+    waiting.until(lambda: any(timing.glob("*/retiming/trials/0*.json")))
     slurm("scancel", first)
-    wait(lambda: is_over(first))
+    waiting.until(lambda: is_over(first))
     assert state(first) == "CANCELLED"
     (name,) = re.findall(r"jobs (\S+)\)", (tmp_path / f"{first}.log").read_text())
     assert slurm("squeue", "--noheader", f"--name={name}", "--format=%T").strip(), "its runs are still queued"
 
     second = queue("retime.sbatch", tmp_path, quick)
-    wait(lambda: is_over(second))
+    waiting.until(lambda: is_over(second))
     log = (tmp_path / f"{second}.log").read_text()
     assert exit_code(second) == "0:0", log
     assert name in log and "calibration1: 10/10" in log and "3.20" in log

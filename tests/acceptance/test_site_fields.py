@@ -12,6 +12,7 @@ from slurm_bench.effects.cluster import Job
 from slurm_bench.effects.slurm import SlurmCluster
 from slurm_bench.words.config import ClusterConfig
 from slurm_bench.words.errors import JobRefused, SchedulerError
+from tests import waiting
 from tests.conftest import make_config, make_quick_record
 
 pytestmark = pytest.mark.slurm
@@ -92,7 +93,9 @@ def test_modules_come_before_the_lines_of_the_site(dev: ClusterConfig, tmp_path:
     lines = script(site, a_job(tmp_path))
     loading = "\n".join(lines[lines.index("# setup") : lines.index("echo then") + 1])
     module = 'module() { echo "module $# $3"; }\n'
-    done = subprocess.run(["bash", "-c", module + loading], capture_output=True, text=True, timeout=10)
+    done = subprocess.run(["bash", "-c", module + loading], capture_output=True, text=True)
     assert done.stdout == "module 3 cuda 12\nthen\n"
-    failing = subprocess.run(["bash", "-c", f"module() {{ return 1; }}\n{loading}"], capture_output=True, timeout=10)
+    failing = subprocess.run(
+        ["bash", "-c", f"module() {{ return 1; }}\n{loading}"], capture_output=True, timeout=waiting.LONGEST_S
+    )
     assert (failing.returncode, failing.stdout) == (1, b""), "a job without its modules ends"

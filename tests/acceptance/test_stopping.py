@@ -24,15 +24,15 @@ from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
 from slurm_bench.words.records import Session, SessionState
 from slurm_bench.words.verdicts import Outcome, Verdict
+from tests import waiting
 from tests.acceptance import sacct
-from tests.acceptance.test_interruptions import OUTCOMES, agent_plan, start, trials, wait
-from tests.acceptance.test_rehearsal import slurm_bench
+from tests.acceptance.rehearsals import OUTCOMES, QUICK, SLOWER, answers, slurm_bench, start, trials, wait_beside
 from tests.conftest import REPOSITORY
 
 ROWS, COLUMNS = 40, 110
 ALL_OF_IT = "retime.stop_below=0"
 """No look ends an array before we do."""
-RETIME = ("command=retime", "retime.design=classic")
+RETIME = (QUICK, SLOWER, "command=retime", "retime.design=classic")
 
 
 @pytest.fixture
@@ -61,10 +61,9 @@ def check_stopped(paths: SessionPaths) -> None:
 def check_goes_on(paths: SessionPaths, *overrides: str) -> None:
     """The submission that was stopped is undecided, the agent asks again, and is answered by a new array."""
     process = start(paths, *overrides)
-    assert process.wait(timeout=300) == 0, (paths.root.parents[2] / "front.log").read_text()
+    assert process.wait(waiting.LONGEST_S) == 0, (paths.root.parents[2] / "front.log").read_text()
     assert store.read(paths.session, Session).state is SessionState.FINISHED
-    notes = [paths.workspace / f"experiments/{name}.json" for name in agent_plan()]
-    assert [json.loads(note.read_text())["outcome"] for note in notes] == OUTCOMES
+    assert [answer["outcome"] for answer in answers(paths)] == OUTCOMES
     verdicts = [store.read(path, Verdict) for path in sorted(paths.submissions.glob("*/verdict.json"))]
     assert [verdict.outcome for verdict in verdicts[2:4]] == [Outcome.UNDECIDED, Outcome.REJECTED]
 
@@ -84,7 +83,7 @@ def watched(runs: Path, seen: Callable[[str], bool]) -> str:
         if select.select([master], [], [], 0.2)[0]:
             shown += os.read(master, 2**16).decode(errors="replace")
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=20) == 0, "Ctrl-C is how one leaves"
+    assert process.wait(waiting.LONGEST_S) == 0, "Ctrl-C is how one leaves"
     os.close(master)
     return shown
 
@@ -94,18 +93,17 @@ def is_live(shown: str) -> bool:
 
 
 @pytest.mark.slurm
-@pytest.mark.timeout(600)
 def test_on_slurm(paths: SessionPaths) -> None:
     runs = paths.root.parents[1]
-    process = start(paths, "cluster=dev", ALL_OF_IT, scratch(paths))
-    wait(paths.desk_process.exists, process)
+    process = start(paths, QUICK, SLOWER, "cluster=dev", ALL_OF_IT, scratch(paths))
+    wait_beside(process, paths.desk_process.exists)
     (seen,) = json.loads(slurm_bench(runs, "command=status", "format=json").stdout)["sessions"]
     assert (seen["name"], seen["state"]) == ("one", "running")
     refused = slurm_bench(runs, "command=stop")
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1
     assert "none of that name in campaign rehearsal: session=NAME of one; or all=true" in refused.stderr
 
-    wait(lambda: bool(trials(paths, "0003")), process)
+    wait_beside(process, lambda: bool(trials(paths, "0003")))
     shown = watched(runs, is_live)
     assert "session1 running, relay1 pending" in shown and "─ one running, scripted ─" in re.sub(
         r"\x1b\[[\d;]*m", "", shown
@@ -113,7 +111,7 @@ def test_on_slurm(paths: SessionPaths) -> None:
     done = slurm_bench(runs, "command=stop", "session=one")
     assert done.returncode == 0, done.stderr
     assert "one is stopped: " in done.stdout and "session=one goes on with it" in done.stdout
-    assert process.wait(timeout=60) == 3
+    assert process.wait(waiting.LONGEST_S) == 3
     check_stopped(paths)
 
     identity = store.read(paths.session, Session).id
@@ -137,15 +135,14 @@ def lanes(runs: Path) -> list[ProcessIdentity]:
     return [each for folder in (runs / "usage").iterdir() for each in lane.processes_of(folder)]
 
 
-@pytest.mark.timeout(600)
 def test_on_this_machine(paths: SessionPaths) -> None:
     runs = paths.root.parents[1]
-    process = start(paths, ALL_OF_IT, scratch(paths))
-    wait(lambda: bool(trials(paths, "0003")), process)
+    process = start(paths, QUICK, SLOWER, ALL_OF_IT, scratch(paths))
+    wait_beside(process, lambda: bool(trials(paths, "0003")))
     assert any(map(processes.is_alive, lanes(runs)))
     done = slurm_bench(runs, "command=stop", "session=one")
     assert done.returncode == 0, done.stderr
-    assert process.wait(timeout=20) == 130
+    assert process.wait(waiting.LONGEST_S) == 130
     check_stopped(paths)
     assert not any(map(processes.is_alive, lanes(runs)))
     shown = slurm_bench(runs, "command=status")
@@ -157,7 +154,6 @@ def test_on_this_machine(paths: SessionPaths) -> None:
     check_goes_on(paths)
 
 
-@pytest.mark.timeout(300)
 def test_trials_that_an_interrupted_command_left_are_ended_with_the_campaign(paths: SessionPaths) -> None:
     runs = paths.root.parents[1]
     process = start(paths, *RETIME, scratch(paths))
@@ -166,9 +162,9 @@ def test_trials_that_an_interrupted_command_left_are_ended_with_the_campaign(pat
     def runs_two() -> bool:
         return any(len(list(each.timing.retiming.trials.glob("*.json"))) >= 2 for each in campaign.calibrations())
 
-    wait(runs_two, process)
+    wait_beside(process, runs_two)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) == 130
+    assert process.wait(waiting.LONGEST_S) == 130
     assert any(map(processes.is_alive, lanes(runs))), "what is queued goes on"
     done = slurm_bench(runs, "command=stop", "all=true")
     assert done.returncode == 0, done.stderr

@@ -5,14 +5,11 @@ import subprocess
 import sys
 import time
 
-import pytest
-
 from tests.conftest import REPOSITORY
 
 LIMIT_S = 300
 
 
-@pytest.mark.timeout(2 * LIMIT_S)
 def test_the_study_comes_out_as_committed() -> None:
     began = time.monotonic()
     done = subprocess.run(

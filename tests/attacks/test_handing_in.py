@@ -50,11 +50,9 @@ def test_links_out_of_a_submission(scene: Scene, script: str, words: str) -> Non
     """
     folder = scene.candidate(FAST)
     assert scene.agent(f"F=/workspace/submissions/{folder.name}; {script}").exit_code == 0
-    began = time.monotonic()
     verdict = scene.submit(folder)
     assert verdict.outcome is Outcome.INVALID
     assert words in verdict.reason
-    assert time.monotonic() - began < 5
 
 
 def test_a_symlinked_parent(scene: Scene) -> None:
@@ -105,11 +103,9 @@ def test_a_bomb_of_files(scene: Scene, script: str, words: str) -> None:
     """
     folder = scene.candidate(FAST)
     assert scene.agent(f"F=/workspace/submissions/{folder.name}; {script}").exit_code == 0
-    began = time.monotonic()
     verdict = scene.submit(folder)
     assert verdict.outcome is Outcome.INVALID
     assert words in verdict.reason
-    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(

@@ -152,10 +152,10 @@ def test_the_network(scene: Scene, inside: str) -> None:
 
     Defence: `--net --network=none`: there is a loopback of its own and nothing else. The same ports answer outside.
     """
-    ports = [26817, 26819]
+    ports = [port_of("SlurmctldPort"), port_of("AccountingStoragePort")]
     for port in ports:
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    addresses = [("127.0.0.1", port) for port in ports] + [(host_address(), 26817), ("8.8.8.8", 53)]
+    addresses = [("127.0.0.1", port) for port in ports] + [(host_address(), ports[0]), ("8.8.8.8", 53)]
     script = f"""python3 - <<'END'
 import socket
 print([name for _, name in socket.if_nameindex()])
@@ -170,6 +170,13 @@ END"""
     assert "['lo']" in printed
     assert printed.count("CLOSED") == len(addresses)
     assert "BROKEN" not in printed
+
+
+def port_of(setting: str) -> int:
+    """Return a port of the development cluster's daemons."""
+    lines = (DEV_CLUSTER / "slurm.conf").read_text().splitlines()
+    (port,) = [line.partition("=")[2] for line in lines if line.startswith(f"{setting}=")]
+    return int(port)
 
 
 def host_address() -> str:

@@ -1,10 +1,14 @@
 """Attacks by the training run itself, past a judge who was fooled. Each docstring names the defence it ends in."""
 
 import re
+import subprocess
 import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from slurm_bench.effects.containers import Apptainer
 from slurm_bench.words.opinions import Opinion
 from slurm_bench.words.trials import TrialOutcome
 from slurm_bench.words.verdicts import Outcome
+from tests import waiting
 from tests.attacks.conftest import Scene, is_root
 from tests.conftest import DEV_CLUSTER
 
@@ -23,6 +28,35 @@ if is_root():  # who may read every folder; tests/acceptance/test_ordinary_user.
     HIDDEN = []
 WRITE = "log.write_text(text)"
 FASTER = ("SECONDS = 0.08", "SECONDS = 0.03")
+NEVER_ENDING = ("time.sleep(seconds)", "time.sleep(900)")
+UNTIL_TOLD = ("time.sleep(seconds)", "while not Path('data/go on').exists(): time.sleep(0.05)")
+
+
+@pytest.fixture
+def word(scene: Scene) -> Iterator[Path]:
+    """The file that a candidate with UNTIL_TOLD waits for; the test makes it."""
+    word = Path(scene.config.task.data) / "go on"
+    yield word
+    word.unlink()
+
+
+@contextmanager
+def once_it_runs(scene: Scene, act: Callable[[], None]) -> Iterator[None]:
+    """Do something from outside as soon as the next single trial has begun."""
+    before = set(scene.paths.root.glob("single*"))
+
+    def runs() -> bool:
+        new = set(scene.paths.root.glob("single*")) - before
+        return any('"begun"' in record.read_text() for folder in new for record in folder.glob("trials/00.json"))
+
+    def wait_and_act() -> None:
+        waiting.until(runs)
+        act()
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(wait_and_act)
+        yield
+        done.result()
 
 
 def test_nine_crashes_and_one_good_run(scene: Scene) -> None:
@@ -45,17 +79,12 @@ def test_a_run_that_takes_its_runner_down(scene: Scene) -> None:
 
     def kill_runner() -> None:
         # As the kernel does that runs out of processes or memory; nothing inside can reach the runner by itself.
-        for _ in range(200):
-            found = processes.run(["pgrep", "-f", "slurm_bench.steps.trial .*/single"], timeout_s=10).stdout.split()
-            running = list(scene.paths.root.glob("single*/trials/00.json"))
-            if found and any('"begun"' in path.read_text() for path in running):
-                processes.run(["kill", "-KILL", *found], timeout_s=10)
-                return
-            time.sleep(0.05)
+        runner = f"slurm_bench.steps.trial {scene.paths.root}/single"
+        subprocess.run(["pkill", "-KILL", "-f", runner], check=True)
 
     thread = threading.Thread(target=kill_runner)
     thread.start()
-    trial, _ = scene.trial(scene.candidate(("time.sleep(seconds)", "time.sleep(20)")))
+    trial, _ = scene.trial(scene.candidate(NEVER_ENDING))
     thread.join()
     assert trial.outcome is TrialOutcome.CRASHED
     assert trial.note.startswith("its runner was ended: FAILED")
@@ -84,10 +113,8 @@ def test_arithmetic_without_end(scene: Scene) -> None:
         ["def never():", "    num_iterations = 9", *["    num_iterations = num_iterations * num_iterations"] * 60]
     )
     deep = f"def deeper():\n    num_iterations = {'+'.join(['1'] * 1500)}\n"
-    began = time.monotonic()
     trial, _ = scene.trial(scene.candidate(after=f"\n{lines}\n{deep}"))
     assert trial.outcome is TrialOutcome.CLEAN, trial.note
-    assert time.monotonic() - began < 20
 
 
 def test_working_while_the_incumbent_runs(scene: Scene, tmp_path: Path) -> None:
@@ -96,7 +123,7 @@ def test_working_while_the_incumbent_runs(scene: Scene, tmp_path: Path) -> None:
     Defence: every process of its container is stopped while trials run; a name space of processes holds them all.
     """
     record, mark = tmp_path / "head.json", scene.paths.workspace / "experiments/daemon"
-    daemon = "(setsid bash -c 'while true; do echo >> experiments/daemon; sleep 0.01; done' & ) & exec sleep 60"
+    daemon = "(setsid bash -c 'while true; do echo >> experiments/daemon; sleep 0.01; done' & ) & exec sleep 900"
     argv = [*standstill.recorded(record), *scene.agent_argv(daemon)]
     agent = processes.start(argv, output=tmp_path / "output")
 
@@ -106,10 +133,7 @@ def test_working_while_the_incumbent_runs(scene: Scene, tmp_path: Path) -> None:
         return mark.stat().st_size > before
 
     def wait_until_it_works() -> None:
-        deadline = time.monotonic() + 20
-        while not (mark.exists() and works()):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        waiting.until(lambda: mark.exists() and works())
 
     try:
         wait_until_it_works()
@@ -182,7 +206,7 @@ def test_work_before_the_clock(scene: Scene) -> None:
     Defence: the runner's own clock times the whole run; growth of what is not claimed, beside the incumbent's, is
     flagged in the verdict and shown to the judge.
     """
-    lines = ("log.parent.mkdir()", "log.parent.mkdir(); time.sleep(2)")
+    lines = ("log.parent.mkdir()", "log.parent.mkdir(); time.sleep(4)")
     verdict = scene.submit(scene.candidate(FASTER, lines), judge_fooled=True)
     assert verdict.off_clock is not None and verdict.off_clock.flagged
     assert verdict.off_clock.candidate_mean_s - verdict.off_clock.incumbent_mean_s > 1
@@ -197,11 +221,8 @@ def test_a_run_without_end(scene: Scene) -> None:
     Defence: the runner's deadline ends it with all its processes, and that is a failed run of the candidate.
     """
     stay = ("import random", "import random, signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)")
-    began = time.monotonic()
-    trial, _ = scene.trial(scene.candidate(stay, ("time.sleep(seconds)", "time.sleep(900)")), timeout_s=4)
+    trial, _ = scene.trial(scene.candidate(stay, NEVER_ENDING), timeout_s=4)
     assert (trial.outcome, trial.exit_code) == (TrialOutcome.TIMED_OUT, None)
-    assert trial.wall_s < 20
-    assert time.monotonic() - began < 40
 
 
 @pytest.mark.parametrize(
@@ -221,12 +242,11 @@ def test_filling_the_disk(scene: Scene, write: str, words: str) -> None:
     removed.
     """
     candidate = scene.candidate(
-        ("import random", "import os, random"), ("time.sleep(seconds)", f"{write}; time.sleep(20)")
+        ("import random", "import os, random"), ("time.sleep(seconds)", f"{write}; time.sleep(900)")
     )
     trial, _ = scene.trial(candidate)
-    assert trial.outcome is TrialOutcome.CRASHED
+    assert trial.outcome is TrialOutcome.CRASHED, "not timed out: it was ended as soon as that was seen"
     assert words in trial.note
-    assert trial.wall_s < 15
     assert not left_in_scratch(scene)
 
 
@@ -237,7 +257,7 @@ def test_filling_the_disk_with_a_file_in_no_folder(scene: Scene) -> None:
     """
     write = "f = open('/tmp/x', 'wb'); os.unlink('/tmp/x'); f.write(bytes(2**29)); f.flush(); os.fsync(f.fileno())"
     candidate = scene.candidate(
-        ("import random", "import os, random"), ("time.sleep(seconds)", f"{write}; time.sleep(9)")
+        ("import random", "import os, random"), ("time.sleep(seconds)", f"{write}; time.sleep(900)")
     )
     trial, _ = scene.trial(candidate, foreign_cores=64.0)
     assert trial.outcome is TrialOutcome.CRASHED
@@ -250,7 +270,7 @@ def test_printing_without_end(scene: Scene) -> None:
     Defence: output goes through a pipe that closes after 64 MiB.
     """
     endless = scene.candidate(("time.sleep(seconds)", "while True: print('x' * 2**20)"))
-    trial, where = scene.trial(endless, timeout_s=8)
+    trial, where = scene.trial(endless)
     assert trial.outcome in (TrialOutcome.TIMED_OUT, TrialOutcome.CRASHED)
     assert (where.trials / "00.out").stat().st_size == 64 * 2**20
 
@@ -294,7 +314,7 @@ if os.fork() == 0:
 
     thread = threading.Thread(target=watch)
     thread.start()
-    trial, _ = scene.trial(scene.candidate(after=f"{daemon}\ntime.sleep(2)\n"))
+    trial, _ = scene.trial(scene.candidate(after=f"{daemon}\ntime.sleep(4)\n"))
     watching.set()
     thread.join()
     assert any(seen), "the daemon did start"
@@ -340,7 +360,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert len(entry.attempts) == 1
 
 
-def test_requeue_from_outside(scene: Scene) -> None:
+def test_requeue_from_outside(scene: Scene, word: Path) -> None:
     """Attack: `scontrol requeue` by the job's own user, e.g. from another session of the same account.
 
     Defence: jobs are queued with --no-requeue, so Slurm refuses.
@@ -349,43 +369,34 @@ def test_requeue_from_outside(scene: Scene) -> None:
     environment = {"PATH": "/usr/bin:/bin", "SLURM_CONF": str(DEV_CLUSTER / "slurm.conf")}
 
     def requeue() -> None:
-        for _ in range(100):
-            argv = ["squeue", "-h", "--states=running", "--format=%A %j"]
-            jobs = processes.run(argv, timeout_s=20, env=environment).stdout.split()
-            ours = [job for job, name in zip(jobs[::2], jobs[1::2], strict=True) if scene.retimer.identity in name]
-            if ours:
-                answers.append(processes.run(["scontrol", "requeue", ours[0]], timeout_s=20, env=environment))
-                return
-            time.sleep(0.1)
+        argv = ["squeue", "-h", "--states=running", "--format=%A %j"]
+        jobs = processes.run(argv, timeout_s=60, env=environment).stdout.split()
+        (ours,) = [job for job, name in zip(jobs[::2], jobs[1::2], strict=True) if scene.retimer.identity in name]
+        answers.append(processes.run(["scontrol", "requeue", ours], timeout_s=60, env=environment))
+        word.touch()
 
-    thread = threading.Thread(target=requeue)
-    thread.start()
-    trial, _ = scene.trial(scene.candidate(("time.sleep(seconds)", "time.sleep(4)")))
-    thread.join()
+    with once_it_runs(scene, requeue):
+        trial, _ = scene.trial(scene.candidate(UNTIL_TOLD))
     assert answers and answers[0].exit_code != 0, answers
     assert trial.outcome is TrialOutcome.CLEAN, trial.note
 
 
-def test_a_seal_that_changes_while_it_runs(scene: Scene) -> None:
+def test_a_seal_that_changes_while_it_runs(scene: Scene, word: Path) -> None:
     """Attack: the stored bytes change between two trials, or during one.
 
     Defence: each trial checks the seal's hash before and after; one whose seal changed is void.
     """
-    candidate = scene.candidate(("time.sleep(seconds)", "time.sleep(3)"))
+    candidate = scene.candidate(UNTIL_TOLD)
     before = set(scene.paths.seals.iterdir())
 
     def change() -> None:
-        while not (new := set(scene.paths.seals.glob("[!.]*")) - before):
-            time.sleep(0.01)
-        time.sleep(3)
-        (folder,) = new
+        (folder,) = set(scene.paths.seals.glob("[!.]*")) - before
         folder.chmod(0o755)
         (folder / "more.py").write_text("")
+        word.touch()
 
-    thread = threading.Thread(target=change)
-    thread.start()
-    trial, _ = scene.trial(candidate)
-    thread.join()
+    with once_it_runs(scene, change):
+        trial, _ = scene.trial(candidate)
     assert trial.outcome is TrialOutcome.INFRASTRUCTURE
     assert "was changed after it was taken" in trial.note
 

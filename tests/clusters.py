@@ -1,0 +1,42 @@
+"""The development cluster of this process.
+
+`scripts/test` runs the tests in several processes at once. Each starts a cluster of its own when a test first needs
+one, so that no test sees another's jobs or misses a daemon that another has ended. Where pytest runs by itself, its
+tests use the cluster that `scripts/dev_cluster up` has started.
+"""
+
+import functools
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+_SCRIPT = Path(__file__).parents[1] / "scripts/dev_cluster"
+_FOLDERS = os.environ.get("SLURM_BENCH_TEST_CLUSTERS")
+"""What the names of the clusters' folders begin with, and what follows is the number of the process."""
+_PORTS = 100
+"""So many belong to each cluster."""
+
+
+def _choose() -> Path:
+    """Return the folder of this process's cluster, and make every program that it starts use that cluster."""
+    if _FOLDERS:
+        number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+        port = int(os.environ["SLURM_BENCH_TEST_PORT"]) + _PORTS * number
+        os.environ |= {"SLURM_BENCH_DEV_CLUSTER": f"{_FOLDERS}{number}", "SLURM_BENCH_DEV_PORT": str(port)}
+    return Path(os.environ.get("SLURM_BENCH_DEV_CLUSTER", "/var/lib/slurm_bench_dev"))
+
+
+DEV_CLUSTER = _choose()
+
+
+@functools.cache
+def is_there() -> bool:
+    """Return whether there is a cluster to test on, which `scripts/test` has started now if need be."""
+    if not shutil.which("sbatch"):
+        return False
+    if _FOLDERS and os.geteuid() == 0:
+        subprocess.run(
+            [_SCRIPT, "up"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True
+        )
+    return (DEV_CLUSTER / "slurm.conf").exists()
