@@ -4,10 +4,7 @@
 of a submission; `trial` is one run of a candidate that every judge let pass, on the cluster.
 """
 
-import itertools
-import json
 import os
-import shutil
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -17,15 +14,15 @@ import pytest
 
 from slurm_bench import agents
 from slurm_bench.effects import processes, seals, store
-from slurm_bench.steps import judge, site, trial, workspace
-from slurm_bench.steps.desk import Desk
-from slurm_bench.steps.retime import Retimer, Timing
+from slurm_bench.steps import site, trial, workspace
+from slurm_bench.steps.retime import Timing
 from slurm_bench.words.config import Config
 from slurm_bench.words.opinions import Opinion
-from slurm_bench.words.paths import CampaignPaths, RetimingPaths, SessionPaths
+from slurm_bench.words.paths import RetimingPaths
 from slurm_bench.words.trials import Trial
 from slurm_bench.words.verdicts import Verdict
 from tests.conftest import DEV_CLUSTER, IMAGE, make_config, make_quick_record
+from tests.scene import BaseScene
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,25 +33,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.apptainer)
 
 
-class Scene:
+class Scene(BaseScene):
     def __init__(self, folder: Path) -> None:
-        self.record = make_quick_record(folder)
-        self.config = make_scene_config(folder, self.record)
-        self.paths = SessionPaths(self.config.session_dir)
-        Path(self.config.task.data).mkdir()
-        Path(self.config.cluster.scratch).mkdir()
-        (Path(self.config.task.data) / "validation.bin").write_text("true tokens")
-        site.save_config(self.paths, self.config)
-        workspace.stage(self.config, self.paths, self.record)
-        self.cluster = site.cluster_of(self.config)
-        self.container = site.container_of(self.config.container)
-        ledger = site.ledger_of(self.config, self.paths, self.cluster)
-        self.retimer = Retimer(
-            self.config, self.paths.seals, uuid.uuid4().hex[:12], self.cluster, self.container, ledger
-        )
-        judged_by = judge.of(self.config, CampaignPaths(self.paths.root.parent).opinions)
-        self.desk = Desk(self.config, self.paths, self.retimer, judged_by, workspace.mount(self.paths))
-        self._numbers = itertools.count()
+        config = make_scene_config(folder)
+        Path(config.cluster.scratch).mkdir()
+        container = site.container_of(config.container)
+        super().__init__(config, site.cluster_of(config), container, uuid.uuid4().hex[:12])
+        (Path(config.task.data) / "validation.bin").write_text("true tokens")
+        workspace.stage(config, self.paths, self.record)
 
     def agent(self, script: str, timeout_s: float = 60) -> processes.Completed:
         """Run a script in the agent's own container."""
@@ -75,32 +61,13 @@ class Scene:
         return done.result()
 
     def candidate(self, *edits: tuple[str, str], name: str = "", after: str = "") -> Path:
-        """A copy of the record in submissions/, its program edited, with more lines after it."""
-        folder = self.paths.candidates / (name or f"candidate{next(self._numbers)}")
-        shutil.copytree(self.record, folder)
-        program = folder / "train_gpt.py"
-        text = program.read_text()
-        for old, new in edits:
-            assert old in text
-            text = text.replace(old, new)
-        program.write_text(text + after)
-        return folder
+        return self.edited(name or f"candidate{next(self._numbers)}", edits, after)
 
-    def request(self, path: Path | str) -> str:
-        """Put a request into the outbox as the shim does; the path as it is called outside the container."""
-        request = f"request{next(self._numbers)}"
-        inside = str(path).replace(str(self.paths.workspace), "/workspace", 1)
-        text = json.dumps({"version": 1, "id": request, "path": inside})
-        (self.paths.outbox / f"{request}.json").write_text(text)
-        return request
-
-    def submit(self, path: Path | str, judge_fooled: bool = False) -> Verdict:
-        request = self.request(path)
+    def submit(self, path: Path | str, request: str = "", judge_fooled: bool = False) -> Verdict:
         if judge_fooled:
             number = f"{len(list(self.paths.submissions.glob('*'))) + 1:04}"
             store.write(self.paths.submission(number).opinion, Opinion(judge="fooled", seal=""))
-        self.desk.serve()
-        return store.read(self.paths.verdict_in_inbox(request), Verdict)
+        return super().submit(path, request)
 
     def trials(self, verdict: Verdict) -> list[Trial]:
         where = self.paths.submission(verdict.submission).retiming
@@ -130,8 +97,8 @@ class Scene:
         return (where.trials / "00.out").read_text("utf-8", "replace")
 
 
-def make_scene_config(folder: Path, record: Path) -> Config:
-    config = make_config(folder, record, ["cluster/slurm", "cluster/dev"], "container/apptainer")
+def make_scene_config(folder: Path) -> Config:
+    config = make_config(folder, make_quick_record(folder), ["cluster/slurm", "cluster/dev"], "container/apptainer")
     config.cluster.slurm_conf = str(DEV_CLUSTER / "slurm.conf")
     config.cluster.parallel = 4
     config.cluster.poll_seconds = 0.2
@@ -146,9 +113,7 @@ def make_scene_config(folder: Path, record: Path) -> Config:
 @pytest.fixture(scope="session")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     """One session: its attacks share it, as those of one agent do."""
-    made = Scene(tmp_path_factory.mktemp("scene"))
-    made.desk.take_incumbent(made.record)
-    return made
+    return Scene(tmp_path_factory.mktemp("scene"))
 
 
 @pytest.fixture(autouse=True)

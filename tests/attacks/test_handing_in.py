@@ -1,6 +1,5 @@
 """Attacks on the way from `submit` to the seal. Each docstring names the attack and the defence it ends in."""
 
-import copy
 import json
 import os
 import threading
@@ -11,12 +10,8 @@ from pathlib import Path
 import pytest
 
 from slurm_bench.effects import processes, store
-from slurm_bench.steps import judge, site, workspace
-from slurm_bench.steps.desk import Desk
+from slurm_bench.steps import workspace
 from slurm_bench.steps.outbox import MOST_WAITING
-from slurm_bench.steps.retime import Retimer
-from slurm_bench.words.config import Config
-from slurm_bench.words.paths import CampaignPaths
 from slurm_bench.words.records import Seal
 from slurm_bench.words.verdicts import Outcome
 from tests.attacks.conftest import Scene
@@ -291,32 +286,18 @@ def test_a_flood_of_requests(scene: Scene) -> None:
     assert len(list(scene.paths.outbox.iterdir())) <= MOST_WAITING
 
 
-def test_submissions_beyond_the_budget(scene: Scene) -> None:
+def test_submissions_beyond_the_budget(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Attack: handing in until more is spent than the session has.
 
     Defence: the worst case is reserved before sbatch; what does not fit is refused, and nothing is queued.
     """
-    config = make_poor(scene)
-    ledger = site.ledger_of(config, scene.paths, scene.cluster)
-    retimer = Retimer(config, scene.paths.seals, scene.retimer.identity, scene.cluster, scene.container, ledger)
-    judged_by = judge.of(config, CampaignPaths(scene.paths.root.parent).opinions)
-    desk = Desk(config, scene.paths, retimer, judged_by, workspace.mount(scene.paths))
-    desk.take_incumbent(scene.record)
-    generous, scene.desk = scene.desk, desk
-    try:
-        verdict = scene.submit(scene.candidate(("SECONDS = 0.08", "SECONDS = 0.03")))
-    finally:
-        scene.desk = generous
+    spent = sum(entry.charged_gpu_seconds for entry in scene.ledger().values())
+    monkeypatch.setattr(scene.config.budget, "h100_hours", (spent + 1) / 3600)
+    monkeypatch.setattr(scene, "desk", scene.another_desk())
+    verdict = scene.submit(scene.candidate(("SECONDS = 0.08", "SECONDS = 0.03")))
     assert (verdict.outcome, verdict.exit_code) == (Outcome.OVER_BUDGET, 4)
-    name = f"slurm_bench-{scene.retimer.identity}-{verdict.submission}"
+    name = scene.retimer.job_name(verdict.submission)
     assert scene.cluster.find(name, verdict.decided_at - timedelta(hours=1)) is None
-
-
-def make_poor(scene: Scene) -> Config:
-    spent = sum(entry.charged_gpu_seconds for entry in scene.retimer.ledger.entries())
-    config = copy.deepcopy(scene.config)
-    config.budget.h100_hours = (spent + 1) / 3600
-    return config
 
 
 def test_a_comment_that_speaks_to_the_judge(scene: Scene) -> None:

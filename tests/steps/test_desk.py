@@ -1,7 +1,6 @@
 """The desk's way of a submission, with real seals, real trials of a quick program and a cluster in memory."""
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -12,69 +11,35 @@ from pathlib import Path
 import pytest
 
 from slurm_bench.effects import store
-from slurm_bench.effects.containers import Mount, NoContainer
+from slurm_bench.effects.containers import NoContainer
 from slurm_bench.pure.budget import held_gpu_seconds
-from slurm_bench.steps import judge, report, site
-from slurm_bench.steps.desk import Desk
-from slurm_bench.steps.retime import Retimer
+from slurm_bench.steps import report, site
 from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import InfrastructureError, UsageError
-from slurm_bench.words.paths import CalibrationPaths, CampaignPaths, SessionPaths, shipped
+from slurm_bench.words.paths import CalibrationPaths, CampaignPaths, shipped
 from slurm_bench.words.records import Session, SessionState
 from slurm_bench.words.trials import Design, Retiming
 from slurm_bench.words.verdicts import Outcome, Verdict
 from tests.fake_cluster import FakeCluster
+from tests.scene import BaseScene
 
 FAST = ("SECONDS = 0.08", "SECONDS = 0.04")
 
 
-class Scene:
-    """A session whose agent is the test."""
+class Scene(BaseScene):
+    """A session on a cluster in memory, without containers and with little patience."""
+
+    cluster: FakeCluster
 
     def __init__(self, config: Config, cluster: FakeCluster) -> None:
         config.cluster.poll_seconds = 0.01
         config.cluster.absent_grace_seconds = 0.1
         config.cluster.silence_minutes = 0.005
-        self.config, self.cluster = config, cluster
-        self.record = Path(config.task.record)
-        self.paths = SessionPaths(config.session_dir)
-        for folder in (self.paths.candidates, self.paths.outbox, self.paths.inbox, Path(config.task.data)):
-            folder.mkdir(parents=True, exist_ok=True)
-        site.save_config(self.paths, config)
-        self.desk = self.another_desk()
-
-    def another_desk(self) -> Desk:
-        ledger = site.ledger_of(self.config, self.paths, self.cluster)
-        retimer = Retimer(self.config, self.paths.seals, "id", self.cluster, NoContainer(), ledger)
-        judged_by = judge.of(self.config, CampaignPaths(self.paths.root.parent).opinions)
-        desk = Desk(self.config, self.paths, retimer, judged_by, Mount(self.paths.workspace, "/workspace"))
-        desk.take_incumbent(self.record)
-        return desk
+        super().__init__(config, cluster, NoContainer(), "id")
 
     def candidate(self, name: str, *edits: tuple[str, str]) -> Path:
-        folder = self.paths.candidates / name
-        shutil.copytree(self.record, folder)
-        program = folder / "train_gpt.py"
-        text = program.read_text()
-        for old, new in edits:
-            assert old in text
-            text = text.replace(old, new)
-        program.write_text(text)
-        return folder
-
-    def request(self, path: Path | str, request: str = "a1") -> None:
-        text = json.dumps({"version": 1, "id": request, "path": str(path)})
-        (self.paths.outbox / f"{request}.json").write_text(text)
-
-    def submit(self, path: Path | str, request: str = "a1") -> Verdict:
-        self.request(path, request)
-        self.desk.serve()
-        return store.read(self.paths.verdict_in_inbox(request), Verdict)
-
-    def ledger(self) -> dict[str, LedgerEntry]:
-        entries = site.ledger_of(self.config, self.paths, self.cluster).entries()
-        return {entry.job_name.removeprefix("slurm_bench-id-"): entry for entry in entries}
+        return self.edited(name, edits)
 
 
 @pytest.fixture
@@ -368,10 +333,17 @@ def test_a_decision_stands_though_the_scheduler_falls_silent(config: Config) -> 
     cluster.failing_at_cancel = cluster.silent = False
     assert scene.submit(bad, "a2").repeats == "0001", "no second draw"
     assert scene.submit(scene.candidate("fast", FAST), "a3").outcome is Outcome.ACCEPTED
-    time.sleep(2 * scene.config.cluster.absent_grace_seconds)
-    site.ledger_of(scene.config, scene.paths, cluster).settle_finished()
-    left = scene.ledger()["0001"]
-    assert left.settled_at and held_gpu_seconds(left) == 3
+    look_until(scene, lambda: scene.ledger()["0001"].settled_at is not None)
+    assert held_gpu_seconds(scene.ledger()["0001"]) == 3
+
+
+def look_until(scene: Scene, holds: Callable[[], bool]) -> None:
+    """Ask the scheduler about the session's jobs until what it says has had this effect."""
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        scene.retimer.ledger.settle_finished()
+        time.sleep(scene.config.cluster.poll_seconds)
 
 
 def test_a_reservation_whose_sbatch_nobody_saw_is_given_back(scene: Scene) -> None:
@@ -379,10 +351,7 @@ def test_a_reservation_whose_sbatch_nobody_saw_is_given_back(scene: Scene) -> No
     scene.submit(scene.candidate("one", FAST))
     scene.cluster.unheard = False
     assert not scene.cluster.queued and list(scene.ledger()) == ["0001"]
-    ledger = site.ledger_of(scene.config, scene.paths, scene.cluster)
-    ledger.settle_finished()
-    time.sleep(2 * scene.config.cluster.absent_grace_seconds)
-    ledger.settle_finished()
+    look_until(scene, lambda: not scene.ledger())
     scene.submit(scene.candidate("two", FAST, ("num_iterations = 10", "num_iterations = 11")), "a2")
     assert list(scene.ledger()) == ["0002"]
 

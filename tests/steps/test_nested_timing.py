@@ -2,15 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from slurm_bench.effects import store
-from slurm_bench.effects.containers import NoContainer
 from slurm_bench.pure.rules import RUNS
-from slurm_bench.steps import link, retime, site
-from slurm_bench.steps.retime import Retimer
+from slurm_bench.steps import link, retime
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import UsageError
 from slurm_bench.words.paths import SessionPaths
@@ -31,11 +30,6 @@ def nested(config: Config) -> Config:
 @pytest.fixture
 def scene(nested: Config) -> Scene:
     return Scene(nested, FakeCluster())
-
-
-def retimer_of(scene: Scene, **changes: object) -> Retimer:
-    ledger = site.ledger_of(scene.config, scene.paths, scene.cluster)
-    return Retimer(scene.config, scene.paths.seals, "id", scene.cluster, NoContainer(), ledger, **changes)  # type: ignore[arg-type]
 
 
 def test_it_costs_nothing_of_its_own(scene: Scene) -> None:
@@ -62,7 +56,7 @@ def test_the_node_is_at_rest_from_before_the_first_run_to_after_the_last(scene: 
         yield
         seen.append(len(list(scene.paths.submissions.rglob("trials/*.json"))))
 
-    scene.desk._retimer = retimer_of(scene, rest=rest)
+    scene.desk._retimer = replace(scene.retimer, rest=rest)
     assert scene.submit(scene.candidate("fast", FAST)).outcome is Outcome.ACCEPTED
     assert seen == ([0, RUNS] if where == "allocation" else [])
 
@@ -75,7 +69,7 @@ def test_what_a_desk_leaves_runs_on_only_in_jobs_of_its_own(nested: Config, wher
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    scene.desk._retimer = retimer_of(scene, watch=interrupt)
+    scene.desk._retimer = replace(scene.retimer, watch=interrupt)
     with pytest.raises(KeyboardInterrupt):
         scene.submit(scene.candidate("fast", FAST))
     assert bool(scene.cluster._pending["slurm_bench-id-0001"]) is (where == "fresh")
