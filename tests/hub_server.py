@@ -6,14 +6,13 @@ import json
 import struct
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
+
+from tests.scripted_server import ScriptedHandler, ScriptedServer
 
 REPO = "someone/tiny-fineweb"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -104,7 +103,7 @@ class Get:
         return int(self.headers.get("range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
 
 
-class HubServer:
+class HubServer(ScriptedServer[Get]):
     """
     Args:
         files: of the data set REPO at COMMIT.
@@ -112,8 +111,8 @@ class HubServer:
     """
 
     def __init__(self, files: Mapping[str, bytes], script: Mapping[str, Sequence[Step]] | None = None) -> None:
+        super().__init__(_Handler)
         self.files = dict(files)
-        self.requests: list[Get] = []
         self.unexpected: list[str] = []
         """Paths that getting a data set does not take."""
         self.lists_sizes: dict[str, int] = {}
@@ -121,41 +120,14 @@ class HubServer:
         self.commit = COMMIT
         self.ignores_ranges = False
         self.stalled = threading.Event()
-        self._script = {name: list(steps) for name, steps in (script or {}).items()}
-        self._lock = threading.Lock()
-        self.closing = threading.Event()
-        server = self
-
-        class Handler(_Handler):
-            hub = server
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.closing.set()
-        self._http.shutdown()
-        self._http.server_close()
-        self._thread.join()
+        self._script = {name: iter(steps) for name, steps in (script or {}).items()}
 
     def of(self, name: str) -> list[Get]:
         return [each for each in self.requests if each.name == name]
 
     def step(self, request: Get) -> Step:
-        with self._lock:
-            self.requests.append(request)
-            steps = self._script.get(request.name)
-            return steps.pop(0) if steps else None
+        self.keep(request)
+        return next(self._script.get(request.name, iter(())), None)
 
     def listing(self) -> dict[str, Any]:
         siblings = [
@@ -170,60 +142,54 @@ class HubServer:
         return {"id": REPO, "sha": self.commit, "siblings": siblings}
 
 
-class _Handler(BaseHTTPRequestHandler):
-    hub: HubServer
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: object) -> None:
-        pass
+class _Handler(ScriptedHandler):
+    server: HubServer
 
     def do_GET(self) -> None:
-        path = unquote(urlsplit(self.path).path)
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        listing, files = f"/api/datasets/{REPO}", f"/datasets/{REPO}/resolve/{self.hub.commit}/"
-        with suppress(ConnectionError):  # a client may be killed
-            if path in (listing, *(f"{listing}/revision/{name}" for name in ("main", self.hub.commit))):
-                body = json.dumps(self.hub.listing()).encode()
-                self._take(self.hub.step(Get("", self.path, headers)), body, 0)
-            elif path.startswith(listing):
-                self._refuse(Status(404, {"X-Error-Code": "RevisionNotFound"}))
-            elif path.startswith(files) and (name := path.removeprefix(files)) in self.hub.files:
-                request = Get(name, self.path, headers)
-                start = 0 if self.hub.ignores_ranges else request.starts_at
-                self._take(self.hub.step(request), self.hub.files[name], start)
-            else:
-                self.hub.unexpected.append(self.path)
-                self._refuse(Status(404, {"X-Error-Code": "RepoNotFound"}))
+        hub, path = self.server, unquote(urlsplit(self.path).path)
+        listing, files = f"/api/datasets/{REPO}", f"/datasets/{REPO}/resolve/{hub.commit}/"
+        if path in (listing, *(f"{listing}/revision/{name}" for name in ("main", hub.commit))):
+            body = json.dumps(hub.listing()).encode()
+            self._take(hub.step(Get("", self.path, self.lower_headers)), body, 0)
+        elif path.startswith(listing):
+            self._refuse(Status(404, {"X-Error-Code": "RevisionNotFound"}))
+        elif path.startswith(files) and (name := path.removeprefix(files)) in hub.files:
+            request = Get(name, self.path, self.lower_headers)
+            start = 0 if hub.ignores_ranges else request.starts_at
+            self._take(hub.step(request), hub.files[name], start)
+        else:
+            hub.unexpected.append(self.path)
+            self._refuse(Status(404, {"X-Error-Code": "RepoNotFound"}))
 
     def _take(self, step: Step, body: bytes, start: int) -> None:
         match step:
             case Status():
                 self._refuse(step)
             case Page():
-                self._send(200, HTML, {"Content-Type": "text/html"})
+                self.send_whole(200, HTML, {"Content-Type": "text/html"})
             case Endless(most):
                 self._send_on(body, most)
             case Compressed(zeros):
-                self._send(200, gzip.compress(body + bytes(zeros)), {"Content-Encoding": "gzip"})
+                self.send_whole(200, gzip.compress(body + bytes(zeros)), {"Content-Encoding": "gzip"})
             case Sends(other):
                 self._send_from(other, start)
             case Breaks(after):
                 self._begin(body, start, after)
             case Stalls(after):
                 self._begin(body, start, after)
-                self.hub.stalled.set()
-                self.hub.closing.wait()
+                self.server.stalled.set()
+                self.server.closing.wait()
             case None:
                 self._send_from(body, start)
 
     def _refuse(self, step: Status) -> None:
-        self._send(step.code, b"{}", step.headers)
+        self.send_whole(step.code, b"{}", step.headers)
 
     def _send_from(self, body: bytes, start: int) -> None:
         if start >= len(body):
-            self._send(416, b"", {"Content-Range": f"bytes */{len(body)}"})
+            self.send_whole(416, b"", {"Content-Range": f"bytes */{len(body)}"})
         else:
-            self._send(206 if start else 200, body[start:], _range(body, start))
+            self.send_whole(206 if start else 200, body[start:], _range(body, start))
 
     def _send_on(self, body: bytes, most: int) -> None:
         self.send_response(200)
@@ -234,20 +200,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(bytes(len(body)))
 
     def _begin(self, body: bytes, start: int, after: int) -> None:
-        self._head(206 if start else 200, len(body) - start, _range(body, start))
+        length = {"Content-Length": str(len(body) - start)}
+        self.send_head(206 if start else 200, length | _range(body, start))
         self.wfile.write(body[start : start + after])
         self.wfile.flush()
         self.close_connection = True
-
-    def _send(self, code: int, body: bytes, headers: Mapping[str, str]) -> None:
-        self._head(code, len(body), headers)
-        self.wfile.write(body)
-
-    def _head(self, code: int, length: int, headers: Mapping[str, str]) -> None:
-        self.send_response(code)
-        for name, value in {"Content-Length": str(length), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
 
 
 def _range(body: bytes, start: int) -> dict[str, str]:

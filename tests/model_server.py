@@ -1,17 +1,15 @@
 """A local server that speaks as the services of models do, and fails as they do, by a script."""
 
 import json
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.scripted_server import ScriptedHandler, ScriptedServer
 
 INPUT_TOKENS = 120
 OUTPUT_TOKENS = 34
@@ -152,63 +150,29 @@ def text_of(content: str | Sequence[Mapping[str, Any]] | None) -> str:
 Script = Sequence[Step] | Callable[[Request], Step]
 
 
-class ModelServer:
+class ModelServer(ScriptedServer[Request]):
     """
     Args:
         script: a step for each request, the last one for all further ones; or what makes a step of a request.
     """
 
     def __init__(self, script: Script) -> None:
-        self.requests: list[Request] = []
+        super().__init__(_Handler)
         self._script = script
-        self._lock = threading.Lock()
-        self._closing = threading.Event()
-        server = self
-
-        class Handler(_Handler):
-            model_server = server
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
-
-    @property
-    def url(self) -> str:
-        """Of Anthropic and Azure; OpenAI's base URL has /v1 behind it."""
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
 
     def base_url(self, maker: str) -> str:
+        """The URL of Anthropic and Azure is the server's own; OpenAI's has /v1 behind it."""
         return f"{self.url}/v1" if maker == "openai" else self.url
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._closing.set()
-        self._http.shutdown()
-        self._http.server_close()
-        self._thread.join()
-
     def step(self, request: Request) -> Step:
-        with self._lock:
-            self.requests.append(request)
-            number = len(self.requests) - 1
+        number = self.keep(request)
         if callable(self._script):
             return self._script(request)
         return self._script[min(number, len(self._script) - 1)]
 
-    def wait_for_end(self) -> None:
-        self._closing.wait()
 
-
-class _Handler(BaseHTTPRequestHandler):
-    model_server: ModelServer
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: object) -> None:
-        pass
+class _Handler(ScriptedHandler):
+    server: ModelServer
 
     def do_POST(self) -> None:
         url = urlsplit(self.path)
@@ -221,10 +185,8 @@ class _Handler(BaseHTTPRequestHandler):
         if not maker or (maker == "azure") != ("api-version" in query):
             self._send_json(404, {"error": {"message": f"no {self.path}", "type": "not_found_error"}})
             return
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(maker, url.path, query, headers, json.loads(content))
-        with suppress(ConnectionError):  # a client may leave while it waits
-            self._take(self.model_server.step(request), request)
+        request = Request(maker, url.path, query, self.lower_headers, json.loads(content))
+        self._take(self.server.step(request), request)
 
     def _take(self, step: Step, request: Request) -> None:
         match step:
@@ -237,7 +199,8 @@ class _Handler(BaseHTTPRequestHandler):
             case Overloads() if not request.streams:
                 self._send_status(Status(529 if request.maker == "anthropic" else 503, "overloaded"), request)
             case _:
-                self._send(200, _body(step, request), "text/event-stream" if request.streams else "application/json")
+                kind = "text/event-stream" if request.streams else "application/json"
+                self.send_whole(200, _body(step, request), {"Content-Type": kind})
 
     def _send_status(self, step: Status, request: Request) -> None:
         retry = {} if step.retry_after is None else {"Retry-After": str(step.retry_after)}
@@ -245,39 +208,26 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_json(step.code, {"type": "error", "error": error}, retry)
 
     def _send_json(self, code: int, body: object, headers: Mapping[str, str] | None = None) -> None:
-        self._send(code, json.dumps(body).encode(), "application/json", headers)
-
-    def _send(self, code: int, body: bytes, kind: str, headers: Mapping[str, str] | None = None) -> None:
-        self._head({"Content-Type": kind, "Content-Length": str(len(body)), **(headers or {})}, code)
-        self.wfile.write(body)
-
-    def _head(self, headers: Mapping[str, str], code: int = 200) -> None:
-        self.send_response(code)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
+        self.send_whole(code, json.dumps(body).encode(), {"Content-Type": "application/json", **(headers or {})})
 
     def _stall(self, part: bytes) -> None:
         if part:
-            self._head({"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
-            self.wfile.write(_chunk(part))
-            self.wfile.flush()
+            self._begin_chunks(part)
         self.close_connection = True
-        self.model_server.wait_for_end()
+        self.server.closing.wait()
 
     def _break(self, body: bytes, cleanly: bool) -> None:
         half = body[: len(body) // 2]
         self.close_connection = True
         if cleanly:
-            self._head({"Content-Type": "text/event-stream", "Connection": "close"})
+            self.send_head(200, {"Content-Type": "text/event-stream", "Connection": "close"})
             self.wfile.write(half)
         else:
-            self._head({"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
-            self.wfile.write(_chunk(half))
+            self._begin_chunks(half)
 
-
-def _chunk(part: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(part), part)
+    def _begin_chunks(self, part: bytes) -> None:
+        self.send_head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
 
 
 def _error_type(code: int) -> str:
