@@ -50,6 +50,7 @@ def check_attempts(paths: SessionPaths, entries: list[LedgerEntry]) -> None:
         assert (len(tasks) <= entry.tasks) if stopped else (len(tasks) == entry.tasks), entry.job_name
 
 
+@pytest.mark.long
 def test_killed_in_calibration_and_interrupted_in_a_retiming(paths: SessionPaths) -> None:
     process = start(paths, QUICK, SLOWER, "retime=classic")
     campaign = CampaignPaths(paths.root.parent)
@@ -101,6 +102,7 @@ def test_a_second_desk_is_refused(paths: SessionPaths) -> None:
         assert process.wait(waiting.LONGEST_S) == 130
 
 
+@pytest.mark.long
 @pytest.mark.slurm
 def test_a_cancelled_session_job_goes_on_in_the_next(paths: SessionPaths) -> None:
     """scancel in the middle of a retiming: its array runs on, and the next job of the session takes it up."""

@@ -130,6 +130,7 @@ def kill_steps(job_id: str, folder: Path) -> None:
         subprocess.run(["pkill", "-KILL", "-f", pattern], check=True)
 
 
+@pytest.mark.long
 def test_every_way_that_jobs_end(books: Books) -> None:
     """All at once, because each takes its time: a requeue, cancellations, failures, a limit, and a node that dies."""
     on_gpu4 = {"nodelist": "gpu4"}
@@ -295,6 +296,7 @@ def _settled(ledger: Ledger) -> bool:
     return all(entry.settled_at for entry in ledger.entries())
 
 
+@pytest.mark.long
 def test_slurmdbd_is_gone_for_a_minute_in_a_session(tmp_path: Path) -> None:
     """Trials run on, nobody is charged nothing, and the session ends as if nothing had been."""
     paths = SessionPaths(tmp_path / "runs/rehearsal/one")

@@ -59,6 +59,7 @@ def runs_job(process: psutil.Process, job_id: str) -> bool:
         return False
 
 
+@pytest.mark.long
 def test_a_session_crosses_links_by_itself(tmp_path: Path) -> None:
     """The first link dies with its node, the next ones may have too little time, and the last ends the session."""
     paths = SessionPaths(tmp_path / "runs/rehearsal/one")

@@ -21,6 +21,7 @@ from tests.conftest import make_config
 from tests.contract.test_cluster import around
 
 
+@pytest.mark.long
 @pytest.mark.slurm
 def test_a_rehearsal_in_the_sessions_own_job(tmp_path: Path) -> None:
     """Slurm knows one job, and that is all that anything was charged for."""

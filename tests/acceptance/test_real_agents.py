@@ -145,6 +145,7 @@ print("INTERFACES", sorted(name for _, name in socket.if_nameindex()))
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("agent", ["claude", "codex"])
 def test_a_whole_session(tmp_path: Path, agent: str) -> None:
     """It writes a candidate, hands it in, reads its verdict and ends its turn; is resumed, and improves on it."""
@@ -268,6 +269,7 @@ def works_on(number: int) -> list[str]:
     return [f"echo {number} >> experiments/began", f"python3 -c '{WORKS.strip()}'"]
 
 
+@pytest.mark.long
 def test_a_session_crosses_three_links_in_one_conversation(tmp_path: Path) -> None:
     """Links of two minutes: the first meets its limit, the second's node dies without a word, the third ends it."""
     model = script(works_on(1), works_on(2))
@@ -287,6 +289,7 @@ def test_a_session_crosses_three_links_in_one_conversation(tmp_path: Path) -> No
     assert len(store.read(paths.metadata, Metadata).starts) == 3
 
 
+@pytest.mark.long
 def test_codex_goes_on_after_its_node_died(tmp_path: Path) -> None:
     model = script(works_on(1))
     campaign = Campaign(tmp_path, model)

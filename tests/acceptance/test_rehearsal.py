@@ -44,6 +44,7 @@ def budget(runs: Path, form: str) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_on_a_bare_machine(tmp_path: Path) -> None:
     done = slurm_bench(tmp_path, "session=one")
     assert done.returncode == 0, done.stderr
@@ -108,6 +109,7 @@ def check_errors(runs: Path) -> None:
         assert words in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.slurm
 @pytest.mark.apptainer
 def test_on_slurm_in_apptainer(tmp_path: Path) -> None:

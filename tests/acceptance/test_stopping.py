@@ -92,6 +92,7 @@ def is_live(shown: str) -> bool:
     return shown.count("campaign rehearsal, 1 session") >= 3 and "too-few-steps: running" in shown
 
 
+@pytest.mark.long
 @pytest.mark.slurm
 def test_on_slurm(paths: SessionPaths) -> None:
     runs = paths.root.parents[1]
@@ -135,6 +136,7 @@ def lanes(runs: Path) -> list[ProcessIdentity]:
     return [each for folder in (runs / "usage").iterdir() for each in lane.processes_of(folder)]
 
 
+@pytest.mark.long
 def test_on_this_machine(paths: SessionPaths) -> None:
     runs = paths.root.parents[1]
     process = start(paths, QUICK, SLOWER, ALL_OF_IT, scratch(paths))

@@ -42,7 +42,7 @@ class Scene(BaseScene):
         (Path(config.task.data) / "validation.bin").write_text("true tokens")
         workspace.stage(config, self.paths, self.record)
 
-    def agent(self, script: str, timeout_s: float = 60) -> processes.Completed:
+    def agent(self, script: str, timeout_s: float = 600) -> processes.Completed:
         """Run a script in the agent's own container."""
         return processes.run(self.agent_argv(script), timeout_s=timeout_s)
 
@@ -106,7 +106,7 @@ def make_scene_config(folder: Path) -> Config:
     config.cluster.scratch = str(folder / "scratch")
     config.container.image = str(IMAGE)
     config.agent.submissions_per_hour = 1000
-    config.task.trial_minutes = 0.5
+    config.task.trial_minutes = 3
     return config
 
 

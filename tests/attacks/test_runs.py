@@ -322,6 +322,7 @@ if os.fork() == 0:
     assert processes.run(["pgrep", "-f", f"sleep {mark}"], timeout_s=10).stdout == ""
 
 
+@pytest.mark.long
 def test_somebody_else_on_the_node(scene: Scene) -> None:
     """Attack: something that eats the node's cores while the trial is timed.
 

@@ -128,6 +128,7 @@ class Scene:
             ask("scontrol", "update", f"jobid={number}", "StartTime=now")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_as_much_as_sacct_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sacct = shutil.which("sacct")

@@ -44,6 +44,7 @@ def failing(paths: SessionPaths, proof: dict[str, Any], gpus: int = 0) -> set[st
     return {check.what for check in gpu_proof.checked(paths, proof, gpus) if not check.holds}
 
 
+@pytest.mark.long
 @pytest.mark.slurm
 @pytest.mark.timeout(400)
 def test_a_rehearsal_holds_and_what_was_changed_fails(session: SessionPaths, tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def test_some_of_the_ways_are_summed_up_too() -> None:
     assert "empty compile caches: 0.00 s" in text and "runner" not in text
 
 
+@pytest.mark.long
 @pytest.mark.slurm
 @pytest.mark.apptainer
 def test_a_round_and_then_another(tmp_path: Path) -> None:
