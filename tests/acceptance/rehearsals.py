@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from slurm_bench.effects import store
@@ -32,7 +33,7 @@ def slurm_bench(runs: Path, *overrides: str) -> "subprocess.CompletedProcess[str
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=waiting.LONGEST_S,
+        timeout=waiting.LONG_S,
         check=False,
     )
 
@@ -46,15 +47,15 @@ def start(paths: SessionPaths, *overrides: str) -> "subprocess.Popen[bytes]":
         return subprocess.Popen([*argv, *overrides], cwd=REPOSITORY, stdout=log, stderr=log, start_new_session=True)
 
 
-def wait_beside(process: "subprocess.Popen[bytes]", seen: waiting.Condition) -> None:
-    """Wait until this is seen, while the process that has to bring it about still runs."""
+def wait_beside(process: "subprocess.Popen[bytes]", condition: Callable[[], object]) -> None:
+    """Wait for a condition that this process has to bring about."""
 
-    def seen_while_it_runs() -> bool:
-        found = seen()
-        assert found or process.poll() is None, "the session ended early"
-        return found
+    def holds_or_cannot() -> bool:
+        holds = bool(condition())
+        assert holds or process.poll() is None, "the session ended early"
+        return holds
 
-    waiting.until(seen_while_it_runs, every_s=0.05)
+    waiting.until(holds_or_cannot)
 
 
 def trials(paths: SessionPaths, number: str) -> list[Path]:

@@ -50,7 +50,7 @@ class Site:
             cwd=REPOSITORY,
             capture_output=True,
             text=True,
-            timeout=waiting.LONGEST_S,
+            timeout=waiting.LONG_S,
         )
         findings = json.loads(done.stdout)["findings"] if done.stdout else []
         return Report(done.returncode, done.stderr, {finding["check"]: finding for finding in findings})
@@ -102,7 +102,7 @@ def test_as_a_table_a_line_each(site: Site) -> None:
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=waiting.LONGEST_S,
+        timeout=waiting.LONG_S,
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()

@@ -29,7 +29,7 @@ def shell(script: str) -> "subprocess.CompletedProcess[str]":
     """By bash, as the cluster's administrator."""
     environment = {**os.environ, "SLURM_CONF": str(DEV_CLUSTER / "slurm.conf")}
     return subprocess.run(
-        ["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=waiting.LONGEST_S
+        ["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=waiting.LONG_S
     )
 
 
@@ -50,7 +50,7 @@ class Fence:
             cwd=REPOSITORY,
             capture_output=True,
             text=True,
-            timeout=waiting.LONGEST_S,
+            timeout=waiting.LONG_S,
         )
 
     def check(self) -> "subprocess.CompletedProcess[str]":

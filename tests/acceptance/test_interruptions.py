@@ -65,12 +65,12 @@ def test_killed_in_calibration_and_interrupted_in_a_retiming(paths: SessionPaths
     process = start(paths, QUICK, SLOWER, "retime=classic")
     wait_beside(process, lambda: any(len(trials(paths, f"{number:04}")) >= 3 for number in range(1, 9)))
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal does: to every process in the foreground
-    assert process.wait(waiting.LONGEST_S) == 130
+    assert process.wait(waiting.LONG_S) == 130
     check_records(paths)
     assert store.read(paths.session, Session).state is SessionState.INTERRUPTED
 
     process = start(paths, QUICK, SLOWER, "retime=classic")
-    assert process.wait(waiting.LONGEST_S) == 0, (paths.root.parents[1].parent / "front.log").read_text()
+    assert process.wait(waiting.LONG_S) == 0, (paths.root.parents[1].parent / "front.log").read_text()
     check_ended(paths)
     (calibration,) = campaign.calibrations()
     (entry,) = [store.read(path, LedgerEntry) for path in calibration.ledger.glob("*.json")]
@@ -80,7 +80,7 @@ def test_killed_in_calibration_and_interrupted_in_a_retiming(paths: SessionPaths
     assert len({verdict.seal for verdict in verdicts if verdict.gpu_seconds}) == 2
 
     process = start(paths, QUICK, SLOWER)
-    assert process.wait(waiting.LONGEST_S) == 0, "starting a session that is over only shows it"
+    assert process.wait(waiting.LONG_S) == 0, "starting a session that is over only shows it"
 
 
 def test_a_second_desk_is_refused(paths: SessionPaths) -> None:
@@ -92,14 +92,14 @@ def test_a_second_desk_is_refused(paths: SessionPaths) -> None:
             cwd=REPOSITORY,
             capture_output=True,
             text=True,
-            timeout=waiting.LONGEST_S,
+            timeout=waiting.LONG_S,
             check=False,
         )
         assert second.returncode == 2
         assert "is running already" in second.stderr.splitlines()[-1]
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(waiting.LONGEST_S) == 130
+        assert process.wait(waiting.LONG_S) == 130
 
 
 @pytest.mark.long
@@ -113,14 +113,14 @@ def test_a_cancelled_session_job_goes_on_in_the_next(paths: SessionPaths) -> Non
     wait_beside(process, lambda: len(trials(paths, "0003")) >= 2)
     (link,) = paths.ledger.glob("*-session1.json")
     subprocess.run(["scancel", f"--name={link.stem}"], env=slurm, check=True)
-    assert process.wait(waiting.LONGEST_S) == 3
+    assert process.wait(waiting.LONG_S) == 3
     said = (runs.parent / "front.log").read_text().splitlines()[-1]
     assert said == "slurm_bench: the session's job was cancelled; the same command goes on"
     assert store.read(paths.session, Session).state is SessionState.INTERRUPTED
     assert len(list(paths.ledger.glob("*-session*.json"))) == 1, "its relay queued nothing"
 
     process = start(paths, QUICK, SLOWER, cluster)
-    assert process.wait(waiting.LONGEST_S) == 0, (runs.parent / "front.log").read_text()
+    assert process.wait(waiting.LONG_S) == 0, (runs.parent / "front.log").read_text()
     assert store.read(paths.session, Session).state is SessionState.FINISHED
     entries = [store.read(path, LedgerEntry) for path in paths.ledger.glob("*.json")]
     kinds = Counter(entry.kind for entry in entries)
@@ -128,5 +128,5 @@ def test_a_cancelled_session_job_goes_on_in_the_next(paths: SessionPaths) -> Non
     check_attempts(paths, [entry for entry in entries if entry.kind != "relay"])
 
     finished = start(paths, QUICK, SLOWER, cluster)
-    assert finished.wait(waiting.LONGEST_S) == 0
+    assert finished.wait(waiting.LONG_S) == 0
     assert len(list(paths.ledger.glob("*.json"))) == len(entries), "a session that is over is not queued again"

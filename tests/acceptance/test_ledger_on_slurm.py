@@ -307,7 +307,7 @@ def test_slurmdbd_is_gone_for_a_minute_in_a_session(tmp_path: Path) -> None:
         time.sleep(60)
     finally:
         dev_cluster("up")
-    assert running.wait(waiting.LONGEST_S) == 0, (tmp_path / "front.log").read_text()
+    assert running.wait(waiting.LONG_S) == 0, (tmp_path / "front.log").read_text()
     check_outcomes(paths)
     identity = store.read(paths.session, Session).id
     entries = [store.read(path, LedgerEntry) for path in paths.ledger.glob("*.json")]

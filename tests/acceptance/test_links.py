@@ -71,7 +71,7 @@ def test_a_session_crosses_links_by_itself(tmp_path: Path) -> None:
     finally:
         slurm("scontrol", "update", f"nodename={node}", "state=resume")
         dev_cluster("up")
-    assert running.wait(waiting.LONGEST_S) == 0, (tmp_path / "front.log").read_text()
+    assert running.wait(waiting.LONG_S) == 0, (tmp_path / "front.log").read_text()
 
     ended = store.read(paths.session, Session)
     assert (ended.state, ended.agent_ended_by, ended.problem) == (SessionState.FINISHED, "", "")

@@ -88,7 +88,7 @@ class Campaign:
                 cwd=REPOSITORY,
                 capture_output=True,
                 text=True,
-                timeout=waiting.LONGEST_S,
+                timeout=waiting.LONG_S,
                 check=False,
             )
 
@@ -238,7 +238,7 @@ def test_a_quota_gives_the_allocation_back(tmp_path: Path) -> None:
     with campaign.served() as server:
         mine = ("session=one", "cluster=dev", "cluster.follow=false", NO_RETRIES)
         argv = [sys.executable, "-m", "slurm_bench", *campaign.overrides(server, "claude", *mine)]
-        subprocess.run(argv, cwd=REPOSITORY, check=True, timeout=waiting.LONGEST_S)
+        subprocess.run(argv, cwd=REPOSITORY, check=True, timeout=waiting.LONG_S)
         waiting.until(lambda: len(list(paths.ledger.glob("*-relay1*.json"))) == 2)
     paused = store.read(paths.session, Session)
     assert paused.state is SessionState.PAUSED
@@ -306,7 +306,7 @@ def test_codex_goes_on_after_its_node_died(tmp_path: Path) -> None:
 def outlives_its_node(running: "subprocess.Popen[bytes]", link: LedgerEntry) -> None:
     node = node_dies(link)
     try:
-        assert running.wait(waiting.LONGEST_S) == 0
+        assert running.wait(waiting.LONG_S) == 0
     finally:
         slurm("scontrol", "update", f"nodename={node}", "state=resume")
         dev_cluster("up")
@@ -337,9 +337,7 @@ def test_nine_sessions_are_queued_by_one_command(tmp_path: Path) -> None:
         ]
         argv = [sys.executable, "-m", "slurm_bench", f"--config-dir={tmp_path}/conf", *sweep, *rest]
         argv += ["cluster.follow=false"]
-        done = subprocess.run(
-            argv, cwd=REPOSITORY, capture_output=True, text=True, timeout=waiting.LONGEST_S, check=False
-        )
+        done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, timeout=waiting.LONG_S, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stderr.count("its job is slurm_bench-") == 9
         sessions = CampaignPaths(campaign.runs / "quick").sessions()

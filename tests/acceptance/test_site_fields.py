@@ -96,6 +96,6 @@ def test_modules_come_before_the_lines_of_the_site(dev: ClusterConfig, tmp_path:
     done = subprocess.run(["bash", "-c", module + loading], capture_output=True, text=True)
     assert done.stdout == "module 3 cuda 12\nthen\n"
     failing = subprocess.run(
-        ["bash", "-c", f"module() {{ return 1; }}\n{loading}"], capture_output=True, timeout=waiting.LONGEST_S
+        ["bash", "-c", f"module() {{ return 1; }}\n{loading}"], capture_output=True, timeout=waiting.LONG_S
     )
     assert (failing.returncode, failing.stdout) == (1, b""), "a job without its modules ends"

@@ -61,7 +61,7 @@ def check_stopped(paths: SessionPaths) -> None:
 def check_goes_on(paths: SessionPaths, *overrides: str) -> None:
     """The submission that was stopped is undecided, the agent asks again, and is answered by a new array."""
     process = start(paths, *overrides)
-    assert process.wait(waiting.LONGEST_S) == 0, (paths.root.parents[2] / "front.log").read_text()
+    assert process.wait(waiting.LONG_S) == 0, (paths.root.parents[2] / "front.log").read_text()
     assert store.read(paths.session, Session).state is SessionState.FINISHED
     assert [answer["outcome"] for answer in answers(paths)] == OUTCOMES
     verdicts = [store.read(path, Verdict) for path in sorted(paths.submissions.glob("*/verdict.json"))]
@@ -83,7 +83,7 @@ def watched(runs: Path, seen: Callable[[str], bool]) -> str:
         if select.select([master], [], [], 0.2)[0]:
             shown += os.read(master, 2**16).decode(errors="replace")
     process.send_signal(signal.SIGINT)
-    assert process.wait(waiting.LONGEST_S) == 0, "Ctrl-C is how one leaves"
+    assert process.wait(waiting.LONG_S) == 0, "Ctrl-C is how one leaves"
     os.close(master)
     return shown
 
@@ -112,7 +112,7 @@ def test_on_slurm(paths: SessionPaths) -> None:
     done = slurm_bench(runs, "command=stop", "session=one")
     assert done.returncode == 0, done.stderr
     assert "one is stopped: " in done.stdout and "session=one goes on with it" in done.stdout
-    assert process.wait(waiting.LONGEST_S) == 3
+    assert process.wait(waiting.LONG_S) == 3
     check_stopped(paths)
 
     identity = store.read(paths.session, Session).id
@@ -144,7 +144,7 @@ def test_on_this_machine(paths: SessionPaths) -> None:
     assert any(map(processes.is_alive, lanes(runs)))
     done = slurm_bench(runs, "command=stop", "session=one")
     assert done.returncode == 0, done.stderr
-    assert process.wait(waiting.LONGEST_S) == 130
+    assert process.wait(waiting.LONG_S) == 130
     check_stopped(paths)
     assert not any(map(processes.is_alive, lanes(runs)))
     shown = slurm_bench(runs, "command=status")
@@ -166,7 +166,7 @@ def test_trials_that_an_interrupted_command_left_are_ended_with_the_campaign(pat
 
     wait_beside(process, runs_two)
     process.send_signal(signal.SIGINT)
-    assert process.wait(waiting.LONGEST_S) == 130
+    assert process.wait(waiting.LONG_S) == 130
     assert any(map(processes.is_alive, lanes(runs))), "what is queued goes on"
     done = slurm_bench(runs, "command=stop", "all=true")
     assert done.returncode == 0, done.stderr
