@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shutil
+import uuid
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from slurm_bench.steps import site
 from slurm_bench.words.config import ContainerConfig
 from slurm_bench.words.errors import UsageError
 from tests.conftest import IMAGE
+from tests.waiting import LONG_S, until
 
 APPTAINER = pytest.param("apptainer", marks=pytest.mark.apptainer)
 
@@ -44,7 +46,7 @@ def run(container: Container, folders: dict[str, Mount], *command: str, **enviro
         directory=folders["work"],
         environment=environment,
     )
-    return processes.run(container.argv(program), timeout_s=60)
+    return processes.run(container.argv(program), timeout_s=LONG_S)
 
 
 def test_it_starts_in_the_given_folder_with_the_given_home(container: Container, folders: dict[str, Mount]) -> None:
@@ -81,7 +83,7 @@ def test_nothing_of_our_environment_comes_along(
 def test_exit_codes_pass_through(container: Container, folders: dict[str, Mount], command: str, code: int) -> None:
     program = Program(["bash", "-c", command], [folders["work"]], folders["home"], folders["work"], {})
     output = folders["work"].outside.parent / "output"
-    assert processes.run_logged(container.argv(program), timeout_s=60, output=output) == code
+    assert processes.run_logged(container.argv(program), timeout_s=LONG_S, output=output) == code
 
 
 @pytest.mark.apptainer
@@ -139,9 +141,9 @@ class TestApptainer:
         assert int(done.stdout) < 10
 
     def test_what_it_leaves_behind_is_ended(self, container: Container, folders: dict[str, Mount]) -> None:
-        script = "(setsid sleep 987654 &) ; exit 0"
-        assert run(container, folders, "bash", "-c", script).exit_code == 0
-        assert processes.run(["pgrep", "-f", "sleep 987654"], timeout_s=10).exit_code == 1
+        sleeps = f"sleep {uuid.uuid4().int}"
+        assert run(container, folders, "bash", "-c", f"(setsid {sleeps} &) ; exit 0").exit_code == 0
+        until(lambda: processes.run(["pgrep", "-f", sleeps], timeout_s=LONG_S).exit_code == 1)
 
     def test_an_image_that_is_none_fails_to_start(self, folders: dict[str, Mount], tmp_path: Path) -> None:
         broken = tmp_path / "broken.sif"
@@ -149,7 +151,7 @@ class TestApptainer:
         assert run(Apptainer(broken, gpu_devices=False), folders, "true").exit_code != 0
 
     def test_the_digest_is_the_files(self, container: Container) -> None:
-        done = processes.run(["sha256sum", str(IMAGE)], timeout_s=60)
+        done = processes.run(["sha256sum", str(IMAGE)], timeout_s=LONG_S)
         assert image_sha256(container) == done.stdout.split()[0]
 
 
@@ -160,7 +162,7 @@ def sandbox(tmp_path: Path) -> Path:
     for name in ("dev", "etc", "given", "home", "proc", "sys", "tmp", "workspace"):
         (image / name).mkdir(parents=True)
     for program in ("/bin/sh", "/usr/bin/env"):
-        linked = processes.run(["ldd", program], timeout_s=10).stdout
+        linked = processes.run(["ldd", program], timeout_s=LONG_S).stdout
         for path in (program, *re.findall(r"(/\S+) \(0x", linked)):
             (image / path[1:]).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, image / path[1:])

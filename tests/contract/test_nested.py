@@ -18,6 +18,7 @@ from slurm_bench.effects.local import LocalCluster
 from slurm_bench.words.accounting import JobState
 from slurm_bench.words.errors import JobRefused
 from tests.contract.test_cluster import around, cluster_config, job, states_of, until_over, wait
+from tests.waiting import LONG_S
 
 DESK = """
 import sys
@@ -124,7 +125,7 @@ def test_steps_beside_a_step_that_has_all(name: str, tmp_path: Path) -> None:
     """An agent's step runs meanwhile, and has taken every core and GPU."""
     (tmp_path / "around").mkdir()
     with around(tmp_path) as cluster:
-        agent = processes.start([*cluster.step, "sleep", "100"], output=tmp_path / "agent.log")
+        agent = processes.start([*cluster.step, "sleep", "3600"], output=tmp_path / "agent.log")
         command = [*cluster.step_beside(4), "bash", "-c", f"echo $SLURM_JOB_ID $SLURM_GPUS_ON_NODE > {tmp_path}/seen"]
         since, wanted = datetime.now(UTC), job(name, tmp_path, "", count=1, command=command)
         cluster.submit(wanted)
@@ -136,4 +137,4 @@ def test_steps_beside_a_step_that_has_all(name: str, tmp_path: Path) -> None:
         assert not cluster._goes_on(seen_by), "our own job cannot run on another host"
         cluster._slurm.cancel(seen_by.job_name)
         wait(lambda: not cluster._goes_on(seen_by.model_copy(update={"job_id": "0"})))
-        agent.wait(timeout=30)
+        agent.wait(LONG_S)

@@ -23,6 +23,7 @@ from slurm_bench.words.accounting import Attempt, JobState
 from slurm_bench.words.config import BudgetCommand, RetimeCommand
 from tests.conftest import DEV_CLUSTER, make_config
 from tests.contract.test_cluster import cluster_config, job, slurm, wait
+from tests.waiting import LONG_S
 
 pytestmark = pytest.mark.slurm
 
@@ -94,9 +95,9 @@ class Scene:
         )
         return {end: set(seen[name].states.values()) for end, name in names.items()}
 
-    def until(self, condition: Callable[[], bool], seconds: float = 120) -> None:
+    def until(self, condition: Callable[[], bool]) -> None:
         """Wait as a desk that watches its half of the jobs."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + 2 * LONG_S
         while not condition():
             assert time.monotonic() < deadline
             self.watch()
@@ -107,7 +108,7 @@ class Scene:
 
     def interfere(self) -> None:
         """End what does not end by itself, once all have begun."""
-        self.until(lambda: len(list(self.usage.glob("*/task-*.json"))) == len(WATCHED) + len(ENDS), 30)
+        self.until(lambda: len(list(self.usage.glob("*/task-*.json"))) == len(WATCHED) + len(ENDS))
         time.sleep(1)
         for name in (*self.both("cancelled"), *self.both("rest cancelled")):
             self.cluster.cancel(name)
@@ -129,7 +130,6 @@ class Scene:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(240)
 def test_as_much_as_sacct_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sacct = shutil.which("sacct")
     assert sacct
@@ -174,7 +174,6 @@ def _what(attempt: Attempt) -> tuple[object, ...]:
     return attempt.raw_id, attempt.job_id, attempt.task, attempt.state, attempt.gpus, attempt.node
 
 
-@pytest.mark.timeout(120)
 def test_the_budget_says_whose_record_it_is(
     tmp_path: Path, quick_record: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from slurm_bench.effects import processes
 from slurm_bench.effects.containers import Apptainer, Container, Mount, NoContainer, Program
 from tests.conftest import IMAGE, REPOSITORY
+from tests.waiting import LONG_S, until
 
 WITH_MODEL = REPOSITORY / "containers" / "bin" / "with_model"
 Host = Callable[[socket.socket], None]
@@ -59,7 +59,7 @@ def run(container: Container, tmp_path: Path, port: int, script: str) -> process
         folder.mkdir(exist_ok=True)
     tools, model = Mount(WITH_MODEL.parent, "/tools"), Mount(folders["model"], "/model")
     work, home = (Mount(folders[name], f"/{name}", writable=True) for name in ("work", "home"))
-    connected = f"import socket, threading\nc = socket.create_connection(('127.0.0.1', {port}), 20)\n{script}"
+    connected = f"import socket, threading\nc = socket.create_connection(('127.0.0.1', {port}), {LONG_S})\n{script}"
     program = Program(
         command=["with_model", str(port), f"{container.inside(model)}/socket", "python3", "-c", connected],
         mounts=[work, tools, model],
@@ -68,7 +68,7 @@ def run(container: Container, tmp_path: Path, port: int, script: str) -> process
         environment={},
         path=[container.inside(tools)],
     )
-    return processes.run(container.argv(program), timeout_s=60)
+    return processes.run(container.argv(program), timeout_s=LONG_S)
 
 
 def until_end(connection: socket.socket) -> bytes:
@@ -108,7 +108,7 @@ def test_much_at_once(container: Container, tmp_path: Path, port: int) -> None:
     (tmp_path / "model").mkdir()
     script = f"""
 def talk(byte):
-    with socket.create_connection(('127.0.0.1', {port}), 20) as c:
+    with socket.create_connection(('127.0.0.1', {port}), {LONG_S}) as c:
         sender = threading.Thread(target=lambda: (c.sendall(byte * 3_000_000), c.shutdown(socket.SHUT_WR)))
         sender.start()
         print(c.makefile('rb').read() == byte * 3_000_000)
@@ -137,7 +137,7 @@ def test_a_program_that_leaves_is_told_to_the_host(container: Container, tmp_pat
     (tmp_path / "model").mkdir()
     with listening(tmp_path / "model" / "socket", listen):
         assert run(container, tmp_path, port, "c.sendall(b'half'); c.recv(1); raise SystemExit(7)").exit_code == 7
-        assert left.wait(10)
+        assert left.wait(LONG_S)
 
 
 def test_signals_reach_the_program_and_the_forwarder_ends_after_it(tmp_path: Path, port: int) -> None:
@@ -150,10 +150,7 @@ def test_signals_reach_the_program_and_the_forwarder_ends_after_it(tmp_path: Pat
         process.send_signal(signal.SIGTERM)
         assert process.stdout.read() == b""
         assert process.wait() == 7
-    deadline = time.monotonic() + 20
-    while accepts(port):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: not accepts(port))
 
 
 def accepts(port: int) -> bool:
@@ -167,15 +164,15 @@ def accepts(port: int) -> bool:
     [(["8000", "/model/socket"], "with_model PORT SOCKET COMMAND"), (["port", "/s", "true"], "with_model PORT SOCKET")],
 )
 def test_wrong_use(arguments: list[str], words: str) -> None:
-    done = processes.run([str(WITH_MODEL), *arguments], timeout_s=20)
+    done = processes.run([str(WITH_MODEL), *arguments], timeout_s=LONG_S)
     assert (done.exit_code, done.stdout) == (2, "")
     assert words in done.stderr
 
 
 def test_a_taken_port_and_a_missing_program_are_one_line_each(tmp_path: Path, port: int) -> None:
     with socket.create_server(("127.0.0.1", port)):
-        done = processes.run([str(WITH_MODEL), str(port), "/s", "true"], timeout_s=20)
+        done = processes.run([str(WITH_MODEL), str(port), "/s", "true"], timeout_s=LONG_S)
     assert done.exit_code == 2
     assert "Address already in use" in done.stderr
-    done = processes.run([str(WITH_MODEL), str(port), "/s", "no-such-program"], timeout_s=20)
+    done = processes.run([str(WITH_MODEL), str(port), "/s", "no-such-program"], timeout_s=LONG_S)
     assert done == processes.Completed(127, "", "with_model: no-such-program: No such file or directory")

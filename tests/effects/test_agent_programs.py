@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,9 @@ from slurm_bench.effects.keys import Key
 from tests.conftest import AGENT_IMAGE, REPOSITORY
 from tests.model_server import ModelServer, Overloads, Runs, Status
 from tests.scripted_model import ScriptedModel, Times
+from tests.waiting import LONG_S, until
 
-pytestmark = pytest.mark.agent_programs
+pytestmark = [pytest.mark.agent_programs, pytest.mark.timeout(900)]
 
 MODEL = "a-model"
 SECRET = "sk-real-0123456789abcdef"
@@ -70,7 +70,7 @@ class Place:
         return Apptainer(AGENT_IMAGE, gpu_devices=False).argv(program)
 
     def turn(self, prompt: str, conversation: str | None = None) -> Turn:
-        done = processes.run(self.argv(prompt, conversation), timeout_s=120)
+        done = processes.run(self.argv(prompt, conversation), timeout_s=3 * LONG_S)
         seen = [self.agent.read(json.loads(line)) for line in done.stdout.splitlines()]
         conversations = {each.conversation for each in seen if each.conversation}
         failures = [each.failure for each in seen if each.failure is not None]
@@ -147,7 +147,7 @@ def test_killed_in_mid_command_it_goes_on(place: Place) -> None:
     with ModelServer(model) as server, place.proxy(server):
         output = place.folder / "output"
         process = processes.start(place.argv("Find the answer."), output=output)
-        await_file(place.work / "begun")
+        until((place.work / "begun").exists)
         processes.end_tree(process.pid)
         lines = output.read_text().splitlines()
         seen = [place.agent.read(json.loads(line)) for line in lines if line.startswith("{")]
@@ -156,13 +156,6 @@ def test_killed_in_mid_command_it_goes_on(place: Place) -> None:
     assert (resumed.exit_code, resumed.failure, resumed.conversation) == (0, "", conversation)
     assert model.scenes[-1].prompts == ["Find the answer.", "What is it?"]
     assert [result.split() for result in model.scenes[-1].results] == [["42"]]
-
-
-def await_file(path: Path) -> None:
-    deadline = time.monotonic() + 60
-    while not path.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_conversation_that_it_does_not_know(place: Place) -> None:

@@ -10,7 +10,8 @@ from slurm_bench.effects.lane import Array, array_record, processes_of
 from slurm_bench.effects.local import LocalCluster
 from slurm_bench.effects.processes import end_tree, is_alive
 from slurm_bench.words.accounting import JobState
-from tests.contract.test_cluster import cluster_config, job, wait
+from tests.contract.test_cluster import cluster_config, job
+from tests.waiting import until
 
 
 def test_who_looks_while_an_array_is_cancelled_does_not_take_its_tasks_for_failed(tmp_path: Path) -> None:
@@ -18,7 +19,7 @@ def test_who_looks_while_an_array_is_cancelled_does_not_take_its_tasks_for_faile
     ending, looking = (LocalCluster(cluster_config("local"), tmp_path / "usage") for _ in range(2))
     asked = [Queued("array", datetime.now(UTC), 4)]
     ending.submit(job("array", tmp_path, "sleep"))
-    wait((tmp_path / "task1").exists)
+    until((tmp_path / "task1").exists)
     over = threading.Event()
     seen: set[JobState] = set()
 
@@ -39,13 +40,14 @@ def test_an_array_that_was_being_cancelled_is_that_for_whoever_comes_after(tmp_p
     """Whoever ended its lanes died before he wrote down the end."""
     cluster = LocalCluster(cluster_config("local"), tmp_path / "usage")
     cluster.submit(job("array", tmp_path, "sleep"))
-    wait((tmp_path / "task1").exists)
+    until((tmp_path / "task1").exists)
     folder = tmp_path / "usage" / "array"
     array = store.read(array_record(folder), Array)
     store.write(array_record(folder), array.model_copy(update={"cancelled": True}))
     lanes = processes_of(folder)
     for each in lanes:
         end_tree(each.pid, grace_s=5)
-    assert len(lanes) == 2 and not any(map(is_alive, lanes))
+    assert len(lanes) == 2
+    until(lambda: not any(map(is_alive, lanes)))
     states = cluster.look([Queued("array", datetime.now(UTC), 4)])["array"].states
     assert set(states.values()) == {JobState.CANCELLED}

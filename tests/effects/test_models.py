@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import socket
 import time
 import traceback
 from collections.abc import Callable
@@ -34,12 +35,13 @@ from tests.model_server import (
     Status,
     Step,
 )
+from tests.waiting import LONG_S
 
 HERE = Path(__file__).parent
 SECRET = "sk-test-0123456789abcdef"
 MAKERS = ("anthropic", "openai", "azure")
-QUICK = Patience(tries=3, stall_s=5, longest_wait_s=0.02)
-RESTLESS = Patience(tries=3, stall_s=0.15, longest_wait_s=0.02)
+QUICK = Patience(tries=3, stall_s=LONG_S, longest_wait_s=0.02)
+RESTLESS = replace(QUICK, stall_s=0.5)
 
 Ask = Callable[..., Reply]
 
@@ -237,17 +239,18 @@ def test_a_status_that_passes_is_tried_again(maker: str, code: int) -> None:
 
 def test_retry_after_is_waited_for(maker: str) -> None:
     with ModelServer([Status(429, retry_after="0.5"), Says(GOOD)]) as server:
-        ask(maker, server, Patience(tries=2, stall_s=5, longest_wait_s=0.6))
+        ask(maker, server, Patience(tries=2, stall_s=LONG_S, longest_wait_s=0.6))
     first, second = server.requests
-    assert 0.5 <= second.at - first.at < 1.2
+    assert second.at - first.at >= 0.5
 
 
 @pytest.mark.parametrize("header", ["3600", formatdate(time.time() + 3600, usegmt=True)])
 def test_a_longer_retry_after_is_capped(maker: str, header: str) -> None:
+    """Else it would take longer than a test may."""
     with ModelServer([Status(429, retry_after=header), Says(GOOD)]) as server:
-        ask(maker, server, Patience(tries=2, stall_s=5, longest_wait_s=0.2))
+        ask(maker, server, Patience(tries=2, stall_s=LONG_S, longest_wait_s=0.2))
     first, second = server.requests
-    assert 0.2 <= second.at - first.at < 1
+    assert second.at - first.at >= 0.2
 
 
 @pytest.mark.parametrize("header", ["soon", "nan", "inf", "-5", "", "Tue, 99 Foo 2020"])
@@ -257,11 +260,10 @@ def test_a_retry_after_that_says_nothing_is_ignored(header: str) -> None:
 
 @pytest.mark.parametrize("after_bytes", [0, 400])
 def test_a_stall_is_tried_again(maker: str, after_bytes: int) -> None:
-    begun = time.monotonic()
-    reply = replies(maker, Stalls(after_bytes), Says(GOOD), patience=RESTLESS)
+    # On a busy machine good answers take long too.
+    reply = replies(maker, Stalls(after_bytes), Says(GOOD), patience=replace(RESTLESS, tries=100))
     assert reply.text == GOOD
     assert "ReadTimeout" in reply.retries[0]
-    assert time.monotonic() - begun < 3
 
 
 @pytest.mark.parametrize("cleanly", [False, True])
@@ -284,10 +286,10 @@ def test_several_failures_before_a_reply(maker: str) -> None:
 
 
 def test_a_refused_connection_is_tried_again(maker: str) -> None:
-    with ModelServer([]) as server:
-        url = server.base_url(maker)
-    with pytest.raises(ModelError, match=r"3 tries.*ConnectError") as caught:
-        asyncio.run(model_of(maker, url).ask(QUESTION))
+    refused = pytest.raises(ModelError, match=r"3 tries.*ConnectError")
+    with socket.socket() as unheard, refused as caught:
+        unheard.bind(("127.0.0.1", 0))
+        asyncio.run(model_of(maker, f"http://127.0.0.1:{unheard.getsockname()[1]}").ask(QUESTION))
     assert SECRET not in shown(caught.value)
 
 
@@ -334,18 +336,21 @@ def test_a_question_that_is_not_accepted_is_not_asked_again(maker: str, code: in
 # Cancellation.
 
 
-@pytest.mark.parametrize("step", [Stalls(0), Stalls(400), Status(429, retry_after=60)])
+@pytest.mark.parametrize("step", [Stalls(0), Stalls(400), Status(429, retry_after=3600)])
 def test_a_time_limit_ends_a_question_at_once(maker: str, step: Step) -> None:
-    async def within(model: models.Model) -> None:
+    """Else it would take longer than a test may."""
+
+    async def cut_off(model: models.Model) -> None:
+        question = asyncio.create_task(model.ask(QUESTION))
+        while not server.requests:
+            await asyncio.sleep(0.01)
         async with asyncio.timeout(0.15):
-            await model.ask(QUESTION)
+            await question
 
     with ModelServer([step]) as server:
-        model = model_of(maker, server.base_url(maker), Patience(tries=3, stall_s=60, longest_wait_s=60))
-        begun = time.monotonic()
+        model = model_of(maker, server.base_url(maker), Patience(tries=3, stall_s=3600, longest_wait_s=3600))
         with pytest.raises(TimeoutError) as caught:
-            asyncio.run(within(model))
-        assert time.monotonic() - begun < 1.5
+            asyncio.run(cut_off(model))
     assert len(server.requests) == 1
     assert SECRET not in shown(caught.value)
 

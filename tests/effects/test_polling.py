@@ -14,6 +14,8 @@ from slurm_bench.words.accounting import JobState
 from slurm_bench.words.errors import SchedulerError
 
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
+HOUR_S = 3600
+"""An answer serves to the end of a test."""
 
 
 class Scheduler:
@@ -31,7 +33,7 @@ class Scheduler:
 
 def test_a_hundred_desks_ask_as_often_as_one(tmp_path: Path) -> None:
     scheduler = Scheduler()
-    desks = [SharedPoll(tmp_path, 60, scheduler.ask) for _ in range(100)]
+    desks = [SharedPoll(tmp_path, HOUR_S, scheduler.ask) for _ in range(100)]
     for number in range(100):
         store.write(tmp_path / "watched" / f"job{number}.json", _Watched(name=f"job{number}", since=SINCE))
     with ThreadPoolExecutor(8) as pool:
@@ -42,7 +44,7 @@ def test_a_hundred_desks_ask_as_often_as_one(tmp_path: Path) -> None:
 
 def test_an_answer_that_does_not_speak_of_a_job_says_nothing_of_it(tmp_path: Path) -> None:
     scheduler = Scheduler()
-    poll = SharedPoll(tmp_path, 60, scheduler.ask)
+    poll = SharedPoll(tmp_path, HOUR_S, scheduler.ask)
     poll.answer([Queued("early", SINCE, 1)])
     assert "late" in poll.answer([Queued("late", SINCE + timedelta(days=1), 1)]).names
     assert scheduler.questions == [(frozenset({"early"}), SINCE), (frozenset({"early", "late"}), SINCE)]
@@ -62,13 +64,13 @@ def test_no_answer_is_shared_as_no_answer(tmp_path: Path) -> None:
     scheduler.silent = True
     for _ in range(2):
         with pytest.raises(SchedulerError, match="squeue failed"):
-            SharedPoll(tmp_path, 60, scheduler.ask).answer([Queued("job", SINCE, 1)])
+            SharedPoll(tmp_path, HOUR_S, scheduler.ask).answer([Queued("job", SINCE, 1)])
     assert len(scheduler.questions) == 1
 
 
 def test_what_nobody_can_read_stops_nobody(tmp_path: Path) -> None:
     scheduler = Scheduler()
-    poll = SharedPoll(tmp_path, 60, scheduler.ask)
+    poll = SharedPoll(tmp_path, HOUR_S, scheduler.ask)
     (tmp_path / "watched").mkdir()
     (tmp_path / "watched" / "empty.json").touch()
     (tmp_path / "answer.json").write_text("{")
@@ -78,8 +80,8 @@ def test_what_nobody_can_read_stops_nobody(tmp_path: Path) -> None:
 
 def test_an_answer_from_a_clock_that_is_ahead_is_not_newest_for_ever(tmp_path: Path) -> None:
     scheduler = Scheduler()
-    poll = SharedPoll(tmp_path, 60, scheduler.ask)
-    ahead = datetime.now(UTC) + timedelta(minutes=10)
+    poll = SharedPoll(tmp_path, HOUR_S, scheduler.ask)
+    ahead = datetime.now(UTC) + timedelta(hours=1)
     answer = Answer(asked_at=ahead, good_until=ahead + timedelta(hours=1), names=frozenset({"job"}))
     store.write(tmp_path / "answer.json", answer)
     poll.answer([Queued("job", SINCE, 1)])
@@ -88,11 +90,11 @@ def test_an_answer_from_a_clock_that_is_ahead_is_not_newest_for_ever(tmp_path: P
 
 def test_a_desk_that_looks_once_an_interval_never_finds_its_last_answer(tmp_path: Path) -> None:
     scheduler = Scheduler()
-    poll = SharedPoll(tmp_path, 0.2, scheduler.ask)
+    poll = SharedPoll(tmp_path, 0.05, scheduler.ask)
     for looks in range(1, 9):
         poll.answer([Queued("job", SINCE, 1)])
         assert len(scheduler.questions) == looks
-        time.sleep(0.9 * 0.2)
+        time.sleep(0.9 * 0.05)
 
 
 def test_a_silent_scheduler_is_asked_ever_more_seldom(tmp_path: Path) -> None:
@@ -119,7 +121,7 @@ def test_a_silent_scheduler_is_asked_ever_more_seldom(tmp_path: Path) -> None:
 
 def test_many_jobs_of_one_desk_are_one_question(tmp_path: Path) -> None:
     scheduler = Scheduler()
-    poll = SharedPoll(tmp_path, 60, scheduler.ask)
+    poll = SharedPoll(tmp_path, HOUR_S, scheduler.ask)
     jobs = [Queued(f"job{number}", SINCE, 1) for number in range(50)]
     assert poll.answer(jobs).names == {job.name for job in jobs}
     poll.answer(jobs[:3])

@@ -7,6 +7,7 @@ import pytest
 from slurm_bench.effects import processes, static_checker
 from slurm_bench.pure.review import Review, review
 from slurm_bench.words.paths import starting_record
+from tests.waiting import LONG_S
 
 RECORD = {path.name: path.read_text() for path in starting_record("rehearsal").iterdir() if path.is_file()}
 
@@ -52,5 +53,5 @@ def test_text_that_is_hard_to_read(text: str) -> None:
 
 def test_the_child_starts_quickly() -> None:
     probe = "import sys; import slurm_bench.effects.static_child; print(' '.join(sys.modules))"
-    loaded = processes.run([sys.executable, "-I", "-c", probe], timeout_s=30).stdout.split()
+    loaded = processes.run([sys.executable, "-I", "-c", probe], timeout_s=LONG_S).stdout.split()
     assert not {"pydantic", "numpy", "scipy", "psutil", "omegaconf"} & set(loaded)
