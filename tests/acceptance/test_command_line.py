@@ -22,6 +22,7 @@ from slurm_bench.words.config import (
 from slurm_bench.words.examples import EXAMPLES
 from tests.conftest import REPOSITORY
 from tests.upstream_repository import git
+from tests.waiting import LONG_S
 
 FIRST = "2025-09-03_FA3"
 
@@ -63,7 +64,7 @@ def slurm_bench(*overrides: str, cwd: Path = REPOSITORY, **environment: str) -> 
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LONG_S,
         check=False,
     )
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import LONG_S
+
 BIN = Path(sys.executable).parent
 COMPLETE = """
 eval "$({install} -sc install=bash)" || exit
@@ -24,7 +26,9 @@ def completions(line: str, folder: Path, install: str = "slurm_bench") -> list[s
     )
     environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
     argv = ["bash", "--norc", "-c", script]
-    done = subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        argv, cwd=folder, env=environment, capture_output=True, text=True, timeout=LONG_S, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr.split()[-3:] == ["-F", "hydra_bash_completion", "slurm_bench"]
     assert len(done.stderr.splitlines()) == 1

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from slurm_bench.effects import shards
 from tests.conftest import REPOSITORY
 from tests.hub_server import CHUNK, COMMIT, LARGE_TOKENS, REPO, TOKENS, HubServer, Page, Stalls, Status
 from tests.hub_server import shards as small_shards
+from tests.waiting import LONG_S, until
 
 FIRST = "fineweb_train_000001.bin"
 FILES = small_shards(training=1)
@@ -22,7 +22,9 @@ LARGE = small_shards(training=1, tokens=LARGE_TOKENS)
 
 def argv(data: Path, tokens: int, *overrides: str) -> list[str]:
     own = (f"repo={REPO}", "training_shards=1", f"shard_tokens={tokens}", f"task.data={data}")
-    return [sys.executable, "-m", "slurm_bench", "command=data", "task=nanogpt_speedrun", *own, *overrides]
+    # As in a terminal, also where whoever runs the tests ignores Ctrl-C.
+    python = ("env", "--default-signal=INT", sys.executable)
+    return [*python, "-m", "slurm_bench", "command=data", "task=nanogpt_speedrun", *own, *overrides]
 
 
 def environment(home: Path, server: HubServer) -> Mapping[str, str]:
@@ -40,7 +42,7 @@ def fetch(
         env=environment(tmp_path / "home", server),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LONG_S,
         check=False,
     )
 
@@ -54,11 +56,8 @@ def until_stalled(tmp_path: Path, server: HubServer) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert server.stalled.wait(30)
-    deadline = time.monotonic() + 20
-    while sum(path.stat().st_size for path in tmp_path.glob("data/fineweb10B/.*.incomplete")) < CHUNK:
-        assert time.monotonic() < deadline, "what came was not written"
-        time.sleep(0.05)
+    assert server.stalled.wait(LONG_S)
+    until(lambda: sum(path.stat().st_size for path in tmp_path.glob("data/fineweb10B/.*.incomplete")) >= CHUNK)
     return started
 
 
@@ -99,7 +98,7 @@ def test_a_run_that_is_ended_is_gone_on_with(tmp_path: Path, ended_by: signal.Si
     with HubServer(LARGE, {FIRST: [Stalls(CHUNK + 1000)]}) as server:
         started = until_stalled(tmp_path, server)
         started.send_signal(ended_by)
-        started.communicate(timeout=20)
+        started.communicate(timeout=LONG_S)
         assert started.returncode == exit_code
         assert not list(tmp_path.glob("data/fineweb10B/*.bin"))
         again = fetch(tmp_path, server, tokens=LARGE_TOKENS)
@@ -115,7 +114,7 @@ def test_two_runs_at_once(tmp_path: Path) -> None:
         assert (second.returncode, len(server.of(FIRST))) == (2, 1)
         assert "command.folder: another run is getting shards" in second.stderr
         first.kill()
-        first.communicate(timeout=20)
+        first.communicate(timeout=LONG_S)
 
 
 @pytest.mark.parametrize(

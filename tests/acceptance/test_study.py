@@ -3,15 +3,11 @@
 import re
 import subprocess
 import sys
-import time
 
 from tests.conftest import REPOSITORY
 
-LIMIT_S = 300
-
 
 def test_the_study_comes_out_as_committed() -> None:
-    began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-W", "error", "scripts/study_designs.py", "--check"],
         cwd=REPOSITORY,
@@ -21,7 +17,6 @@ def test_the_study_comes_out_as_committed() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "came out again" in done.stdout
-    assert time.monotonic() - began < LIMIT_S
 
 
 def test_the_study_stops_where_the_configuration_does() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.waiting import LONG_S
 
 SUBMIT = REPOSITORY / "containers/bin/submit"
 
@@ -48,7 +49,7 @@ def test_it_carries_a_path_out_and_a_verdict_back(tmp_path: Path, code: int) -> 
     beside = tmp_path / "beside"
     beside.write_text(json.dumps(verdict))
     beside.rename(tmp_path / "inbox" / f"{request['id']}.json")
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=LONG_S)
     assert process.returncode == code
     assert json.loads(out) == verdict
     assert err == "submit: whatever: because\n"
@@ -64,7 +65,7 @@ def test_without_a_session_it_says_so() -> None:
 @pytest.mark.parametrize("path", ["two\nlines", "\udcff", "x" * 2000, "\x1b[31m"])
 def test_a_path_that_no_message_can_carry(tmp_path: Path, path: str) -> None:
     process = start(tmp_path, path)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=LONG_S)
     assert (process.returncode, out) == (2, "")
     assert "no path of plain characters" in err and len(err.splitlines()) == 1
     assert not list((tmp_path / "outbox").iterdir())
@@ -81,4 +82,4 @@ def test_an_outbox_that_is_gone_is_not_a_rejection(tmp_path: Path) -> None:
 
 def test_the_wrong_number_of_arguments_is_exit_2(tmp_path: Path) -> None:
     process = start(tmp_path)
-    assert process.wait(timeout=20) == 2
+    assert process.wait(timeout=LONG_S) == 2

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import IMAGE, REPOSITORY
+from tests.waiting import LONG_S
 
-pytestmark = pytest.mark.apptainer
+pytestmark = [pytest.mark.apptainer, pytest.mark.timeout(1800)]
 
 TINY = """\
 # base: rehearsal
@@ -81,7 +82,7 @@ def build(tree: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
         env={**os.environ, "TMPDIR": str(tree)},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=5 * LONG_S,
     )
 
 

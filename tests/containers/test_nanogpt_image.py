@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.waiting import LONG_S
 
 CONTAINERS = REPOSITORY / "containers"
 DEFINITION = (CONTAINERS / "nanogpt.def").read_text()
@@ -103,7 +104,7 @@ def attend(check: str) -> None:
         env={"PYTHONPATH": str(CONTAINERS / "nanogpt"), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LONG_S,
     )
     assert done.returncode == 0, done.stderr[-2000:]
 

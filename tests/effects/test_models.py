@@ -244,7 +244,7 @@ def test_retry_after_is_waited_for(maker: str) -> None:
     assert second.at - first.at >= 0.5
 
 
-@pytest.mark.parametrize("header", ["3600", formatdate(time.time() + 3600, usegmt=True)])
+@pytest.mark.parametrize("header", ["3600", formatdate(time.time() + 3600, usegmt=True)], ids=["seconds", "date"])
 def test_a_longer_retry_after_is_capped(maker: str, header: str) -> None:
     """Else it would take longer than a test may."""
     with ModelServer([Status(429, retry_after=header), Says(GOOD)]) as server:

@@ -100,8 +100,8 @@ def test_the_stand_ins_answer_like_slurm(tmp_path: Path, monkeypatch: pytest.Mon
 def test_desks_on_the_stand_ins_come_to_their_verdicts(tmp_path: Path) -> None:
     a_minute, cpu, to_verdict, to_queue, calls = desks.throughput(tmp_path, count=2, each=1)
     assert a_minute.note.startswith("2 verdicts in")
-    assert 0 < cpu.measured < 20
-    assert 0 < to_queue.measured <= to_verdict.measured < 60
+    assert cpu.measured > 0
+    assert 0 < to_queue.measured <= to_verdict.measured
     assert calls.measured >= 3, "sbatch, squeue and sacct"
 
 

@@ -15,6 +15,7 @@ import gpu_proof
 from gpu_proof import Check
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
 from tests.conftest import DEV_CLUSTER, REPOSITORY
+from tests.waiting import LONG_S
 
 FACTS = {
     "date": "2026-01-01",
@@ -33,7 +34,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SessionPaths]:
     """A rehearsal on the development cluster, whose GPUs are only claimed."""
     runs = tmp_path_factory.mktemp("runs")
     argv = [sys.executable, "-m", "slurm_bench", "cluster=dev", "campaign=proof", "session=rehearsal", f"runs={runs}"]
-    subprocess.run(argv, cwd=REPOSITORY, capture_output=True, check=True, timeout=300)
+    subprocess.run(argv, cwd=REPOSITORY, capture_output=True, check=True, timeout=10 * LONG_S)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(DEV_CLUSTER / "slurm.conf"))
         patch.chdir(REPOSITORY)
@@ -46,7 +47,7 @@ def failing(paths: SessionPaths, proof: dict[str, Any], gpus: int = 0) -> set[st
 
 @pytest.mark.long
 @pytest.mark.slurm
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1800)
 def test_a_rehearsal_holds_and_what_was_changed_fails(session: SessionPaths, tmp_path: Path) -> None:
     proof = gpu_proof.what_came(session)
     checks = list(gpu_proof.checked(session, proof, 0))
@@ -105,7 +106,7 @@ def test_a_session_that_was_never_begun_is_a_check_that_fails(tmp_path: Path) ->
 
 def test_what_fails_on_its_way_is_said_and_written(tmp_path: Path) -> None:
     check = gpu_proof.rehearse([sys.executable, "-c", "raise SystemExit(3)"])
-    assert not check.holds and check.found.startswith("exit code 3 after 0 s")
+    assert not check.holds and check.found.startswith("exit code 3 after ")
     doctor = gpu_proof.doctor_check([sys.executable, "-c", "import sys; sys.exit('no such site')"])
     assert not doctor.holds and doctor.found == "no such site"
     gpu_proof.write(tmp_path, {**FACTS, "checks": [asdict(doctor)]})

@@ -11,6 +11,7 @@ import pytest
 from harness_cost import WAYS, Run, in_turn, summarised
 from slurm_bench.rehearsal import corpus
 from tests.conftest import DEV_CLUSTER, IMAGE, REPOSITORY
+from tests.waiting import LONG_S
 
 
 def test_every_way_is_as_often_in_each_place() -> None:
@@ -60,6 +61,7 @@ def test_some_of_the_ways_are_summed_up_too() -> None:
 @pytest.mark.long
 @pytest.mark.slurm
 @pytest.mark.apptainer
+@pytest.mark.timeout(1800)
 def test_a_round_and_then_another(tmp_path: Path) -> None:
     corpus.write_shards(tmp_path / "data", "tiny", seed=0)
     argv = [sys.executable, "scripts/harness_cost.py", f"--image={IMAGE}", f"--data={tmp_path / 'data'}"]
@@ -72,7 +74,7 @@ def test_a_round_and_then_another(tmp_path: Path) -> None:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=5 * LONG_S,
             check=False,
         )
         assert words in done.stdout, done.stderr

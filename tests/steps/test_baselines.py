@@ -6,7 +6,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +20,7 @@ from slurm_bench.words.paths import BaselinesPaths
 from tests import upstream_repository
 from tests.conftest import REPOSITORY
 from tests.upstream_repository import EXACT, RECORDS, MadeRecord, Upstream, commit_all, git
+from tests.waiting import LONG_S
 
 NAMES = [record.name for record in RECORDS]
 MANY = 60
@@ -36,6 +36,13 @@ from slurm_bench.words.paths import BaselinesPaths
 tables, source, root = sys.argv[1:]
 print(len(baselines.fetch(human_records.upstream(Path(tables)), source, BaselinesPaths(Path(root)))))
 """
+
+KILLING_GIT = """\
+#!/bin/sh
+for record in {records}/20*; do [ -e "$record" ] && kill -KILL $PPID; done
+exec {git} "$@"
+"""
+"""Ends whoever asks it for more once a record is there."""
 
 
 @pytest.fixture
@@ -416,12 +423,15 @@ def many(folder: Path) -> Upstream:
 def test_killed_in_the_middle_it_goes_on(tmp_path: Path, paths: BaselinesPaths) -> None:
     """SIGKILL: what is there is whole, and is not written again."""
     upstream = many(tmp_path)
-    process = in_a_process(upstream, str(upstream.repository), paths)
-    wait_for_record(paths)
-    process.send_signal(signal.SIGKILL)
+    killing = tmp_path / "bin" / "git"
+    killing.parent.mkdir()
+    killing.write_text(KILLING_GIT.format(records=paths.root, git=shutil.which("git")))
+    killing.chmod(0o755)
+    process = in_a_process(upstream, str(upstream.repository), paths, PATH=f"{killing.parent}:{os.environ['PATH']}")
     process.communicate()
+    assert process.returncode == -signal.SIGKILL
     before = {folder.name: folder.stat().st_ino for folder in paths.root.glob("20*")}
-    assert 0 < len(before) < MANY, "it was killed too late"
+    assert 0 < len(before) < MANY
     assert all(len(list((paths.root / name).iterdir())) == 3 for name in before)
     fetched = baselines.fetch(upstream.records(), str(upstream.repository), paths)
     assert sorted([*fetched, *before]) == [record.name for record in upstream.records()]
@@ -439,20 +449,13 @@ def test_what_a_killed_process_left_is_cleared_away(upstream: Upstream, paths: B
     check_all(paths)
 
 
-def wait_for_record(paths: BaselinesPaths) -> None:
-    deadline = time.monotonic() + 60
-    while not list(paths.root.glob("20*")):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 @pytest.mark.parametrize("kind", ["clone", "url"])
 def test_two_at_once_bring_each_record_once(
     kind: str, upstream: Upstream, paths: BaselinesPaths, tmp_path: Path
 ) -> None:
     source = source_of(kind, upstream, tmp_path)
     processes = [in_a_process(upstream, source, paths) for _ in range(2)]
-    brought = [int(process.communicate(timeout=60)[0]) for process in processes]
+    brought = [int(process.communicate(timeout=LONG_S)[0]) for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert sum(brought) == len(RECORDS)
     check_all(paths)

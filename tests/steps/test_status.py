@@ -249,15 +249,14 @@ def test_without_a_terminal_there_is_nothing_to_draw_on(config: Config, capsys: 
 
 
 def test_only_the_end_of_a_trace_is_read(tmp_path: Path) -> None:
+    """All of it would take longer than a test may."""
     trace = tmp_path / "agent_trace.txt"
     assert status.tail(trace) == ()
     with trace.open("wb") as stream:
-        stream.truncate(4 * 2**30)
+        stream.truncate(2**42)
         stream.seek(0, os.SEEK_END)
         stream.write(b"first\n\nsecond \x1b[31m\xff\n" + "ä".encode() * 400)
-    began = time.monotonic()
     second, third = status.tail(trace)  # of the first line only a part was read
-    assert time.monotonic() - began < 0.5
     assert second == "second \N{REPLACEMENT CHARACTER}[31m\N{REPLACEMENT CHARACTER}"
     assert third == "ä" * 300
 
@@ -280,7 +279,7 @@ class CountedSlurm(SlurmCluster):
 
 
 def test_many_views_and_desks_ask_the_scheduler_as_often_as_one_desk(config: Config, tmp_path: Path) -> None:
-    config.cluster.poll_seconds, config.cluster.shared_poll = 0.5, str(tmp_path / "poll")
+    config.cluster.poll_seconds, config.cluster.shared_poll = 0.2, str(tmp_path / "poll")
     desks = []
     for number in range(6):
         paths = begin(config, f"s{number}")
@@ -294,10 +293,10 @@ def test_many_views_and_desks_ask_the_scheduler_as_often_as_one_desk(config: Con
     for questions in (asked_by_views, *(each for _, each in desks)):
         questions.clear()
     began = time.monotonic()
-    while time.monotonic() - began < 3:
+    while time.monotonic() - began < 1:
         everybody_looks(desks, views)
     asked = [question for questions in (asked_by_views, *(each for _, each in desks)) for question in questions]
-    most = 1 + (time.monotonic() - began) / (0.8 * 0.5)
+    most = 1 + (time.monotonic() - began) / (0.8 * 0.2)
     assert 1 <= asked.count("squeue") <= most
     assert asked.count("sacct") == asked.count("squeue")
     assert views[0].view().sessions[3].jobs[0].state == "running"

@@ -24,7 +24,7 @@ def plan_for(folder: Path, record: Path) -> TrialPlan:
         data_dir=str(folder / "data"),
         scratch_dir=str(folder / "scratch"),
         indices=(3, 7),
-        timeout_s=20,
+        timeout_s=200,
         scratch_bytes=2**26,
         environment={},
         container="none",

@@ -13,6 +13,7 @@ from slurm_bench.words.errors import InfrastructureError
 from slurm_bench.words.paths import SessionPaths
 from slurm_bench.words.records import ConversationState
 from tests.conftest import IMAGE
+from tests.waiting import LONG_S
 
 CONTRACT = {
     *("AGENT", "AGENT_DIR", "EVENTS_PATH", "EXPERIMENT_DIR", "FINAL_PATH", "INBOX", "LOG_DIR", "OUTBOX", "RUN_ID"),
@@ -29,7 +30,7 @@ class Scene:
 
     def run(self, *command: str) -> processes.Completed:
         program = workspace.program(self.config, self.paths, self.container, agents.of(self.config.agent), command)
-        return processes.run(self.container.argv(program), timeout_s=60)
+        return processes.run(self.container.argv(program), timeout_s=LONG_S)
 
     def sh(self, script: str) -> str:
         done = self.run("sh", "-c", script)
