@@ -23,7 +23,8 @@ from tests.fake_cluster import FakeCluster
 from tests.steps.test_desk import CRASHES, FAST, HOPELESS, SLOW, Scene
 
 EXEC = ("num_iterations = 10", "num_iterations = 10\nexec('')")
-LONG_START = ("log.parent.mkdir()", "log.parent.mkdir()\ntime.sleep(0.4)")
+LONG_START = ("log.parent.mkdir()", "log.parent.mkdir()\ntime.sleep(1.5)")
+"""For much longer than a busy machine takes to start a program: that is what it is compared with."""
 
 
 def another(steps: int) -> tuple[str, str]:

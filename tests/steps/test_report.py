@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from slurm_bench.words.verdicts import Outcome
 from tests import generated_campaign
 from tests.generated_campaign import all_verdicts
 
-MOST_SECONDS, MOST_BYTES = 20, 5_000_000
+MOST_BYTES = 5_000_000
 FA3 = "2025-09-03_FA3"
 
 
@@ -28,10 +27,8 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> CampaignPaths:
 
 
 @pytest.fixture(scope="module")
-def took_s(campaign: CampaignPaths) -> float:
-    began = time.monotonic()
+def written(campaign: CampaignPaths) -> None:
     report.of_campaign(campaign)
-    return time.monotonic() - began
 
 
 @pytest.fixture
@@ -39,14 +36,13 @@ def sessions(campaign: CampaignPaths) -> list[SessionSummary]:
     return summaries.of_campaign(campaign)
 
 
-def test_it_is_written_soon_and_small(campaign: CampaignPaths, took_s: float) -> None:
-    print(f"{took_s:.1f} s, {campaign.report.page.stat().st_size} bytes")
+def test_it_is_small(campaign: CampaignPaths, written: None) -> None:
+    print(f"{campaign.report.page.stat().st_size} bytes")
     assert len(list(all_verdicts(campaign))) == 3 * 3 * 20
-    assert took_s <= MOST_SECONDS
     assert campaign.report.page.stat().st_size <= MOST_BYTES
 
 
-def test_each_verdict_has_its_page(campaign: CampaignPaths, took_s: float) -> None:
+def test_each_verdict_has_its_page(campaign: CampaignPaths, written: None) -> None:
     page = campaign.report.page.read_text()
     assert "\N{REPLACEMENT CHARACTER}" not in page, "nothing of ours is taken for harmful"
     for session in campaign.sessions():
@@ -55,7 +51,7 @@ def test_each_verdict_has_its_page(campaign: CampaignPaths, took_s: float) -> No
             assert page.count(f'id="{place}"') == page.count(f'href="#{place}"') == 1
 
 
-def test_figures_and_tables_lie_beside_it(campaign: CampaignPaths, took_s: float) -> None:
+def test_figures_and_tables_lie_beside_it(campaign: CampaignPaths, written: None) -> None:
     figures = {
         f"{FA3}-{name}.{ending}" for name in ("progress", "trajectory", "budget") for ending in ("svg", "pdf", "png")
     }
@@ -67,7 +63,7 @@ def test_figures_and_tables_lie_beside_it(campaign: CampaignPaths, took_s: float
         assert file.read_bytes().startswith(beginnings.get(file.suffix, b""))
 
 
-def test_tables_agree_with_the_records(campaign: CampaignPaths, took_s: float) -> None:
+def test_tables_agree_with_the_records(campaign: CampaignPaths, written: None) -> None:
     with campaign.report.file("submissions.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     verdicts = list(all_verdicts(campaign))
@@ -77,7 +73,7 @@ def test_tables_agree_with_the_records(campaign: CampaignPaths, took_s: float) -
     assert json.loads(campaign.report.file("submissions.json").read_text())[0]["seal"] == verdicts[0].seal
 
 
-def test_the_leaderboard_is_the_best_of_all_seeds(campaign: CampaignPaths, took_s: float) -> None:
+def test_the_leaderboard_is_the_best_of_all_seeds(campaign: CampaignPaths, written: None) -> None:
     rows = json.loads(campaign.report.file(f"{FA3}-leaderboard.json").read_text())
     accepted = [verdict for verdict in all_verdicts(campaign) if verdict.outcome is Outcome.ACCEPTED and verdict.speed]
     best = max(verdict.speed.saved_s for verdict in accepted if verdict.speed)
@@ -89,7 +85,7 @@ def test_the_leaderboard_is_the_best_of_all_seeds(campaign: CampaignPaths, took_
     assert {row["overlaps"] for row in rows} == {"#2", "#1", ""}, "two are not told apart, one is clear of both"
 
 
-def test_hours_are_those_of_the_budget(campaign: CampaignPaths, took_s: float) -> None:
+def test_hours_are_those_of_the_budget(campaign: CampaignPaths, written: None) -> None:
     """What the leaderboard says is spent is what command=budget says, to the GPU-second."""
     rows = json.loads(campaign.report.file(f"{FA3}-leaderboard.json").read_text())
     asked = budget.of_campaign(campaign)
@@ -108,13 +104,13 @@ def test_curves_only_rise_and_end_at_what_was_used(sessions: list[SessionSummary
         assert saved[-1] == max(speed.saved_s for speed in accepted if speed)
 
 
-def test_data_hold_what_the_page_shows(campaign: CampaignPaths, took_s: float) -> None:
+def test_data_hold_what_the_page_shows(campaign: CampaignPaths, written: None) -> None:
     data = json.loads(campaign.report.data.read_text())
     assert len(data["sessions"]) == 9 and len(data["leaderboards"]) == 1
     assert all(len(session["submissions"]) == 20 for session in data["sessions"])
 
 
-def test_latex_is_a_whole_table(campaign: CampaignPaths, took_s: float) -> None:
+def test_latex_is_a_whole_table(campaign: CampaignPaths, written: None) -> None:
     text = campaign.report.file(f"{FA3}-leaderboard.tex").read_text()
     assert text.startswith("\\begin{tabular}") and text.count("\\\\") == 4
     assert "\\%" in text and "%" not in text.replace("\\%", ""), "a percent sign would begin a comment"
