@@ -12,7 +12,6 @@ from slurm_bench.words.config import Config
 from tests import clusters
 
 REPOSITORY = Path(__file__).parents[1]
-DEV_CLUSTER = clusters.DEV_CLUSTER
 IMAGE = REPOSITORY / "containers" / "rehearsal.sif"
 AGENT_IMAGE = REPOSITORY / "containers" / "agent.sif"
 

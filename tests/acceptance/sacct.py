@@ -3,7 +3,7 @@
 import os
 import subprocess
 
-from tests.conftest import DEV_CLUSTER
+from tests.clusters import DEV_CLUSTER
 
 ENVIRONMENT = {**os.environ, "SLURM_CONF": str(DEV_CLUSTER / "slurm.conf")}
 

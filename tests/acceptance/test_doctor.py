@@ -18,7 +18,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from tests import waiting
-from tests.conftest import DEV_CLUSTER, REPOSITORY
+from tests.clusters import DEV_CLUSTER
+from tests.conftest import REPOSITORY
 
 pytestmark = [pytest.mark.slurm, pytest.mark.apptainer]
 

@@ -13,7 +13,8 @@ import pytest
 
 from slurm_bench.words.accounting import JobState
 from tests import waiting
-from tests.conftest import DEV_CLUSTER, REPOSITORY
+from tests.clusters import DEV_CLUSTER
+from tests.conftest import REPOSITORY
 from tests.contract.test_cluster import job, slurm, states_of, until_over, wait
 
 pytestmark = [

@@ -17,7 +17,8 @@ from slurm_bench.words.records import Session, SessionState
 from slurm_bench.words.verdicts import Verdict
 from tests import waiting
 from tests.acceptance.rehearsals import OUTCOMES, QUICK, SLOWER, answers, start, trials, wait_beside
-from tests.conftest import DEV_CLUSTER, REPOSITORY
+from tests.clusters import DEV_CLUSTER
+from tests.conftest import REPOSITORY
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import DEV_CLUSTER, IMAGE, REPOSITORY
+from tests.clusters import DEV_CLUSTER
+from tests.conftest import IMAGE, REPOSITORY
 
 USER = "bench"  # whom scripts/dev_cluster makes
 SYSTEM_PYTHON = "/usr/bin/python3"  # an interpreter that he can read, wherever this one lies

@@ -16,7 +16,8 @@ from slurm_bench.words.records import Session
 from slurm_bench.words.trials import Retiming, TrialPlan
 from slurm_bench.words.verdicts import Verdict
 from tests.acceptance.rehearsals import EXPECTED, check_outcomes, slurm_bench
-from tests.conftest import DEV_CLUSTER, IMAGE
+from tests.clusters import DEV_CLUSTER
+from tests.conftest import IMAGE
 
 
 def check_report(campaign: CampaignPaths) -> str:

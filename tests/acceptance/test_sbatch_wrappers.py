@@ -15,7 +15,8 @@ from slurm_bench.words.verdicts import Verdict
 from tests import waiting
 from tests.acceptance import sacct
 from tests.acceptance.test_ledger_on_slurm import slurm, state
-from tests.conftest import DEV_CLUSTER, REPOSITORY
+from tests.clusters import DEV_CLUSTER
+from tests.conftest import REPOSITORY
 
 pytestmark = [pytest.mark.slurm]
 

@@ -21,7 +21,8 @@ from slurm_bench.words.opinions import Opinion
 from slurm_bench.words.paths import RetimingPaths
 from slurm_bench.words.trials import Trial
 from slurm_bench.words.verdicts import Verdict
-from tests.conftest import DEV_CLUSTER, IMAGE, make_config, make_quick_record
+from tests.clusters import DEV_CLUSTER
+from tests.conftest import IMAGE, make_config, make_quick_record
 from tests.scene import BaseScene
 
 

@@ -11,7 +11,7 @@ import pytest
 from slurm_bench.effects import processes
 from slurm_bench.words.trials import TrialOutcome
 from tests.attacks.conftest import Scene
-from tests.conftest import DEV_CLUSTER
+from tests.clusters import DEV_CLUSTER
 
 
 def shell_in_trial(scene: Scene, script: str) -> str:

@@ -20,7 +20,7 @@ from slurm_bench.words.trials import TrialOutcome
 from slurm_bench.words.verdicts import Outcome
 from tests import waiting
 from tests.attacks.conftest import Scene, is_root
-from tests.conftest import DEV_CLUSTER
+from tests.clusters import DEV_CLUSTER
 
 FINAL = "step:10/10 val_loss:3.00000 train_time:1.000ms step_avg:0.10ms"
 HIDDEN = [("os.makedirs('/tmp/a/b'); os.chdir('/tmp/a/b'); os.chmod('/tmp/a', 0); time.sleep(2)", "nobody may read")]

@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import IMAGE, REPOSITORY
 from tests.waiting import LONG_S
 
-pytestmark = [pytest.mark.apptainer, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.apptainer
 
 TINY = """\
 # base: rehearsal

@@ -19,7 +19,8 @@ from slurm_bench.effects.slurm import SlurmCluster
 from slurm_bench.words.accounting import JobState
 from slurm_bench.words.config import ClusterConfig
 from slurm_bench.words.errors import JobRefused, SchedulerError, UsageError
-from tests.conftest import DEV_CLUSTER, REPOSITORY
+from tests.clusters import DEV_CLUSTER
+from tests.conftest import REPOSITORY
 from tests.fake_cluster import FakeCluster
 from tests.waiting import until
 

@@ -21,7 +21,8 @@ from slurm_bench.effects.cluster import Queued
 from slurm_bench.steps import budget, calibration
 from slurm_bench.words.accounting import Attempt, JobState
 from slurm_bench.words.config import BudgetCommand, RetimeCommand
-from tests.conftest import DEV_CLUSTER, make_config
+from tests.clusters import DEV_CLUSTER
+from tests.conftest import make_config
 from tests.contract.test_cluster import cluster_config, job, slurm, wait
 from tests.waiting import LONG_S
 

@@ -20,7 +20,7 @@ from tests.model_server import ModelServer, Overloads, Runs, Status
 from tests.scripted_model import ScriptedModel, Times
 from tests.waiting import LONG_S, until
 
-pytestmark = [pytest.mark.agent_programs, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.agent_programs
 
 MODEL = "a-model"
 SECRET = "sk-real-0123456789abcdef"

@@ -14,7 +14,8 @@ import pytest
 import gpu_proof
 from gpu_proof import Check
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
-from tests.conftest import DEV_CLUSTER, REPOSITORY
+from tests.clusters import DEV_CLUSTER
+from tests.conftest import REPOSITORY
 from tests.waiting import LONG_S
 
 FACTS = {
@@ -47,7 +48,6 @@ def failing(paths: SessionPaths, proof: dict[str, Any], gpus: int = 0) -> set[st
 
 @pytest.mark.long
 @pytest.mark.slurm
-@pytest.mark.timeout(1800)
 def test_a_rehearsal_holds_and_what_was_changed_fails(session: SessionPaths, tmp_path: Path) -> None:
     proof = gpu_proof.what_came(session)
     checks = list(gpu_proof.checked(session, proof, 0))

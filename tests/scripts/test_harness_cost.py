@@ -10,7 +10,8 @@ import pytest
 
 from harness_cost import WAYS, Run, in_turn, summarised
 from slurm_bench.rehearsal import corpus
-from tests.conftest import DEV_CLUSTER, IMAGE, REPOSITORY
+from tests.clusters import DEV_CLUSTER
+from tests.conftest import IMAGE, REPOSITORY
 from tests.waiting import LONG_S
 
 
@@ -61,7 +62,6 @@ def test_some_of_the_ways_are_summed_up_too() -> None:
 @pytest.mark.long
 @pytest.mark.slurm
 @pytest.mark.apptainer
-@pytest.mark.timeout(1800)
 def test_a_round_and_then_another(tmp_path: Path) -> None:
     corpus.write_shards(tmp_path / "data", "tiny", seed=0)
     argv = [sys.executable, "scripts/harness_cost.py", f"--image={IMAGE}", f"--data={tmp_path / 'data'}"]
