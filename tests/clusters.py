@@ -32,7 +32,7 @@ DEV_CLUSTER = _choose()
 
 @functools.cache
 def is_there() -> bool:
-    """Return whether there is a cluster to test on, which `scripts/test` has started now if need be."""
+    """Return whether there is a cluster to test on; with `scripts/test` it is started now if need be."""
     if not shutil.which("sbatch"):
         return False
     if _FOLDERS and os.geteuid() == 0:
