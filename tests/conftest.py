@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -47,6 +48,12 @@ _NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         "no Apptainer or image: as root, scripts/install_cluster_packages and scripts/build_image agent",
     ),
 }
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach every program that a test starts: where the tests run in the background, it is ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)
@@ -139,7 +146,7 @@ def make_config(folder: Path, record: Path, cluster: Sequence[str], container: s
                 "agent_image": str(AGENT_IMAGE),
                 "data": str(folder / "data"),
                 "target_loss": 3.28,
-                "trial_minutes": 0.1,
+                "trial_minutes": 1,
                 "trial_gigabytes": 0.1,
             },
             "container": section(container),

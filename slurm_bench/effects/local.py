@@ -22,7 +22,7 @@ from slurm_bench.words.accounting import Attempt, JobState, Observation
 from slurm_bench.words.config import ClusterConfig
 from slurm_bench.words.errors import JobRefused, SchedulerError
 
-_LANE_START_S = 30.0
+_LANE_START_S = 120.0
 _CANCEL_GRACE_S = 5.0
 _GPUS = "CUDA_VISIBLE_DEVICES"
 

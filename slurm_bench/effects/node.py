@@ -77,10 +77,10 @@ def on_cores(allowed: float | None) -> list[str]:
     """The busiest process of others, if they use more cores than allowed; our own family does not count."""
     if allowed is None:
         return []
-    before = _cpu_times()
+    began, before = time.monotonic(), _cpu_times()
     time.sleep(_SAMPLE_S)
-    after = _cpu_times()
-    used = {key: (seconds - before[key]) / _SAMPLE_S for key, seconds in after.items() if key in before}
+    took_s, after = time.monotonic() - began, _cpu_times()
+    used = {key: (seconds - before[key]) / took_s for key, seconds in after.items() if key in before}
     if sum(used.values()) <= allowed:
         return []
     (pid, program), cores = max(used.items(), key=lambda item: item[1])

@@ -70,14 +70,15 @@ def test_a_session_ends_with_its_budget_and_its_last_submission_is_answered(
     assert done.returncode == 0, done.stderr
     template = SessionPaths(tmp_path / "rehearsal/template")
     config = site.load_config(template)
-    config.session, config.agent.hours, config.budget.notice_at = "one", 45 / 3600, 0.2
+    config.task.environment["SECONDS_PER_STEP"] = "0.04"  # an array takes longer than the job
+    config.session, config.agent.hours, config.budget.notice_at = "one", 60 / 3600, 0.2
     config.cluster.absent_grace_seconds, config.retime.stop_below = 300, 0
     config.cluster.session_gpus = 1
     config.budget.h100_hours = 10 * 14 * 60 / 3600 + 0.0002  # one submission, as long as nothing is spent
     paths = SessionPaths(tmp_path / "rehearsal/one")
-    in_a_job(config, paths, limit_s=24)
+    in_a_job(config, paths, limit_s=32)
     allocation = link.Allocation.of(site.ledger_of(config, paths, site.cluster_of(config)))
-    killed_at = datetime.now(UTC) + timedelta(seconds=24)
+    killed_at = datetime.now(UTC) + timedelta(seconds=32)
     assert allocation and allocation.agent_ends_at < allocation.ends_at < killed_at
     caplog.set_level(logging.INFO)
     with pytest.raises(session.LeavesAllocation):

@@ -72,7 +72,7 @@ def watched(runs: Path, seen: Callable[[str], bool]) -> str:
     """What a terminal is shown by `command=status` until this was seen, and then Ctrl-C."""
     master, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-    argv = ["env", "--default-signal=INT", "TERM=xterm", sys.executable, "-m", "slurm_bench", "command=status"]
+    argv = ["env", "TERM=xterm", sys.executable, "-m", "slurm_bench", "command=status"]
     process = subprocess.Popen(
         [*argv, f"runs={runs}"], cwd=REPOSITORY, stdin=terminal, stdout=terminal, stderr=terminal
     )

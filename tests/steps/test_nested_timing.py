@@ -85,10 +85,10 @@ def test_what_does_not_fit_into_the_job_spends_no_try(scene: Scene) -> None:
 
 
 def test_a_job_is_long_enough_for_one_submission(nested: Config) -> None:
-    """Two runs of six seconds with five minutes around each, ten times; and ten minutes for the agent."""
+    """Two runs of a minute with five minutes around each, ten times; and ten minutes for the agent."""
     nested.cluster.session_hours = 1.9
-    assert link.least_minutes(nested) == 10 + 10 * 11
-    with pytest.raises(UsageError, match=r"cluster.session_hours must be 2\.0 or more"):
+    assert link.least_minutes(nested) == 10 + 10 * 12
+    with pytest.raises(UsageError, match=r"cluster.session_hours must be 2\.2 or more"):
         link.check(nested)
     nested.retime.design = "classic"
     assert link.least_minutes(nested) == 10 + 10 * 6
