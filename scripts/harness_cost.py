@@ -48,7 +48,7 @@ class Run:
 class Bench:
     def __init__(self, options: argparse.Namespace, folder: Path) -> None:
         self._options, self._folder = options, folder
-        record = starting_record("rehearsal")
+        record = options.record.resolve()
         self._seal = seals.seal(record.parent, PurePosixPath(record.name), folder / "seals")
         self._environment = dict(pair.split("=", 1) for pair in options.env)
 
@@ -141,6 +141,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--image", required=True, help="SIF or sandbox folder with Python and PyTorch")
     parser.add_argument("--data", required=True, type=Path, help="folder with fineweb10B/")
     parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--record", type=Path, default=starting_record("rehearsal"), help="what is run")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--partition", default="gpu")

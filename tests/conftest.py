@@ -14,6 +14,7 @@ from tests import clusters
 
 REPOSITORY = Path(__file__).parents[1]
 IMAGE = REPOSITORY / "containers" / "rehearsal.sif"
+QUICK_REHEARSAL = REPOSITORY / "tests/quick_rehearsal"
 AGENT_IMAGE = REPOSITORY / "containers" / "agent.sif"
 
 
@@ -158,6 +159,8 @@ def make_config(folder: Path, record: Path, cluster: Sequence[str], container: s
     )
     made = OmegaConf.to_object(loaded)
     assert isinstance(made, Config)
+    made.cluster.scratch = str(folder / "scratch")  # trials clear away what they take for leavings of others
+    Path(made.cluster.scratch).mkdir(exist_ok=True)
     return made
 
 

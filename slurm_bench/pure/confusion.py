@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from scipy.stats import binomtest
+import scipy  # its parts load when they are first used, which takes half a second
 
 from slurm_bench.pure.rules import CONFIDENCE
 
@@ -99,5 +99,5 @@ def matrix(cases: Iterable[Judged]) -> Matrix:
 def share(count: int, of: int) -> Share:
     if of == 0:
         return Share(0, 0, 0.0, 1.0)
-    interval = binomtest(count, of).proportion_ci(CONFIDENCE)
+    interval = scipy.stats.binomtest(count, of).proportion_ci(CONFIDENCE)
     return Share(count, of, float(interval.low), float(interval.high))

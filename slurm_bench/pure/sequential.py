@@ -5,8 +5,8 @@ false acceptances. What they save and what they cost is measured by scripts/stud
 """
 
 import numpy as np
+import scipy  # its parts load when they are first used, which takes half a second
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from slurm_bench.pure.rules import LEVEL, RUNS
 from slurm_bench.pure.statistics import mean_p_value, speed_p_value
@@ -40,8 +40,8 @@ def chance_of_passing(p_value: ArrayLike, information: ArrayLike, level: float) 
         level: at the end.
     """
     share = np.asarray(information, dtype=float)
-    z = stats.norm.isf(np.asarray(p_value, dtype=float))
-    return np.asarray(stats.norm.cdf((z - stats.norm.isf(level) * np.sqrt(share)) / np.sqrt(1 - share)))
+    z = scipy.stats.norm.isf(np.asarray(p_value, dtype=float))
+    return np.asarray(scipy.stats.norm.cdf((z - scipy.stats.norm.isf(level) * np.sqrt(share)) / np.sqrt(1 - share)))
 
 
 def loss_chance(losses: ArrayLike, target: float, level: float) -> NDArray[np.float64]:

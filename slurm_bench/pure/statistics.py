@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
+import scipy  # its parts load when they are first used, which takes half a second
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from slurm_bench.pure.rules import CONFIDENCE, LEVEL, LOSS_SKEW, RUNS
 from slurm_bench.words.trials import CarryOver, Design, LossTest, OffClock, SpeedTest
@@ -41,7 +41,7 @@ def mean_p_value(sample: ArrayLike, bound: float) -> NDArray[np.float64]:
     """
     values = np.asarray(sample, dtype=float)
     with _quiet():
-        return np.asarray(stats.ttest_1samp(values, bound, axis=-1, alternative="less").pvalue)
+        return np.asarray(scipy.stats.ttest_1samp(values, bound, axis=-1, alternative="less").pvalue)
 
 
 def adjusted_p_value(losses: ArrayLike, target: float) -> NDArray[np.float64]:
@@ -60,7 +60,7 @@ def adjusted_p_value(losses: ArrayLike, target: float) -> NDArray[np.float64]:
     error = sample.std(axis=-1, ddof=1) / math.sqrt(runs)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = _without_skew((sample.mean(axis=-1) - target) / error, runs)
-    return np.asarray(stats.t.cdf(t, runs - 1))
+    return np.asarray(scipy.stats.t.cdf(t, runs - 1))
 
 
 def _without_skew(t: NDArray[np.float64], runs: int) -> NDArray[np.float64]:
@@ -112,11 +112,13 @@ def _speed_test(
 ) -> Any:
     """scipy's result for the seconds saved, in the paired design for twice as many."""
     if design is Design.CLASSIC:
-        return stats.ttest_ind(incumbent, candidate, axis=-1, equal_var=False, alternative=alternative)
+        return scipy.stats.ttest_ind(incumbent, candidate, axis=-1, equal_var=False, alternative=alternative)
     runs = candidate.shape[-1]
     first = np.arange(runs) % 2 == 0 if candidate_first is None else np.asarray(candidate_first, dtype=bool)
     saved = incumbent - candidate
-    return stats.ttest_ind(saved[..., first], -saved[..., ~first], axis=-1, equal_var=True, alternative=alternative)
+    return scipy.stats.ttest_ind(
+        saved[..., first], -saved[..., ~first], axis=-1, equal_var=True, alternative=alternative
+    )
 
 
 def loss_test(losses: Sequence[float], target: float) -> LossTest:
@@ -189,7 +191,7 @@ def check_spread(candidate: Sequence[float], incumbent: Sequence[float]) -> None
     Raises:
         Untestable: the candidate's losses scatter so much less than the incumbent's that runs replay one draw.
     """
-    if stats.tstd(candidate) * _LEAST_SPREAD < stats.tstd(incumbent):
+    if scipy.stats.tstd(candidate) * _LEAST_SPREAD < scipy.stats.tstd(incumbent):
         raise Untestable(f"losses scatter {_LEAST_SPREAD} times less than the incumbent's: runs must draw their seeds")
 
 
@@ -205,7 +207,7 @@ def off_clock_test(
         candidate, incumbent: seconds of each run, in the paired design in the same order of blocks.
         saved_s: seconds saved on the clock.
     """
-    candidate_mean, incumbent_mean = float(stats.tmean(candidate)), float(stats.tmean(incumbent))
+    candidate_mean, incumbent_mean = float(scipy.stats.tmean(candidate)), float(scipy.stats.tmean(incumbent))
     # More seconds off the clock, by the test that asks for fewer on it.
     p_value = float(speed_p_value(design, incumbent, candidate))
     growth_s = candidate_mean - incumbent_mean
@@ -248,4 +250,4 @@ def _welch_above(sample: Sequence[float], other: Sequence[float]) -> float:
     if min(len(sample), len(other)) < 2:
         return math.nan
     with _quiet():
-        return float(stats.ttest_ind(sample, other, equal_var=False, alternative="greater").pvalue)
+        return float(scipy.stats.ttest_ind(sample, other, equal_var=False, alternative="greater").pvalue)

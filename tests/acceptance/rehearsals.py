@@ -11,7 +11,7 @@ from slurm_bench.words.paths import SessionPaths
 from slurm_bench.words.records import Session, SessionState
 from slurm_bench.words.verdicts import Verdict
 from tests import waiting
-from tests.conftest import REPOSITORY
+from tests.conftest import QUICK_REHEARSAL, REPOSITORY
 
 EXPECTED = {
     "malformed": ("invalid", None),
@@ -20,7 +20,7 @@ EXPECTED = {
     "honest-speed-up": ("accepted", None),
 }
 OUTCOMES = [outcome for outcome, _ in EXPECTED.values()]
-QUICK = f"task.record={REPOSITORY}/tests/quick_rehearsal"
+QUICK = f"task.record={QUICK_REHEARSAL}"
 """The override by which a rehearsal's runs pretend to train."""
 SLOWER = "+task.environment.SECONDS_PER_STEP='0.01'"
 """With QUICK, what leaves time to interfere: a run of the starting record takes two seconds."""

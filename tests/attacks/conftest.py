@@ -37,7 +37,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 class Scene(BaseScene):
     def __init__(self, folder: Path) -> None:
         config = make_scene_config(folder)
-        Path(config.cluster.scratch).mkdir()
         container = site.container_of(config.container)
         super().__init__(config, site.cluster_of(config), container, uuid.uuid4().hex[:12])
         (Path(config.task.data) / "validation.bin").write_text("true tokens")
@@ -104,7 +103,6 @@ def make_scene_config(folder: Path) -> Config:
     config.cluster.parallel = 4
     config.cluster.poll_seconds = 0.2
     config.cluster.absent_grace_seconds = 10
-    config.cluster.scratch = str(folder / "scratch")
     config.container.image = str(IMAGE)
     config.agent.submissions_per_hour = 1000
     config.task.trial_minutes = 3

@@ -190,7 +190,7 @@ def test_the_budget_says_whose_record_it_is(
         scratch=str(tmp_path / "scratch"),
     )
     for folder in (Path(config.cluster.scratch), Path(config.task.data) / "fineweb10B"):
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
     (Path(config.task.data) / "fineweb10B" / "fineweb_val_000000.bin").touch()
     config.command = RetimeCommand(format="json")
     calibration.perform(config)

@@ -52,6 +52,7 @@ def main() -> None:
                 print(f"step:{step}/{train_steps} val_loss:{val_loss:.4f} {timing}", file=stream)
                 break
             time.sleep(training_s)
+        print(f"{1000 * train_steps / training_s:,.0f} tokens/s", file=stream)
 
 
 if __name__ == "__main__":

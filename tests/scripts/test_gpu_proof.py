@@ -14,6 +14,7 @@ import pytest
 import gpu_proof
 from gpu_proof import Check
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
+from tests.acceptance.rehearsals import QUICK
 from tests.clusters import DEV_CLUSTER
 from tests.conftest import REPOSITORY
 from tests.waiting import LONG_S
@@ -34,7 +35,16 @@ FACTS = {
 def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SessionPaths]:
     """A rehearsal on the development cluster, whose GPUs are only claimed."""
     runs = tmp_path_factory.mktemp("runs")
-    argv = [sys.executable, "-m", "slurm_bench", "cluster=dev", "campaign=proof", "session=rehearsal", f"runs={runs}"]
+    argv = [
+        sys.executable,
+        "-m",
+        "slurm_bench",
+        QUICK,
+        "cluster=dev",
+        "campaign=proof",
+        "session=rehearsal",
+        f"runs={runs}",
+    ]
     subprocess.run(argv, cwd=REPOSITORY, capture_output=True, check=True, timeout=10 * LONG_S)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(DEV_CLUSTER / "slurm.conf"))

@@ -11,7 +11,7 @@ import pytest
 from harness_cost import WAYS, Run, in_turn, summarised
 from slurm_bench.rehearsal import corpus
 from tests.clusters import DEV_CLUSTER
-from tests.conftest import IMAGE, REPOSITORY
+from tests.conftest import IMAGE, QUICK_REHEARSAL, REPOSITORY
 from tests.waiting import LONG_S
 
 
@@ -64,7 +64,13 @@ def test_some_of_the_ways_are_summed_up_too() -> None:
 @pytest.mark.apptainer
 def test_a_round_and_then_another(tmp_path: Path) -> None:
     corpus.write_shards(tmp_path / "data", "tiny", seed=0)
-    argv = [sys.executable, "scripts/harness_cost.py", f"--image={IMAGE}", f"--data={tmp_path / 'data'}"]
+    argv = [
+        sys.executable,
+        "scripts/harness_cost.py",
+        f"--record={QUICK_REHEARSAL}",
+        f"--image={IMAGE}",
+        f"--data={tmp_path / 'data'}",
+    ]
     argv += [f"--out={tmp_path}", "--gpus=0", "--gres=gpu:h100:8", "--env=TRAIN_PRESET=tiny"]
     environment = {**os.environ, "SLURM_CONF": str(DEV_CLUSTER / "slurm.conf")}
     for rounds, words in ((1, "too few runs"), (2, "start-up added by the runner")):
