@@ -59,7 +59,10 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the tests that wait for minutes start first, then all that have real parts: so that no process is late."""
+    """Let long tests start first, then those with real parts; what shares a module's fixture stays in one process."""
+    for item in items:
+        if _shares_a_fixture(item):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     ranks = ({"long"}, set(_NEEDS))
 
     def rank(item: pytest.Item) -> int:
@@ -67,6 +70,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((number for number, names in enumerate(ranks) if names & marked), len(ranks))
 
     items.sort(key=rank)
+
+
+def _shares_a_fixture(item: pytest.Item) -> bool:
+    """Return whether a fixture of the test's module, which every process would make again, serves several tests."""
+    definitions = item._fixtureinfo.name2fixturedefs if isinstance(item, pytest.Function) else {}
+    return any(found[-1].scope == "module" for found in definitions.values())
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -22,6 +22,8 @@ from tests.conftest import make_config, make_quick_record
 from tests.fake_cluster import FakeCluster
 from tests.steps.test_desk import CRASHES, FAST, HOPELESS, SLOW, Scene
 
+pytestmark = pytest.mark.long
+
 EXEC = ("num_iterations = 10", "num_iterations = 10\nexec('')")
 LONG_START = ("log.parent.mkdir()", "log.parent.mkdir()\ntime.sleep(1.5)")
 """For much longer than a busy machine takes to start a program: that is what it is compared with."""
