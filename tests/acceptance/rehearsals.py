@@ -22,8 +22,8 @@ EXPECTED = {
 OUTCOMES = [outcome for outcome, _ in EXPECTED.values()]
 QUICK = f"task.record={QUICK_REHEARSAL}"
 """The override by which a rehearsal's runs pretend to train."""
-SLOWER = "+task.environment.SECONDS_PER_STEP='0.01'"
-"""With QUICK, what leaves time to interfere: a run of the starting record takes two seconds."""
+SLOWER = ("+task.environment.SECONDS_PER_STEP='0.01'", "task.trial_minutes=20")
+"""With QUICK, what leaves time to put the brake on: a run of the starting record takes two seconds."""
 
 
 def slurm_bench(runs: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
@@ -44,6 +44,20 @@ def start(paths: SessionPaths, *overrides: str) -> "subprocess.Popen[bytes]":
     argv = [sys.executable, "-m", "slurm_bench", f"runs={runs}", "session=one"]
     with (runs.parent / "front.log").open("ab") as log:
         return subprocess.Popen([*argv, *overrides], cwd=REPOSITORY, stdout=log, stderr=log, start_new_session=True)
+
+
+class Brake:
+    """What keeps the runs of a quick rehearsal from ending while a test interferes with them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "brake"
+        self.override = f"+task.environment.BRAKE={self._file}"
+
+    def __enter__(self) -> None:
+        self._file.touch()
+
+    def __exit__(self, *error: object) -> None:
+        self._file.unlink()
 
 
 def wait_beside(process: "subprocess.Popen[bytes]", condition: Callable[[], object]) -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -16,9 +15,8 @@ from slurm_bench.words.paths import CampaignPaths, SessionPaths
 from slurm_bench.words.records import Session, SessionState
 from slurm_bench.words.verdicts import Verdict
 from tests import waiting
-from tests.acceptance.rehearsals import OUTCOMES, QUICK, SLOWER, answers, start, trials, wait_beside
+from tests.acceptance.rehearsals import OUTCOMES, QUICK, SLOWER, Brake, answers, slurm_bench, start, trials, wait_beside
 from tests.clusters import DEV_CLUSTER
-from tests.conftest import REPOSITORY
 
 
 @pytest.fixture
@@ -53,24 +51,27 @@ def check_attempts(paths: SessionPaths, entries: list[LedgerEntry]) -> None:
 
 @pytest.mark.long
 def test_killed_in_calibration_and_interrupted_in_a_retiming(paths: SessionPaths) -> None:
-    process = start(paths, QUICK, SLOWER, "retime=classic")
-    campaign = CampaignPaths(paths.root.parent)
+    brake, campaign = Brake(paths.root.parents[2]), CampaignPaths(paths.root.parent)
+    classic = (QUICK, *SLOWER, brake.override, "retime=classic")
+    process = start(paths, *classic)
     wait_beside(
         process,
         lambda: any(len(list(each.timing.retiming.trials.glob("*.json"))) >= 2 for each in campaign.calibrations()),
     )
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    check_records(paths)
+    with brake:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        check_records(paths)
 
-    process = start(paths, QUICK, SLOWER, "retime=classic")
+    process = start(paths, *classic)
     wait_beside(process, lambda: any(len(trials(paths, f"{number:04}")) >= 3 for number in range(1, 9)))
-    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal does: to every process in the foreground
-    assert process.wait(waiting.LONG_S) == 130
-    check_records(paths)
-    assert store.read(paths.session, Session).state is SessionState.INTERRUPTED
+    with brake:
+        os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal does: to every process in the foreground
+        assert process.wait(waiting.LONG_S) == 130
+        check_records(paths)
+        assert store.read(paths.session, Session).state is SessionState.INTERRUPTED
 
-    process = start(paths, QUICK, SLOWER, "retime=classic")
+    process = start(paths, *classic)
     assert process.wait(waiting.LONG_S) == 0, (paths.root.parents[1].parent / "front.log").read_text()
     check_ended(paths)
     (calibration,) = campaign.calibrations()
@@ -80,22 +81,17 @@ def test_killed_in_calibration_and_interrupted_in_a_retiming(paths: SessionPaths
     verdicts = [store.read(path, Verdict) for path in sorted(paths.submissions.glob("*/verdict.json"))]
     assert len({verdict.seal for verdict in verdicts if verdict.gpu_seconds}) == 2
 
-    process = start(paths, QUICK, SLOWER)
+    process = start(paths, *classic)
     assert process.wait(waiting.LONG_S) == 0, "starting a session that is over only shows it"
 
 
 def test_a_second_desk_is_refused(paths: SessionPaths) -> None:
-    process = start(paths, QUICK, SLOWER)
+    brake = Brake(paths.root.parents[2])
+    process = start(paths, QUICK, *SLOWER, brake.override)
     try:
         wait_beside(process, lambda: any(paths.submissions.glob("*/retiming/plan.json")))
-        second = subprocess.run(
-            [sys.executable, "-m", "slurm_bench", f"runs={paths.root.parents[1]}", "session=one"],
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            timeout=waiting.LONG_S,
-            check=False,
-        )
+        with brake:
+            second = slurm_bench(paths.root.parents[1], "session=one")
         assert second.returncode == 2
         assert "is running already" in second.stderr.splitlines()[-1]
     finally:
@@ -110,17 +106,20 @@ def test_a_cancelled_session_job_goes_on_in_the_next(paths: SessionPaths) -> Non
     runs, cluster = paths.root.parents[1], "cluster=dev"
     slurm = {**os.environ, "SLURM_CONF": str(DEV_CLUSTER / "slurm.conf")}
 
-    process = start(paths, QUICK, SLOWER, cluster)
+    brake = Brake(paths.root.parents[2])
+    quick = (QUICK, *SLOWER, brake.override, cluster)
+    process = start(paths, *quick)
     wait_beside(process, lambda: len(trials(paths, "0003")) >= 2)
-    (link,) = paths.ledger.glob("*-session1.json")
-    subprocess.run(["scancel", f"--name={link.stem}"], env=slurm, check=True)
-    assert process.wait(waiting.LONG_S) == 3
+    with brake:
+        (link,) = paths.ledger.glob("*-session1.json")
+        subprocess.run(["scancel", f"--name={link.stem}"], env=slurm, check=True)
+        assert process.wait(waiting.LONG_S) == 3
     said = (runs.parent / "front.log").read_text().splitlines()[-1]
     assert said == "slurm_bench: the session's job was cancelled; the same command goes on"
     assert store.read(paths.session, Session).state is SessionState.INTERRUPTED
     assert len(list(paths.ledger.glob("*-session*.json"))) == 1, "its relay queued nothing"
 
-    process = start(paths, QUICK, SLOWER, cluster)
+    process = start(paths, *quick)
     assert process.wait(waiting.LONG_S) == 0, (runs.parent / "front.log").read_text()
     assert store.read(paths.session, Session).state is SessionState.FINISHED
     entries = [store.read(path, LedgerEntry) for path in paths.ledger.glob("*.json")]
@@ -128,6 +127,6 @@ def test_a_cancelled_session_job_goes_on_in_the_next(paths: SessionPaths) -> Non
     assert kinds == {"retiming": 2, "session": 2, "relay": 2}
     check_attempts(paths, [entry for entry in entries if entry.kind != "relay"])
 
-    finished = start(paths, QUICK, SLOWER, cluster)
+    finished = start(paths, *quick)
     assert finished.wait(waiting.LONG_S) == 0
     assert len(list(paths.ledger.glob("*.json"))) == len(entries), "a session that is over is not queued again"

@@ -300,7 +300,7 @@ def _settled(ledger: Ledger) -> bool:
 def test_slurmdbd_is_gone_for_a_minute_in_a_session(tmp_path: Path) -> None:
     """Trials run on, nobody is charged nothing, and the session ends as if nothing had been."""
     paths = SessionPaths(tmp_path / "runs/rehearsal/one")
-    running = start(paths, QUICK, SLOWER, "cluster=dev")
+    running = start(paths, QUICK, *SLOWER, "cluster=dev")
     try:
         waiting.until(lambda: len(trials(paths, "0003")) >= 1)
         dev_cluster("down", "slurmdbd")

@@ -26,13 +26,13 @@ from slurm_bench.words.records import Session, SessionState
 from slurm_bench.words.verdicts import Outcome, Verdict
 from tests import waiting
 from tests.acceptance import sacct
-from tests.acceptance.rehearsals import OUTCOMES, QUICK, SLOWER, answers, slurm_bench, start, trials, wait_beside
+from tests.acceptance.rehearsals import OUTCOMES, QUICK, SLOWER, Brake, answers, slurm_bench, start, trials, wait_beside
 from tests.conftest import REPOSITORY
 
 ROWS, COLUMNS = 40, 110
 ALL_OF_IT = "retime.stop_below=0"
 """No look ends an array before we do."""
-RETIME = (QUICK, SLOWER, "command=retime", "retime.design=classic")
+RETIME = (QUICK, *SLOWER, "command=retime", "retime.design=classic")
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def watched(runs: Path, seen: Callable[[str], bool]) -> str:
         [*argv, f"runs={runs}"], cwd=REPOSITORY, stdin=terminal, stdout=terminal, stderr=terminal
     )
     os.close(terminal)
-    shown, deadline = "", time.monotonic() + 60
+    shown, deadline = "", time.monotonic() + waiting.LONG_S
     while not seen(shown):
         assert time.monotonic() < deadline, shown
         if select.select([master], [], [], 0.2)[0]:
@@ -96,7 +96,8 @@ def is_live(shown: str) -> bool:
 @pytest.mark.slurm
 def test_on_slurm(paths: SessionPaths) -> None:
     runs = paths.root.parents[1]
-    process = start(paths, QUICK, SLOWER, "cluster=dev", ALL_OF_IT, scratch(paths))
+    brake = Brake(runs.parent)
+    process = start(paths, QUICK, *SLOWER, brake.override, "cluster=dev", ALL_OF_IT, scratch(paths))
     wait_beside(process, paths.desk_process.exists)
     (seen,) = json.loads(slurm_bench(runs, "command=status", "format=json").stdout)["sessions"]
     assert (seen["name"], seen["state"]) == ("one", "running")
@@ -105,14 +106,15 @@ def test_on_slurm(paths: SessionPaths) -> None:
     assert "none of that name in campaign rehearsal: session=NAME of one; or all=true" in refused.stderr
 
     wait_beside(process, lambda: bool(trials(paths, "0003")))
-    shown = watched(runs, is_live)
-    assert "session1 running, relay1 pending" in shown and "─ one running, scripted ─" in re.sub(
-        r"\x1b\[[\d;]*m", "", shown
-    )
-    done = slurm_bench(runs, "command=stop", "session=one")
-    assert done.returncode == 0, done.stderr
-    assert "one is stopped: " in done.stdout and "session=one goes on with it" in done.stdout
-    assert process.wait(waiting.LONG_S) == 3
+    with brake:
+        shown = watched(runs, is_live)
+        assert "session1 running, relay1 pending" in shown and "─ one running, scripted ─" in re.sub(
+            r"\x1b\[[\d;]*m", "", shown
+        )
+        done = slurm_bench(runs, "command=stop", "session=one")
+        assert done.returncode == 0, done.stderr
+        assert "one is stopped: " in done.stdout and "session=one goes on with it" in done.stdout
+        assert process.wait(waiting.LONG_S) == 3
     check_stopped(paths)
 
     identity = store.read(paths.session, Session).id
@@ -139,12 +141,14 @@ def lanes(runs: Path) -> list[ProcessIdentity]:
 @pytest.mark.long
 def test_on_this_machine(paths: SessionPaths) -> None:
     runs = paths.root.parents[1]
-    process = start(paths, QUICK, SLOWER, ALL_OF_IT, scratch(paths))
+    brake = Brake(runs.parent)
+    process = start(paths, QUICK, *SLOWER, brake.override, ALL_OF_IT, scratch(paths))
     wait_beside(process, lambda: bool(trials(paths, "0003")))
-    assert any(map(processes.is_alive, lanes(runs)))
-    done = slurm_bench(runs, "command=stop", "session=one")
-    assert done.returncode == 0, done.stderr
-    assert process.wait(waiting.LONG_S) == 130
+    with brake:
+        assert any(map(processes.is_alive, lanes(runs)))
+        done = slurm_bench(runs, "command=stop", "session=one")
+        assert done.returncode == 0, done.stderr
+        assert process.wait(waiting.LONG_S) == 130
     check_stopped(paths)
     assert not any(map(processes.is_alive, lanes(runs)))
     shown = slurm_bench(runs, "command=status")
@@ -158,21 +162,23 @@ def test_on_this_machine(paths: SessionPaths) -> None:
 
 def test_trials_that_an_interrupted_command_left_are_ended_with_the_campaign(paths: SessionPaths) -> None:
     runs = paths.root.parents[1]
-    process = start(paths, *RETIME, scratch(paths))
+    brake = Brake(runs.parent)
+    process = start(paths, *RETIME, brake.override, scratch(paths))
     campaign = CampaignPaths(paths.root.parent)
 
     def runs_two() -> bool:
         return any(len(list(each.timing.retiming.trials.glob("*.json"))) >= 2 for each in campaign.calibrations())
 
     wait_beside(process, runs_two)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(waiting.LONG_S) == 130
-    assert any(map(processes.is_alive, lanes(runs))), "what is queued goes on"
-    done = slurm_bench(runs, "command=stop", "all=true")
-    assert done.returncode == 0, done.stderr
+    with brake:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(waiting.LONG_S) == 130
+        assert any(map(processes.is_alive, lanes(runs))), "what is queued goes on"
+        done = slurm_bench(runs, "command=stop", "all=true")
+        assert done.returncode == 0, done.stderr
     assert not any(map(processes.is_alive, lanes(runs)))
     (calibration,) = campaign.calibrations()
     assert all(entry.settled_at for entry in store.read_all(calibration.ledger, LedgerEntry))
-    again = slurm_bench(runs, *RETIME, scratch(paths), "format=json")
+    again = slurm_bench(runs, *RETIME, brake.override, scratch(paths), "format=json")
     assert again.returncode == 0, again.stderr
     assert len(json.loads(again.stdout)["timed"][0]["losses"]) == 10, "timed anew at once"

@@ -105,7 +105,7 @@ def make_scene_config(folder: Path) -> Config:
     config.cluster.absent_grace_seconds = 10
     config.container.image = str(IMAGE)
     config.agent.submissions_per_hour = 1000
-    config.task.trial_minutes = 3
+    config.task.trial_minutes = 3.0
     return config
 
 

@@ -1,7 +1,8 @@
 """Pretends to train as the rehearsal's record does: it sleeps instead of computing, and draws its loss and its time.
 
 Tests of everything but training use it: a run costs the processor a thirtieth of a second instead of three. The
-scripted agent's edits fit its text, and have the effects that they have on the record. SECONDS_PER_STEP sets its pace.
+scripted agent's edits fit its text, and have the effects that they have on the record. SECONDS_PER_STEP sets its pace,
+and no run ends while there is a file BRAKE.
 """
 
 import os
@@ -52,6 +53,8 @@ def main() -> None:
                 print(f"step:{step}/{train_steps} val_loss:{val_loss:.4f} {timing}", file=stream)
                 break
             time.sleep(training_s)
+            while Path(os.environ.get("BRAKE", "")).is_file():
+                time.sleep(0.05)
         print(f"{1000 * train_steps / training_s:,.0f} tokens/s", file=stream)
 
 
