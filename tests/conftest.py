@@ -59,10 +59,7 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let long tests start first, then those with real parts; what shares a module's fixture stays in one process."""
-    for item in items:
-        if _shares_a_fixture(item):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    """Let the long tests start first, then those with real parts: no process is left with one of them at the end."""
     ranks = ({"long"}, set(_NEEDS))
 
     def rank(item: pytest.Item) -> int:
@@ -72,10 +69,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
-def _shares_a_fixture(item: pytest.Item) -> bool:
-    """Return whether a fixture of the test's module, which every process would make again, serves several tests."""
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep tests that share a fixture of their module in one process, since every process would make it again."""
     definitions = item._fixtureinfo.name2fixturedefs if isinstance(item, pytest.Function) else {}
-    return any(found[-1].scope == "module" for found in definitions.values())
+    if any(found[-1].scope == "module" for found in definitions.values()):
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -637,11 +637,11 @@ def flipped(path: Path, stride: int) -> Iterator[bytes]:
 def test_no_flipped_bit_is_confirmed(paired: Exported, verify: Verify, tmp_path: Path) -> None:
     """In headers, content, padding and end."""
     path, count = tmp_path / "flipped.tar", 0
-    for data in flipped(paired.archives["nowhere"], 23):
+    for data in flipped(paired.archives["nowhere"], 47):
         path.write_bytes(data)
         assert verify(path).exit_code in (1, 2)
         count += 1
-    assert count > 500
+    assert count > 250
 
 
 def test_every_flipped_bit_is_found_by_reading_alone(paired: Exported, tmp_path: Path) -> None:
