@@ -74,7 +74,9 @@ class StandIn:
         for record in jobs:
             plan = plan_of(json.loads(record.read_text())["script"])
             for path, made in trials(plan):
-                path.write_text(made.model_dump_json())
+                beside = path.with_name(f".{path.name}")
+                beside.write_text(made.model_dump_json())
+                beside.rename(path)
             self._end(record).touch()
         return len(jobs)
 
