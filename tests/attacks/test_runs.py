@@ -270,7 +270,7 @@ def test_printing_without_end(scene: Scene) -> None:
     Defence: output goes through a pipe that closes after 64 MiB.
     """
     endless = scene.candidate(("time.sleep(seconds)", "while True: print('x' * 2**20)"))
-    trial, where = scene.trial(endless)
+    trial, where = scene.trial(endless, timeout_s=15)
     assert trial.outcome in (TrialOutcome.TIMED_OUT, TrialOutcome.CRASHED)
     assert (where.trials / "00.out").stat().st_size == 64 * 2**20
 
