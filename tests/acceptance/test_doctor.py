@@ -45,8 +45,8 @@ class Site:
     folder: Path
 
     def doctor(self, *overrides: str, launcher: Sequence[str] = (), python: str | Path = sys.executable) -> Report:
-        dev = ("command=doctor", "format=json", "cluster=dev", "container=apptainer", f"runs={self.folder / 'runs'}")
-        dev += ("hashes=false",)  # a second each time
+        dev = ["command=doctor", "format=json", "cluster=dev", "container=apptainer", f"runs={self.folder / 'runs'}"]
+        dev += ["hashes=false"]  # a second each time
         done = subprocess.run(
             [*launcher, str(python), "-m", "slurm_bench", *dev, *overrides],
             cwd=REPOSITORY,
