@@ -242,6 +242,13 @@ def doctor_check(argv: Sequence[str]) -> Check:
 
 
 def checked(paths: SessionPaths, proof: dict[str, Any], gpus: int) -> Iterator[Check]:
+    yield from proof_checks(proof, gpus)
+    yield report_check(paths)
+    yield from bundle_checks(paths)
+
+
+def proof_checks(proof: dict[str, Any], gpus: int) -> Iterator[Check]:
+    """What the session's records and sacct say of it."""
     outcomes = {verdict["candidate"]: verdict["outcome"] for verdict in proof["verdicts"]}
     yield Check("the four verdicts are the expected ones", json.dumps(outcomes), outcomes == EXPECTED)
     clean = [trial for trial in proof["trials"] if trial["outcome"] == TrialOutcome.CLEAN]
@@ -260,8 +267,6 @@ def checked(paths: SessionPaths, proof: dict[str, Any], gpus: int) -> Iterator[C
     yield Check("nothing is left reserved", f"{reserved} GPU-seconds", reserved == 0)
     tres = sorted({part.split("=")[0] for job in proof["jobs"] for part in job["sacct_tres"]})
     yield Check("sacct names the GPUs by type", ", ".join(tres), any(part.startswith("gres/gpu:") for part in tres))
-    yield report_check(paths)
-    yield from bundle_checks(paths)
 
 
 def report_check(paths: SessionPaths) -> Check:

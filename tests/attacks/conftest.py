@@ -93,6 +93,12 @@ class Scene(BaseScene):
         folder.mkdir(parents=True)
         return trial.command_line(plan, plan.arms[0], folder, ["bash", "run.sh"])
 
+    def batch_scripts(self) -> list[str]:
+        """Every batch script that was queued so far, and at least one."""
+        if not list(self.paths.root.rglob("*_submission.sh")):
+            self.trial(self.candidate())
+        return [path.read_text() for path in self.paths.root.rglob("*_submission.sh")]
+
     def printed(self, where: RetimingPaths) -> str:
         return (where.trials / "00.out").read_text("utf-8", "replace")
 

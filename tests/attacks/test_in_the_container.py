@@ -220,9 +220,8 @@ def test_a_pickle_for_the_host(scene: Scene) -> None:
     Defence: jobs are command lines and results JSON records; no pickle is written, and the job folders are in no
     mount.
     """
-    assert list(scene.paths.root.rglob("*_submission.sh")), "jobs were queued"
+    scripts = scene.batch_scripts()
     assert not list(scene.paths.root.rglob("*.pkl"))
-    scripts = [path.read_text() for path in scene.paths.root.rglob("*_submission.sh")]
     assert all(" -I -m slurm_bench.steps.trial " in script and "#SBATCH --no-requeue" in script for script in scripts)
     search = "find / -path /proc -prune -o -path /sys -prune -o -name '*_submission.sh' -print"
     assert scene.agent(search).stdout == ""

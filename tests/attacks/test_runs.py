@@ -37,7 +37,7 @@ def word(scene: Scene) -> Iterator[Path]:
     """The file that a candidate with UNTIL_TOLD waits for; the test makes it."""
     word = Path(scene.config.task.data) / "go on"
     yield word
-    word.unlink()
+    word.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -82,10 +82,8 @@ def test_a_run_that_takes_its_runner_down(scene: Scene) -> None:
         runner = f"slurm_bench.steps.trial {scene.paths.root}/single"
         subprocess.run(["pkill", "-KILL", "-f", runner], check=True)
 
-    thread = threading.Thread(target=kill_runner)
-    thread.start()
-    trial, _ = scene.trial(scene.candidate(NEVER_ENDING))
-    thread.join()
+    with once_it_runs(scene, kill_runner):
+        trial, _ = scene.trial(scene.candidate(NEVER_ENDING))
     assert trial.outcome is TrialOutcome.CRASHED
     assert trial.note.startswith("its runner was ended: FAILED")
     for left in left_in_scratch(scene):
@@ -387,7 +385,7 @@ def test_a_seal_that_changes_while_it_runs(scene: Scene, word: Path) -> None:
 
     Defence: each trial checks the seal's hash before and after; one whose seal changed is void.
     """
-    candidate = scene.candidate(UNTIL_TOLD)
+    candidate = scene.candidate(UNTIL_TOLD, after="\n# The bytes of no other candidate, since they name the seal.\n")
     before = set(scene.paths.seals.iterdir())
 
     def change() -> None:

@@ -52,8 +52,8 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SessionPaths]:
         yield CampaignPaths(runs / "proof").sessions()[0]
 
 
-def failing(paths: SessionPaths, proof: dict[str, Any], gpus: int = 0) -> set[str]:
-    return {check.what for check in gpu_proof.checked(paths, proof, gpus) if not check.holds}
+def failing(proof: dict[str, Any], gpus: int = 0) -> set[str]:
+    return {check.what for check in gpu_proof.proof_checks(proof, gpus) if not check.holds}
 
 
 @pytest.mark.long
@@ -66,17 +66,17 @@ def test_a_rehearsal_holds_and_what_was_changed_fails(session: SessionPaths, tmp
 
     charged = copy.deepcopy(proof)
     charged["jobs"][0]["ledger_gpu_s"] += 1
-    assert failing(session, charged) == {"ledger and sacct agree on every job"}
+    assert failing(charged) == {"ledger and sacct agree on every job"}
 
     decided = copy.deepcopy(proof)
     decided["verdicts"][3]["outcome"] = "rejected"
-    assert failing(session, decided) == {"the four verdicts are the expected ones"}
+    assert failing(decided) == {"the four verdicts are the expected ones"}
 
     lost = copy.deepcopy(proof)
     lost["trials"] = [trial for trial in proof["trials"] if trial["index"] != 4]
-    assert failing(session, lost) == {"ten clean trials of the accepted candidate", "each in an array task of its own"}
+    assert failing(lost) == {"ten clean trials of the accepted candidate", "each in an array task of its own"}
 
-    assert failing(session, proof, gpus=1) == {"each with the UUIDs of its GPUs"}, "no GPU was seen in any"
+    assert failing(proof, gpus=1) == {"each with the UUIDs of its GPUs"}, "no GPU was seen in any"
 
     said = [{"what": "it holds", "found": "so", "holds": False}]
     gpu_proof.write(tmp_path, {**FACTS, **proof, "checks": said})
