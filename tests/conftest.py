@@ -1,5 +1,6 @@
 """Shared fixtures, and what a test may need of the machine."""
 
+import functools
 import os
 import shutil
 import signal
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from slurm_bench.words.config import Config
 from tests import clusters
@@ -69,11 +72,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep tests that share a fixture of their module in one process, since every process would make it again."""
-    definitions = item._fixtureinfo.name2fixturedefs if isinstance(item, pytest.Function) else {}
-    if any(found[-1].scope == "module" for found in definitions.values()):
-        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """One test at a time for each process, and a whole module where its tests share a fixture.
+
+    Every process would make that fixture again. (xdist's own groups do not work with pytest 9.2, which keeps the ids
+    of tests elsewhere.)
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return module if _shares_a_fixture(REPOSITORY / module) else nodeid
+
+
+@functools.cache
+def _shares_a_fixture(module: Path) -> bool:
+    return 'scope="module"' in module.read_text()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Scheduling:
+    return _Scheduling(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
