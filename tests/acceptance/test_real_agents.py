@@ -244,9 +244,11 @@ def test_a_quota_gives_the_allocation_back(tmp_path: Path) -> None:
     assert paused.state is SessionState.PAUSED
     assert paused.resume_at and timedelta(hours=1.9) < paused.resume_at - datetime.now(UTC) < timedelta(hours=2)
     assert [link.settled_at is not None for link in links(paths)] == [True], "it holds nothing meanwhile"
-    start = slurm("squeue", "--noheader", f"--name=slurm_bench-{paused.id}-relay1-2", "--format=%S").strip()
+    relay = f"--name=slurm_bench-{paused.id}-relay1-2"
+    waiting.until(lambda: slurm("squeue", "--noheader", relay))  # it is reserved before it is queued
+    start = slurm("squeue", "--noheader", relay, "--format=%S").strip()
     assert datetime.fromisoformat(start).timestamp() >= paused.resume_at.timestamp() - 60
-    slurm("scancel", f"--name=slurm_bench-{paused.id}-relay1-2")
+    slurm("scancel", relay)
 
 
 def test_a_key_that_is_refused(tmp_path: Path) -> None:

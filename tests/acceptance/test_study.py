@@ -4,9 +4,12 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import REPOSITORY
 
 
+@pytest.mark.long
 def test_the_study_comes_out_as_committed() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "scripts/study_designs.py", "--check"],

@@ -39,6 +39,8 @@ class Scene(BaseScene):
         config = make_scene_config(folder)
         container = site.container_of(config.container)
         super().__init__(config, site.cluster_of(config), container, uuid.uuid4().hex[:12])
+        for empty in (self.paths.submissions, self.paths.seals):  # whichever test comes first
+            empty.mkdir(exist_ok=True)
         (Path(config.task.data) / "validation.bin").write_text("true tokens")
         workspace.stage(config, self.paths, self.record)
 

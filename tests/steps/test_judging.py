@@ -44,6 +44,7 @@ def test_there_are_cases_of_every_rule(cases: list[LabelledCase]) -> None:
     assert all(len(case.why.splitlines()) == 1 for case in cases)
 
 
+@pytest.mark.long
 def test_the_static_checker_wrongs_nobody_and_catches_most(
     rehearsal: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
