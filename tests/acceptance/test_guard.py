@@ -15,7 +15,7 @@ from slurm_bench.words.accounting import JobState
 from tests import waiting
 from tests.clusters import DEV_CLUSTER
 from tests.conftest import REPOSITORY
-from tests.contract.test_cluster import job, slurm, states_of, until_over, wait
+from tests.contract.test_cluster import job, slurm, states_of, until_over
 
 pytestmark = [
     pytest.mark.slurm,
@@ -88,7 +88,7 @@ def test_a_job_that_would_pass_it_waits_and_one_that_fits_runs(fence: Fence, tmp
     try:
         cluster.submit(job(fitting, tmp_path, "touch", count=1, gpus=2))
         assert until_over(cluster, fitting, 1, since) == {0: JobState.COMPLETED}
-        wait(lambda: _queued(beyond) == "PENDING QOSGrpGRESMinutes")
+        waiting.until(lambda: _queued(beyond) == "PENDING QOSGrpGRESMinutes")
         assert states_of(cluster, beyond, since, 1) == {0: JobState.PENDING}
     finally:
         cluster.cancel(beyond)

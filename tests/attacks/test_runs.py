@@ -130,14 +130,11 @@ def test_working_while_the_incumbent_runs(scene: Scene, tmp_path: Path) -> None:
         time.sleep(0.5)
         return mark.stat().st_size > before
 
-    def wait_until_it_works() -> None:
-        waiting.until(lambda: mark.exists() and works())
-
     try:
-        wait_until_it_works()
+        waiting.until(lambda: mark.exists() and works())
         with standstill.of(record):
             assert not works()
-        wait_until_it_works()
+        waiting.until(lambda: mark.exists() and works())
     finally:
         processes.end_tree(agent.pid)
         agent.wait()

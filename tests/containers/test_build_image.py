@@ -82,7 +82,7 @@ def build(tree: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
         env={**os.environ, "TMPDIR": str(tree)},
         capture_output=True,
         text=True,
-        timeout=5 * LONG_S,
+        timeout=LONG_S,
     )
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -60,7 +60,7 @@ def around(shared: Path, minutes: int = 30) -> Iterator[Nesting]:
     """Inside a job of eight GPUs, as far as its environment says so."""
     outside, name, since = slurm(shared), f"slurm_bench-test-{uuid.uuid4().hex}", datetime.now(UTC)
     outside.submit(job(name, shared / "around", "sleep for 600", count=1, gpus=8, limit_minutes=minutes))
-    wait(lambda: states_of(outside, name, since, 1) == {0: JobState.RUNNING})
+    until(lambda: states_of(outside, name, since, 1) == {0: JobState.RUNNING})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(DEV_CLUSTER / "slurm.conf"))
         patch.setenv("SLURM_JOB_ID", str(outside.find(name, since)))
@@ -102,10 +102,6 @@ def job(name: str, folder: Path, what: str, count: int = 4, **changes: object) -
     return Job(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def wait(condition: Callable[[], bool]) -> None:
-    until(condition, poll_s=0.2)
-
-
 def states_of(cluster: Cluster, name: str, since: datetime, count: int) -> Mapping[int, JobState]:
     return cluster.look([Queued(name, since, count)])[name].states
 
@@ -117,7 +113,7 @@ def until_over(cluster: Cluster, name: str, count: int, since: datetime) -> Mapp
         seen.update(states_of(cluster, name, since, count))  # a task can be between queue and accounting for a moment
         return len(seen) == count and all(state.is_terminal for state in seen.values())
 
-    wait(all_are_over)
+    until(all_are_over)
     return seen
 
 
@@ -168,7 +164,7 @@ def test_cancel_ends_running_tasks(cluster: Cluster, name: str, tmp_path: Path) 
     since = datetime.now(UTC)
     cluster.submit(job(name, tmp_path, "sleep", count=2))
     at_once = 1 if isinstance(cluster, Nesting) else 2
-    wait(lambda: len(list(tmp_path.glob("task*"))) == at_once)
+    until(lambda: len(list(tmp_path.glob("task*"))) == at_once)
     cluster.cancel(name)
     states = until_over(cluster, name, 2, since)
     assert not any(state is JobState.COMPLETED for state in states.values())
@@ -182,7 +178,7 @@ def test_tasks_cancelled_while_they_wait_are_over_at_once(accounting: str, name:
     cluster = slurm(tmp_path, parallel=1, accounting=accounting)
     since = datetime.now(UTC)
     cluster.submit(job(name, tmp_path, "sleep", count=5))
-    wait((tmp_path / "task0").exists)
+    until((tmp_path / "task0").exists)
     cluster.cancel(name)
     states = until_over(cluster, name, 5, since)
     assert states == dict.fromkeys(range(5), JobState.CANCELLED)

@@ -17,8 +17,8 @@ from slurm_bench.effects.lane import Array, Owner
 from slurm_bench.effects.local import LocalCluster
 from slurm_bench.words.accounting import JobState
 from slurm_bench.words.errors import JobRefused
-from tests.contract.test_cluster import around, cluster_config, job, states_of, until_over, wait
-from tests.waiting import LONG_S
+from tests.contract.test_cluster import around, cluster_config, job, states_of, until_over
+from tests.waiting import LONG_S, until
 
 DESK = """
 import sys
@@ -50,13 +50,13 @@ def owner() -> Owner:
 def test_it_ends_with_the_desk_that_queued_it(name: str, tmp_path: Path) -> None:
     """Killed, it can cancel nothing: what it left must not run on beside an agent, and is void."""
     desk = subprocess.Popen([sys.executable, "-c", DESK + "input()", name, str(tmp_path)], stdin=subprocess.PIPE)
-    wait((tmp_path / "task0").exists)
+    until((tmp_path / "task0").exists)
     assert states_of(local(tmp_path), name, datetime.now(UTC), 4)[0] is JobState.RUNNING
     desk.send_signal(signal.SIGKILL)
     desk.wait()
     states = until_over(local(tmp_path), name, 4, datetime.now(UTC))
     assert states == dict.fromkeys(range(4), JobState.CANCELLED)
-    wait(
+    until(
         lambda: (
             not any(str(tmp_path) in " ".join(each.info["cmdline"] or []) for each in psutil.process_iter(["cmdline"]))
         )
@@ -71,7 +71,7 @@ def test_on_another_host_its_processes_numbers_mean_nothing(
     """What matters there is whether the job around it goes on; only then its records are left as they are."""
     cluster, since = local(tmp_path, goes_on), datetime.now(UTC)
     cluster.submit(job(name, tmp_path, "sleep for 300", nested=True), owner())
-    wait((tmp_path / "task0").exists)
+    until((tmp_path / "task0").exists)
     (process,) = lane.processes_of(tmp_path / "usage" / name)
     record = lane.array_record(tmp_path / "usage" / name)
     array = store.read(record, Array)
@@ -136,5 +136,5 @@ def test_steps_beside_a_step_that_has_all(name: str, tmp_path: Path) -> None:
         assert cluster._goes_on(seen_by.model_copy(update={"job_id": "0"}))
         assert not cluster._goes_on(seen_by), "our own job cannot run on another host"
         cluster._slurm.cancel(seen_by.job_name)
-        wait(lambda: not cluster._goes_on(seen_by.model_copy(update={"job_id": "0"})))
+        until(lambda: not cluster._goes_on(seen_by.model_copy(update={"job_id": "0"})))
         agent.wait(LONG_S)

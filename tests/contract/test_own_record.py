@@ -23,8 +23,8 @@ from slurm_bench.words.accounting import Attempt, JobState
 from slurm_bench.words.config import BudgetCommand, RetimeCommand
 from tests.clusters import DEV_CLUSTER
 from tests.conftest import make_config
-from tests.contract.test_cluster import cluster_config, job, slurm, wait
-from tests.waiting import LONG_S
+from tests.contract.test_cluster import cluster_config, job, slurm
+from tests.waiting import LONG_S, until
 
 pytestmark = pytest.mark.slurm
 
@@ -57,7 +57,7 @@ def accounted(name: str, count: int, sacct: str = "sacct") -> list[Attempt]:
         found[:] = real.attempts([name], datetime.now(UTC) - timedelta(hours=1))
         return len(found) == count and all(attempt.ended for attempt in found)
 
-    wait(all_over)
+    until(all_over)
     return found
 
 
@@ -98,7 +98,7 @@ class Scene:
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Wait as a desk that watches its half of the jobs."""
-        deadline = time.monotonic() + 2 * LONG_S
+        deadline = time.monotonic() + LONG_S
         while not condition():
             assert time.monotonic() < deadline
             self.watch()

@@ -70,7 +70,7 @@ class Place:
         return Apptainer(AGENT_IMAGE, gpu_devices=False).argv(program)
 
     def turn(self, prompt: str, conversation: str | None = None) -> Turn:
-        done = processes.run(self.argv(prompt, conversation), timeout_s=3 * LONG_S)
+        done = processes.run(self.argv(prompt, conversation), timeout_s=LONG_S)
         seen = [self.agent.read(json.loads(line)) for line in done.stdout.splitlines()]
         conversations = {each.conversation for each in seen if each.conversation}
         failures = [each.failure for each in seen if each.failure is not None]

@@ -45,7 +45,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SessionPaths]:
         "session=rehearsal",
         f"runs={runs}",
     ]
-    subprocess.run(argv, cwd=REPOSITORY, capture_output=True, check=True, timeout=10 * LONG_S)
+    subprocess.run(argv, cwd=REPOSITORY, capture_output=True, check=True, timeout=LONG_S)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(DEV_CLUSTER / "slurm.conf"))
         patch.chdir(REPOSITORY)

@@ -80,7 +80,7 @@ def test_a_round_and_then_another(tmp_path: Path) -> None:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=5 * LONG_S,
+            timeout=LONG_S,
             check=False,
         )
         assert words in done.stdout, done.stderr

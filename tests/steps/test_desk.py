@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from slurm_bench.words.paths import CalibrationPaths, CampaignPaths, shipped
 from slurm_bench.words.records import Session, SessionState
 from slurm_bench.words.trials import Design, Retiming
 from slurm_bench.words.verdicts import Outcome, Verdict
+from tests import waiting
 from tests.fake_cluster import FakeCluster
 from tests.scene import BaseScene
 
@@ -339,11 +339,12 @@ def test_a_decision_stands_though_the_scheduler_falls_silent(config: Config) -> 
 
 def look_until(scene: Scene, holds: Callable[[], bool]) -> None:
     """Ask the scheduler about the session's jobs until what it says has had this effect."""
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
+
+    def has_looked() -> bool:
         scene.retimer.ledger.settle_finished()
-        time.sleep(scene.config.cluster.poll_seconds)
+        return holds()
+
+    waiting.until(has_looked, scene.config.cluster.poll_seconds)
 
 
 def test_a_reservation_whose_sbatch_nobody_saw_is_given_back(scene: Scene) -> None:
