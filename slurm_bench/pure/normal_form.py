@@ -8,8 +8,11 @@ _LARGEST_FOLDED = 2**64
 
 
 def normalised(tree: ast.Module) -> ast.Module:
-    """A program without what cannot change what it does: annotations, docstrings, ways of writing a number."""
-    normalised = _Normaliser().visit(copy.deepcopy(tree))
+    """A program without what cannot change what it does: annotations, docstrings, ways of writing a number.
+
+    The tree that is handed over is changed itself.
+    """
+    normalised = _Normaliser().visit(tree)
     assert isinstance(normalised, ast.Module)
     return ast.fix_missing_locations(normalised)
 

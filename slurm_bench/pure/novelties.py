@@ -58,7 +58,7 @@ def remarks(baseline: Program, candidate: Program, checks: Iterable[Check]) -> I
 
 
 def _pieces(extract: Extract, program: Program) -> Iterator[_Piece]:
-    for file, node in program.walk():
+    for file, node in program.nodes:
         for text in extract(node, program):
             line = getattr(node, "lineno", 0)
             yield _Piece(file, line, text, program.line(file, line))

@@ -184,11 +184,10 @@ class Program:
             found |= more
         return frozenset(found)
 
-    def walk(self) -> Iterator[tuple[str, ast.AST]]:
+    @cached_property
+    def nodes(self) -> Sequence[tuple[str, ast.AST]]:
         """Every node of the normalised trees, with its file."""
-        for name, tree in self._trees.items():
-            for node in ast.walk(tree):
-                yield name, node
+        return [(name, node) for name, tree in self._trees.items() for node in ast.walk(tree)]
 
     def line(self, file: str, number: int) -> str:
         """A line as it stands in its file."""
@@ -196,7 +195,7 @@ class Program:
         return lines[number - 1].strip() if 0 < number <= len(lines) else ""
 
     def _foreign_names(self) -> Iterator[str]:
-        for _, node in self.walk():
+        for _, node in self.nodes:
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     if alias.name.partition(".")[0] not in self.modules:

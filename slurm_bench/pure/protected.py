@@ -271,7 +271,7 @@ def _depends(second: Unit, first: Unit) -> bool:
 def _not_reached(matching: Matching, candidate: Program) -> Iterator[Remark]:
     """Functions with protected statements in them that nothing calls, or that do not run when they are called."""
     used = {name for unit in candidate.units for name in unit.reads}
-    attributes = {node for _, node in candidate.walk() if isinstance(node, ast.Attribute)}
+    attributes = {node for _, node in candidate.nodes if isinstance(node, ast.Attribute)}
     used |= {node.attr for node in attributes if root_of(node) in candidate.modules}
     methods = {node.attr for node in attributes}
     was = {unit.scope for unit in matching.found if _is_generator(unit)}
