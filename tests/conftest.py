@@ -120,8 +120,9 @@ text = Path(__file__).read_text() + "=" * 100 + "\\n"
 seconds = SECONDS + random.uniform(0, 0.004)
 time.sleep(seconds)
 loss = random.gauss(LOSS, 0.002)
-text += f"step:{num_iterations}/{num_iterations} val_loss:{loss:.5f} "
-text += f"train_time:{1000 * seconds:.3f}ms step_avg:1.00ms\\n"
+ms = round(1000 * seconds)
+text += f"step:{num_iterations}/{num_iterations} val_loss:{loss:.4f} "
+text += f"train_time:{ms}ms step_avg:{ms / num_iterations:.2f}ms\\n"
 log.write_text(text)
 '''
 

@@ -22,7 +22,7 @@ from tests import waiting
 from tests.attacks.conftest import Scene, is_root
 from tests.clusters import DEV_CLUSTER
 
-FINAL = "step:10/10 val_loss:3.00000 train_time:1.000ms step_avg:0.10ms"
+FINAL = "step:10/10 val_loss:3.0000 train_time:1ms step_avg:0.10ms"
 HIDDEN = [("os.makedirs('/tmp/a/b'); os.chdir('/tmp/a/b'); os.chmod('/tmp/a', 0); time.sleep(2)", "nobody may read")]
 if is_root():  # who may read every folder; tests/acceptance/test_ordinary_user.py runs this as somebody else
     HIDDEN = []
@@ -171,21 +171,33 @@ def test_an_identical_loss_ten_times(scene: Scene) -> None:
             (WRITE, f"import os; log.write_text(text.partition('step:1' + '0/10')[0]); os._exit(0); {WRITE}"),
             "no validation line",
         ),
-        ((WRITE, "log.write_text(text.replace('val_loss:3', 'val_loss:nan'))"), "no number|not finite"),
-        ((WRITE, "log.write_text(text + 'step:10/10 val_loss:nan train_time:1ms step_avg:1ms\\n')"), "more than one"),
-        ((WRITE, f"log.write_text(text + {FINAL!r} + chr(10))"), "more than one final"),
+        ((WRITE, "log.write_text(text.replace('val_loss:3', 'val_loss:nan'))"), "val_loss:nan.*no validation line of"),
+        (
+            (WRITE, "log.write_text(text + 'step:10/10 val_loss:nan train_time:1ms step_avg:1ms\\n')"),
+            "no validation line of",
+        ),
+        ((WRITE, f"log.write_text(text + {FINAL!r} + chr(10))"), "comes after the last step"),
         ((WRITE, f"log.write_text({FINAL!r} + chr(10) + '=' * 100 + chr(10))"), "no validation line"),
         ((WRITE, f"{WRITE}; (log.parent / 'other.txt').write_text(text)"), "2 files in logs/"),
         ((WRITE, "log.symlink_to('/seal/train_gpt.py')"), "links and special files"),
-        (("step:{num_iterations}/{num_iterations}", "step:5/5"), "logs 5 steps, its program declares 10"),
-        (("{1000 * seconds:.3f}ms", "{1000000 * seconds:.3f}ms"), "claims .* s of training in"),
+        (("step:{num_iterations}/{num_iterations}", "step:20/20"), "logs 20 steps, its program declares 10"),
+        (("ms = round(1000 * seconds)", "ms = round(1000000 * seconds)"), "claims .* s of training in"),
+        (("val_loss:{loss:.4f}", "val_loss:{loss / 1e10:.4f}"), "above zero"),
+        (("train_time:{ms}ms step_avg:{ms / num_iterations:.2f}ms", "train_time:0ms step_avg:0.00ms"), "above zero"),
+        (("train_time:{ms}ms", "train_time:{ms // 10}ms"), "average is not its time over its steps"),
+        (
+            (WRITE, f"log.write_text({FINAL!r}.join(['=' * 100 + chr(10), chr(10)]) + text[:-9])"),
+            "no validation line of",
+        ),
     ],
 )
 def test_a_number_that_is_only_said(scene: Scene, edit: tuple[str, str], words: str) -> None:
-    """Attack: a printed line and exit 0; an early exit; nan; two last lines; another number of steps.
+    """Attack: a printed line and exit 0; an early exit; nan; two last lines; another number of steps; a forged
+    line before the separator, and the true one spoilt.
 
-    Defence: the one log in logs/ is read, not the output: one final line, at the last step, after the separator,
-    finite, with the steps that the seal declares, and no more training time than the runner's clock saw.
+    Defence: the one log in logs/ is read, not the output. After its last separator each line that speaks of the loss
+    has upstream's form to the digit, the last stands at the last step, with the steps that the seal declares, and no
+    more training time than the runner's clock saw.
     """
     trial, _ = scene.trial(scene.candidate(edit))
     if not words:  # a log that was complete when the program left: nothing to object to

@@ -49,7 +49,7 @@ def main() -> None:
                 for _ in range(val_steps):
                     val_loss += loss_of_batch(args)
                 val_loss /= val_steps
-                timing = f"train_time:{1000 * training_s:.3f}ms step_avg:{1000 * training_s / train_steps:.2f}ms"
+                timing = f"train_time:{1000 * training_s:.0f}ms step_avg:{1000 * training_s / train_steps:.2f}ms"
                 print(f"step:{step}/{train_steps} val_loss:{val_loss:.4f} {timing}", file=stream)
                 break
             time.sleep(training_s)

@@ -569,7 +569,7 @@ def test_an_early_stop_that_the_runs_do_not_bear_out(stopped: Exported, verify: 
         name = f"submissions/0001/retiming/trials/{index:02}"
         loss = json.loads(contents[f"{name}.json"])["result"]["val_loss"]
         contents[f"{name}.json"] = change("result", "val_loss", to=3.2 + index / 100)(contents[f"{name}.json"])
-        contents[f"{name}.log"] = replace(f"val_loss:{loss:.5f}", f"val_loss:{3.2 + index / 100:.5f}")(
+        contents[f"{name}.log"] = replace(f"val_loss:{loss:.4f}", f"val_loss:{3.2 + index / 100:.4f}")(
             contents[f"{name}.log"]
         )
     bundles.write(tmp_path / "forged.tar", {**contents, **restamped(contents, "0001")})
