@@ -7,18 +7,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from slurm_bench.agents.agent import MODEL_PORT, Agent
 from slurm_bench.effects import keys, processes, scratch, standstill, store
 from slurm_bench.effects.containers import Mount, Program
-from slurm_bench.effects.key_proxy import KeyProxy, Upstream
+from slurm_bench.effects.upstream import Upstream
 from slurm_bench.pure.model_troubles import Trouble
 from slurm_bench.pure.plain import one_line
 from slurm_bench.steps import site, workspace
 from slurm_bench.words.config import ApiConfig, Config
 from slurm_bench.words.model_use import Prices
 from slurm_bench.words.paths import SessionPaths
+
+if TYPE_CHECKING:
+    from slurm_bench.effects.key_proxy import KeyProxy
 
 GRACE_S = 20.0
 """That an agent's program gets to write down where it is."""
@@ -132,7 +135,10 @@ def check(config: Config) -> None:
     _upstream(api, config.agent.model).routes()
 
 
-def _proxy(config: Config, api: ApiConfig, socket: Path, paths: SessionPaths) -> KeyProxy:
+def _proxy(config: Config, api: ApiConfig, socket: Path, paths: SessionPaths) -> "KeyProxy":
+    # Its aiohttp takes a tenth of a second, which every command and job would spend.
+    from slurm_bench.effects.key_proxy import KeyProxy  # noqa: PLC0415
+
     prices = Prices(**api.prices) if api.prices else None
     return KeyProxy(
         _upstream(api, config.agent.model), socket, paths.model_use, prices=prices, most_tokens=api.most_tokens

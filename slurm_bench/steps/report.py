@@ -15,7 +15,7 @@ from slurm_bench.pure import human, progress, rules, summary, tables, usage
 from slurm_bench.pure.progress import Board
 from slurm_bench.pure.summary import SessionSummary, Yardstick
 from slurm_bench.pure.tables import Table
-from slurm_bench.steps import figures, page, report_tables, summaries
+from slurm_bench.steps import page, report_tables, summaries
 from slurm_bench.steps.page import PlacedFigure, Section, interval
 from slurm_bench.words.config import Config, ReportCommand
 from slurm_bench.words.errors import UsageError
@@ -125,6 +125,9 @@ def _board(compared: Sequence[SessionSummary], choices: Choices) -> Board:
 
 
 def _figures(board: Board, where: ReportPaths, stem: str) -> list[PlacedFigure]:
+    # Its matplotlib takes a third of a second, which every `command=run` would spend.
+    from slurm_bench.steps import figures  # noqa: PLC0415
+
     captions = {
         "progress": figures.description(board),
         "trajectory": f"{'Human records by date, and ' if board.human else ''}agents by the hours of their sessions.",

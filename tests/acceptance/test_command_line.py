@@ -185,6 +185,14 @@ def test_help_names_the_groups_and_imports_nothing_heavy() -> None:
         assert f"'{heavy}'" not in loaded
 
 
+@pytest.mark.parametrize("step", ["launch", "session", "relay"])
+def test_what_starts_often_imports_nothing_that_it_rarely_needs(step: str) -> None:
+    probe = f"import sys; import slurm_bench.steps.{step}; print([m for m in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
+    for heavy in ("aiohttp", "matplotlib", "torch", "scipy.stats"):
+        assert f"'{heavy}'" not in loaded
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_help_of_the_whole_has_a_line_for_each_command(command: type[CommandConfig], overview: str) -> None:
     assert f"\n{command.name:<10} {command.__doc__}\n" in overview
