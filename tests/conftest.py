@@ -107,14 +107,13 @@ QUICK_PROGRAM = '''\
 """Pretends to train, in the log format of the records."""
 import random
 import time
-import uuid
 from pathlib import Path
 
 num_iterations = 10
 LOSS = 3.20
 SECONDS = 0.08
 
-log = Path("logs") / f"{uuid.uuid4()}.txt"
+log = Path("logs/run.txt")
 log.parent.mkdir()
 text = Path(__file__).read_text() + "=" * 100 + "\\n"
 seconds = SECONDS + random.uniform(0, 0.004)
@@ -190,7 +189,9 @@ def make_config(folder: Path, record: Path, cluster: Sequence[str], container: s
     return made
 
 
+@functools.cache
 def section(name: str) -> DictConfig:
+    """A file of conf/, which is read once and nobody may change."""
     section = OmegaConf.load(REPOSITORY / "conf" / f"{name}.yaml")
     assert isinstance(section, DictConfig)
     section.pop("defaults", None)

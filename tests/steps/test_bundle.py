@@ -664,7 +664,8 @@ def is_found(path: Path) -> bool:
     ("text", "words"),
     [
         ("retime: &one {}\njudge: *one\n", "refers to itself"),
-        ("{" * 200_000, "nests too deeply"),
+        ("{" * 200, "nests too deeply"),
+        ("{" * 200_000, "nest"),
         ("!!python/object/apply:os.system ['true']", "cannot be read"),
         ("a" * 300_000, "more than 256 KiB"),
         ("task: {}", "cannot be read"),

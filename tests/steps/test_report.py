@@ -31,7 +31,7 @@ def written(campaign: CampaignPaths) -> None:
     report.of_campaign(campaign)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def sessions(campaign: CampaignPaths) -> list[SessionSummary]:
     return summaries.of_campaign(campaign)
 
@@ -134,11 +134,10 @@ def other_target(session: SessionSummary) -> SessionSummary:
     return replace(session, yardstick=replace(session.yardstick, target_loss=3.2))
 
 
-def test_published_results_are_drawn_beside_and_marked(campaign: CampaignPaths, tmp_path: Path) -> None:
-    found = summaries.of_campaign(campaign)
+def test_published_results_are_drawn_beside_and_marked(sessions: list[SessionSummary], tmp_path: Path) -> None:
     without, with_them = ReportPaths(tmp_path / "without"), ReportPaths(tmp_path / "with")
-    report.write(found, without)
-    report.write(found, with_them, Choices(published=True))
+    report.write(sessions[::3], without)
+    report.write(sessions[::3], with_them, Choices(published=True))
     name = f"{FA3}-progress.svg"
     assert "published" not in without.file(name).read_text()
     drawn = with_them.file(name).read_text()
@@ -151,9 +150,9 @@ def test_a_sum_of_what_is_not_known_is_not_known(sessions: list[SessionSummary])
     assert first.tokens is None and first.usd is None
 
 
-def test_what_hides_text_or_turns_it_does_not_reach_the_page(campaign: CampaignPaths, tmp_path: Path) -> None:
+def test_what_hides_text_or_turns_it_does_not_reach_the_page(sessions: list[SessionSummary], tmp_path: Path) -> None:
     """Trojan Source: a comment that turns the direction of writing, in the view that a reviewer trusts."""
-    session = summaries.of_campaign(campaign)[0]
+    session = sessions[0]
     first = session.submissions[0]
     assert first.difference is not None
     lines = ("+x = 1  # \u202e hidden \u2066", "+\x1b[31m\x08")
@@ -172,9 +171,9 @@ def test_a_lost_seal_leaves_the_rest_of_the_report(tmp_path: Path) -> None:
     assert len(sessions) == 3 and "0003" in made.report.page.read_text()
 
 
-def test_names_that_an_agent_chose_stay_text(campaign: CampaignPaths, tmp_path: Path) -> None:
+def test_names_that_an_agent_chose_stay_text(sessions: list[SessionSummary], tmp_path: Path) -> None:
     """A candidate called like a script, a formula or a command of LaTeX."""
-    session = summaries.of_campaign(campaign)[0]
+    session = sessions[0]
     hostile = '=cmd("<script>alert(1)</script>")&\\input{x}$_^'
     renamed = replace(session, submissions=(replace(session.submissions[0], name=hostile),))
     where = ReportPaths(tmp_path)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 from matplotlib.textpath import TextPath
@@ -116,5 +117,8 @@ def _points(axes: Axes) -> tuple[float, float]:
 
 
 def _width(text: str) -> float:
-    """Points."""
-    return float(TextPath((0, 0), text, size=SMALL).get_extents().width) if text.strip() else 0.0
+    """Points. Outlines of letters have a point wherever they are widest, so that no curve need be solved."""
+    if not text.strip():
+        return 0.0
+    outline = TextPath((0, 0), text, size=SMALL)
+    return float(np.ptp(outline.vertices[outline.codes != TextPath.CLOSEPOLY, 0]))
