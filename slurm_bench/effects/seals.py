@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from slurm_bench.pure.plain import odd_line
 from slurm_bench.pure.rules import LAUNCHER, PROGRAM
 from slurm_bench.pure.sealing import describe
 from slurm_bench.words.errors import InfrastructureError, InvalidCandidate
@@ -32,7 +33,7 @@ RESERVED = ("data", "logs", "sitecustomize.py", "usercustomize.py")
 """Names that a trial's own folder uses, and those that Python would run unasked."""
 SUFFIXES = (".py", ".sh", ".cpp", ".cu", ".h", ".toml", ".yaml", ".md", ".txt")
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -49,6 +50,13 @@ def seal(root: Path, candidate: PurePosixPath, store: Path) -> Seal:
         InvalidCandidate: naming the file and what is wrong with it.
     """
     contents = read_tree(root, candidate)
+    _check(candidate, contents)
+    sealed = describe(contents)
+    _keep(store, sealed, contents)
+    return sealed
+
+
+def _check(candidate: PurePosixPath, contents: dict[str, tuple[int, bytes]]) -> None:
     taken = sorted({PurePosixPath(name).parts[0] for name in contents} & set(RESERVED))
     if taken:
         raise InvalidCandidate(f"{candidate}: {' and '.join(taken)} may not be brought along")
@@ -61,9 +69,17 @@ def seal(root: Path, candidate: PurePosixPath, store: Path) -> Seal:
     missing = [name for name in REQUIRED if name not in contents]
     if missing:
         raise InvalidCandidate(f"{candidate}: {' and '.join(missing)} missing")
-    sealed = describe(contents)
-    _keep(store, sealed, contents)
-    return sealed
+    for name, (_, data) in contents.items():
+        _check_text(name, data)
+
+
+def _check_text(name: str, data: bytes) -> None:
+    try:
+        line = odd_line(data.decode())
+    except UnicodeDecodeError:
+        raise InvalidCandidate(f"{name}: not UTF-8; save it as that") from None
+    if line:
+        raise InvalidCandidate(f"{name}, line {line}: a control character or one that shows nothing; take it out")
 
 
 def read_tree(root: Path, candidate: PurePosixPath) -> dict[str, tuple[int, bytes]]:
@@ -75,9 +91,9 @@ def read_tree(root: Path, candidate: PurePosixPath) -> dict[str, tuple[int, byte
 
 
 def load(store: Path, sealed: Seal) -> dict[str, str]:
-    """Text of the sealed files by name; bytes that are no UTF-8 are replaced."""
+    """Return the sealed files' text by name, line ends as they are; bytes that are no UTF-8 are replaced."""
     folder = store / sealed.sha256
-    return {file.path: (folder / file.path).read_text("utf-8", "replace") for file in sealed.files}
+    return {file.path: (folder / file.path).read_bytes().decode("utf-8", "replace") for file in sealed.files}
 
 
 def verify(folder: Path, sealed: Seal) -> None:

@@ -15,8 +15,8 @@ from slurm_bench.pure.static_rules import longest
 from slurm_bench.words.errors import InfrastructureError
 
 _WALL_S: Final = 10 * CPU_S
-_OWN_FAULT: Final = (-signal.SIGXCPU, -signal.SIGKILL, -signal.SIGSEGV, -signal.SIGABRT)
-"""How a process ends that read more than it may."""
+_OWN_FAULT: Final = (-signal.SIGXCPU, -signal.SIGSEGV, -signal.SIGABRT)
+"""How a process ends that read more than it may; SIGKILL is the node's, for its own memory or its operator."""
 
 
 def check(baseline: Mapping[str, str], candidate: Mapping[str, str]) -> Review:
@@ -34,6 +34,8 @@ def check(baseline: Mapping[str, str], candidate: Mapping[str, str]) -> Review:
     if done.exit_code in _OWN_FAULT:
         message = f"cannot be read within {CPU_S} s and {MEMORY // 2**30} GiB"
         return review.of([unreadable(longest(candidate), message)])
+    if done.exit_code == -signal.SIGKILL:
+        raise InfrastructureError("the static checker was killed, as a node does whose memory is full: ask again")
     if done.exit_code:
         raise InfrastructureError(f"the static checker failed: {done.stderr.rpartition(chr(10))[2]}")
     return review.of(Remark(**remark) for remark in json.loads(done.stdout))

@@ -13,14 +13,30 @@ _DATA_SETTINGS = {"train_files", "val_files", "val_tokens", "val_batch_size", "v
 _COMPILER_SETTINGS = ("_inductor", "_dynamo")
 _CODE_FROM_TEXT = {"exec", "eval", "compile", "__import__", "importlib.import_module", "marshal.loads", "pickle.loads"}
 _FAR_REACHING = {
-    "atexit", "builtins", "ctypes", "importlib", "multiprocessing", "runpy", "signal", "socket", "subprocess",
+    "_ctypes", "_posixsubprocess", "_thread", "atexit", "bdb", "builtins", "cffi", "code", "codeop", "cpp_extension",
+    "ctypes", "doctest", "faulthandler", "fcntl", "importlib", "inspect", "mmap", "multiprocessing", "pdb", "pkgutil",
+    "pty", "runpy", "signal", "site", "socket", "subprocess", "symtable", "timeit", "trace", "unittest",
 }  # fmt: skip
 """Modules with which a program could reach around what the other checks look at."""
+_UNPACKING = {
+    "base64", "binascii", "bz2", "codecs", "dbm", "gzip", "lzma", "marshal", "pickle", "shelve", "sqlite3", "tarfile",
+    "zipfile", "zlib",
+}  # fmt: skip
+"""Modules that make data or code of what nobody can read."""
+_INNER_PARTS = {
+    "_current_frames", "_getframe", "addaudithook", "cr_frame", "dup", "dup2", "f_back", "f_builtins", "f_globals",
+    "f_locals", "get_objects", "get_referents", "get_referrers", "gi_frame", "setprofile", "settrace", "tb_frame",
+}  # fmt: skip
+"""Attributes by which a program gets at other functions' variables, at its callers, or at open files."""
+_EXTENSIONS = {"cpp_extension", "load_inline", "load_library"}
+_LONGEST_WORD = 120
+_MODES = {"__call__", "train", "eval"}
+"""Methods of a module that PyTorch calls, or that say whether it is trained."""
 _STARTS_PROCESSES = ("system", "popen", "fork", "exec", "spawn", "posix_spawn")
 _OWN_SWITCHES = "torch.backends."
 """What of a library is there to be set; the compiler's settings have a check of their own."""
 _READING = {"get", "copy", "items", "keys", "values"}
-_SEEDS = {"manual_seed", "manual_seed_all", "seed", "set_rng_state", "set_rng_state_all", "set_state"}
+_SEEDS = {"initial_seed", "manual_seed", "manual_seed_all", "seed", "set_rng_state", "set_rng_state_all", "set_state"}
 _SEEDED = {"torch", "np", "numpy", "random"}
 _LOSSES = {"cross_entropy", "nll_loss", "CrossEntropyLoss"}
 _LOSS_CHANGES = {"label_smoothing", "ignore_index", "weight"}
@@ -141,7 +157,55 @@ def _far_reaching(node: ast.AST, _program: Program) -> Iterator[str]:
 
 
 def _reaches_far(module: str) -> bool:
-    return any(part in _FAR_REACHING for part in module.split("."))
+    return any(part in _FAR_REACHING for part in module.split(".")) or module.startswith("logging.config")
+
+
+def _unpacking(node: ast.AST, _program: Program) -> Iterator[str]:
+    match node:
+        case ast.Import(names=names):
+            yield from (each.name for each in names if each.name.partition(".")[0] in _UNPACKING)
+        case ast.ImportFrom(module=str(module)) if module.partition(".")[0] in _UNPACKING:
+            yield module
+
+
+def _inner_parts(node: ast.AST, _program: Program) -> Iterator[str]:
+    match node:
+        case ast.Attribute(attr=name) if name in _INNER_PARTS:
+            yield name
+        case ast.ImportFrom(names=names):
+            yield from (each.name for each in names if each.name in _INNER_PARTS)
+
+
+def _extensions(node: ast.AST, _program: Program) -> Iterator[str]:
+    match node:
+        case ast.Attribute(attr=name) | ast.alias(name=name) if name in _EXTENSIONS:
+            yield name
+
+
+def _opaque_texts(node: ast.AST, _program: Program) -> Iterator[str]:
+    """Constants with a word that is too long to be one: weights, say, in letters."""
+    match node:
+        case ast.Constant(value=str(text)) if any(len(word) > _LONGEST_WORD for word in text.split()):
+            yield "text"
+        case ast.Constant(value=bytes(text)) if len(text) > _LONGEST_WORD:
+            yield "bytes"
+
+
+def _own_modes(node: ast.AST, _program: Program) -> Iterator[str]:
+    """Another `__call__`, `train` or `eval` of a class that is called as a module."""
+    match node:
+        case ast.ClassDef(body=body, bases=bases) if any("Module" in text_of(base) for base in bases):
+            yield from (each.name for each in body if isinstance(each, ast.FunctionDef) and each.name in _MODES)
+        case ast.Attribute(attr=name, value=value, ctx=ast.Store()) if name in _MODES and text_of(value) != "self":
+            yield name
+
+
+def _waiting(node: ast.AST, _program: Program) -> Iterator[str]:
+    match node:
+        case ast.Attribute(value=ast.Name(id="time"), attr="sleep"):
+            yield "sleep"
+        case ast.ImportFrom(module="time", names=names):
+            yield from ("sleep" for each in names if each.name == "sleep")
 
 
 def _compiler_imports(node: ast.AST, _program: Program) -> Iterator[str]:
@@ -184,7 +248,7 @@ def _forged_lines(node: ast.AST, _program: Program) -> Iterator[str]:
 
 def _seeds(node: ast.AST, _program: Program) -> Iterator[str]:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _SEEDS:
-        takes = bool(node.args or node.keywords)
+        takes = bool(node.args or node.keywords) or node.func.attr == "initial_seed"
         if takes and root_of(node.func.value) in _SEEDED and not _holds_call(node.func.value):
             yield "seed"
 
@@ -233,11 +297,17 @@ CHECKS = (
     Check("compiler", "a setting of the compiler differs", _compiler_settings, against="other"),
     Check("readable", "code is made from text", _code_from_text),
     Check("readable", "names are imported without being named", _star_imports),
+    Check("readable", "data or code is unpacked", _unpacking),
+    Check("readable", "a constant that nobody can read", _opaque_texts),
+    Check("readable", "an extension is compiled or loaded", _extensions),
     Check("environment", "something reaches around the rules", _far_reaching),
+    Check("environment", "the program looks into frames, objects or open files that are not its own", _inner_parts),
     Check("environment", "a library or the environment is changed", _patches),
     Check("prints", "another line with a validation loss", _forged_lines),
-    Check("draws", "a global generator is seeded", _seeds),
+    Check("draws", "a global generator is seeded, or its seed is looked at", _seeds),
     Check("draws", "a global generator is taken hold of", _default_generators),
     Check("comparable", "an attention looks ahead", _not_causal),
+    Check("comparable", "a model gets a call, train or eval of its own", _own_modes),
+    Check("timing", "the program waits", _waiting),
     Check("objective", "the cross-entropy is smoothed, weighted or leaves targets away", _loss_changes),
 )

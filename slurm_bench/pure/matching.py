@@ -8,7 +8,7 @@ import difflib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
-from slurm_bench.pure.programs import Form, Program, Unit, form_with_cut_calls
+from slurm_bench.pure.programs import Form, Place, Program, Unit, form_with_cut_calls
 
 _KEPT_ARGUMENTS = 2
 """Of a model that is called: inputs and targets. What more a candidate's model takes is its own affair."""
@@ -16,7 +16,6 @@ _CLOSE = 0.5
 _MOST_COMPARED = 300
 
 FormOf = Callable[[Unit, Program], Form]
-Place = tuple[str, str]
 
 
 class Matching:

@@ -20,6 +20,12 @@ _WITHOUT_GRADIENTS = ("torch.no_grad()", "torch.inference_mode()")
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 EXITS = ("sys.exit", "exit", "quit", "os._exit")
 """Calls that end the program."""
+_WRITING = {"byteswap", "fill", "itemset", "partition", "put", "setfield", "sort"}
+"""Methods of arrays that change them; those of tensors end in an underscore."""
+_FILLING = {"copyto", "fill_diagonal", "place", "put", "put_along_axis", "putmask", "shuffle"}
+"""Functions of libraries that write into their first argument."""
+Place = tuple[str, str]
+"""A file, and the qualified name of a function or class in it."""
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 
 
@@ -58,7 +64,7 @@ class Unit:
         return self.node.lineno
 
     @property
-    def where(self) -> tuple[str, str]:
+    def where(self) -> Place:
         return self.file, self.scope
 
     @cached_property
@@ -110,11 +116,15 @@ class Unit:
 
     @cached_property
     def touches(self) -> frozenset[str]:
-        """Names whose values it changes in place: through an attribute, an index or a method's call."""
+        """Names whose values it changes in place: through an attribute, an index, a method's call or `out=`."""
         changed = {root_of(node) for node in ast.walk(self.node) if _is_written_part(node)}
-        if isinstance(self.node, ast.Expr):
-            calls = (node.func for node in ast.walk(self.node) if isinstance(node, ast.Call))
-            changed |= {root_of(called) for called in calls if isinstance(called, ast.Attribute)}
+        for call in (node for node in ast.walk(self.node) if isinstance(node, ast.Call)):
+            # Of a method whose result goes nowhere only what it changes can be wanted.
+            if isinstance(call.func, ast.Attribute) and (isinstance(self.node, ast.Expr) or _writes(call.func.attr)):
+                changed.add(root_of(call.func))
+            if last_name(call.func) in _FILLING and call.args:
+                changed.add(root_of(call.args[0]))
+            changed |= {root_of(keyword.value) for keyword in call.keywords if keyword.arg == "out"}
         return frozenset(changed - {""})
 
     @property
@@ -158,6 +168,16 @@ class Program:
         """Numbers of nodes that stand on a variable of their own function, whatever a library is called."""
         self.aliases = frozenset(name for name in self._aliases() if bound[name] == 1)
         """Variables that are nothing but another name of a library or its parts."""
+
+    @property
+    def files(self) -> Iterable[str]:
+        return self._trees.keys()
+
+    @cached_property
+    def imported(self) -> frozenset[str]:
+        """Modules that its import statements name, with the packages around them."""
+        named = (name for file, node in self.nodes for name in _imports(node, file))
+        return frozenset(package for name in named for package in _with_packages(name))
 
     @cached_property
     def constants(self) -> Mapping[str, ast.Constant]:
@@ -263,6 +283,10 @@ def root_of(node: ast.AST) -> str:
                 return ""
 
 
+def _writes(method: str) -> bool:
+    return method in _WRITING or (method.endswith("_") and not method.endswith("__"))
+
+
 def _is_written_part(node: ast.AST) -> bool:
     return isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del)
 
@@ -315,10 +339,30 @@ class _Reader:
         return textwrap.dedent("\n".join(self._lines[statement.lineno - 1 : last])).strip()
 
 
+def module_of(file: str) -> str:
+    """Return the dotted name by which a file is imported."""
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
 def _modules(files: Iterable[str]) -> Iterator[str]:
     for file in files:
-        parts = file.removesuffix(".py").removesuffix("/__init__").split("/")
-        yield from (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+        yield from _with_packages(module_of(file))
+
+
+def _with_packages(module: str) -> Iterator[str]:
+    """`a`, `a.b` and `a.b.c` of a.b.c."""
+    parts = module.split(".")
+    return (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+
+
+def _imports(node: ast.AST, file: str) -> Iterator[str]:
+    match node:
+        case ast.Import(names=names):
+            yield from (each.name for each in names)
+        case ast.ImportFrom(module=module, level=level, names=names):
+            package = file.removesuffix(".py").split("/")[: -level or None] if level else []
+            source = ".".join([*package, *([module] if module else [])])
+            yield from (f"{source}.{each.name}" for each in names)
 
 
 def _clause(node: ast.AST) -> str:

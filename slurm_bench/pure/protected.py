@@ -9,11 +9,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from slurm_bench.pure import shadowing
+from slurm_bench.pure import objective, shadowing
 from slurm_bench.pure.matching import Matching
 from slurm_bench.pure.normal_form import text_of
-from slurm_bench.pure.programs import EXITS, Program, Unit, last_name, root_of
+from slurm_bench.pure.programs import EXITS, Place, Program, Unit, last_name, root_of
 from slurm_bench.pure.remarks import Remark, on
+from slurm_bench.pure.writes import Writes
 
 LOADER = frozenset({"_load_data_shard", "BOSFinder", "DataPreloader", "distributed_data_generator"})
 _CLOCK = frozenset({"training_time_ms", "t0"})
@@ -47,12 +48,15 @@ def differences(baseline: Program, candidate: Program) -> Iterator[Remark]:
     """What a candidate made of the statements that the rules protect."""
     groups = _groups(baseline)
     matching = Matching([unit for group in groups for unit in group.units], baseline, candidate)
+    writes = Writes(candidate)
     for group in groups:
         yield from _rewritten(group, matching)
         yield from _moved(group, matching)
-        yield from _added(group, matching, candidate)
+        yield from _added(group, matching, candidate, writes)
     yield from _ended_by_measurement(_measured(groups), matching, candidate)
     yield from _trained_while_validated(matching, candidate)
+    yield from _changed_batches(matching, candidate, writes)
+    yield from objective.remarks(baseline, candidate, writes)
     yield from _in_another_order(groups, matching)
     yield from _not_reached(matching, candidate)
     yield from _before_the_clock(groups, matching, candidate)
@@ -209,7 +213,7 @@ def _moved(group: Group, matching: Matching) -> Iterator[Remark]:
             yield on(new, group.rule, f"{group.what} was moved; see what calls it", proven=False)
 
 
-def _added(group: Group, matching: Matching, candidate: Program) -> Iterator[Remark]:
+def _added(group: Group, matching: Matching, candidate: Program, writes: Writes) -> Iterator[Remark]:
     """Further statements that compute what only the protected ones may, or that stand among them."""
     found = [matching.found[unit] for unit in group.units if unit in matching.found]
     blocks = {(unit.where, unit.parent) for unit in found if unit.parent}
@@ -227,7 +231,7 @@ def _added(group: Group, matching: Matching, candidate: Program) -> Iterator[Rem
         ours = results[unit.where]
         if unit.binds & ours and _is_call_of(unit, moved_to):
             yield on(unit, group.rule, f"{group.what} comes out of a function", proven=False)
-        elif (unit.binds | unit.touches) & ours:
+        elif unit.binds & ours or writes.into(unit) & writes.views(unit.where, ours):
             yield on(unit, group.rule, f"{group.what} is meddled with", proven=True)
         elif among and group.names and not group.everywhere:
             yield on(unit, group.rule, f"a statement was added to {group.what}", proven=False)
@@ -312,6 +316,18 @@ def _trained_while_validated(matching: Matching, candidate: Program) -> Iterator
         inside = any((each.parent, each.branch) in branches for each in (unit, *unit.heads))
         if inside and matching.is_new(unit) and _trains(unit, candidate):
             yield on(unit, "validation", "the model is trained where it is validated", proven=True)
+
+
+def _changed_batches(matching: Matching, candidate: Program, writes: Writes) -> Iterator[Remark]:
+    """Statements that write into a batch after the loader has made it."""
+    batches: dict[Place, set[str]] = defaultdict(set)
+    for unit in candidate.units:
+        calls = (node.func for node in ast.walk(unit.node) if isinstance(node, ast.Call))
+        if any(last_name(called) in ("next", "__next__") for called in calls):
+            batches[unit.where] |= unit.binds
+    for unit in filter(matching.is_new, candidate.units):
+        if unit.where in batches and writes.into(unit) & writes.views(unit.where, batches[unit.where]):
+            yield on(unit, "data", "a batch is changed after the loader made it", proven=True)
 
 
 def _trains(unit: Unit, candidate: Program) -> bool:

@@ -53,14 +53,16 @@ RULES: Final = {
         ),
         Rule(
             "environment",
-            "run.sh, environment variables and libraries stay as in the starting record: nothing of a library is "
-            "replaced, and nothing reaches past Python (ctypes, importlib, subprocess, signal and the like).",
+            "run.sh stays to the byte; environment variables and libraries stay as in the starting record: nothing of "
+            "a library is replaced, and nothing reaches past Python (ctypes, importlib, subprocess, signal and the "
+            "like) or into other functions' variables (frames, gc.get_referrers, unittest.mock and the like).",
             ("static", "model"),
         ),
         Rule(
             "readable",
             "All code is Python or kernel source that can be read: none is built from text or data while it runs, "
-            "and no file takes the place of a library.",
+            "no constant is a wall of letters, and no extension is compiled or loaded. Each Python file is imported "
+            "by name, and has no name that a library imports. Text is UTF-8 whose lines end with a newline.",
             ("static", "model"),
         ),
         Rule(

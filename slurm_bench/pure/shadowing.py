@@ -5,10 +5,8 @@ import builtins
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
-from slurm_bench.pure.programs import Program, Unit
+from slurm_bench.pure.programs import Place, Program, Unit
 from slurm_bench.pure.remarks import Remark, on
-
-Place = tuple[str, str]
 
 
 def remarks(standing: Iterable[Unit], candidate: Program) -> Iterator[Remark]:

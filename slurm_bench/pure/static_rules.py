@@ -8,22 +8,23 @@ import ast
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice, zip_longest
 
 from slurm_bench.pure import forbidden, novelties, protected, suspicious
-from slurm_bench.pure.programs import Program
+from slurm_bench.pure.library_names import LIBRARY_NAMES
+from slurm_bench.pure.plain import odd_line
+from slurm_bench.pure.programs import Program, module_of
 from slurm_bench.pure.remarks import Remark, unreadable
-from slurm_bench.pure.rules import LAUNCHER
+from slurm_bench.pure.rules import LAUNCHER, PROGRAM
 
 _COOKIE = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.MULTILINE)
 """How a file names its encoding (PEP 263), in one of its first two lines."""
 
-_DISGUISE = re.compile("[\x01-\x08\x0b\x0e-\x1f\x7f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Characters that make text look other than it is run: they command a terminal, or turn the direction of writing."""
-
 _COMPUTING = (ast.Call, ast.NamedExpr, ast.Lambda, ast.comprehension, ast.Await, ast.Yield, ast.YieldFrom)
 _TOO_DEEP = "nests too deeply to be read"
 _CHECKS = (*forbidden.CHECKS, *suspicious.CHECKS)
-_LIBRARIES = {"numpy", "torch", "triton", "flash_attn", "flash_attn_interface"} | sys.stdlib_module_names
+_LIBRARIES = {"flash_attn_interface", "nvidia"} | LIBRARY_NAMES | sys.stdlib_module_names
+"""What Python or a library may import at any time, from the candidate's folder too."""
 
 
 def remarks(baseline: Mapping[str, str], candidate: Mapping[str, str]) -> list[Remark]:
@@ -32,7 +33,8 @@ def remarks(baseline: Mapping[str, str], candidate: Mapping[str, str]) -> list[R
     if not any(remark.rule == "readable" for remark in found):
         try:
             ours, theirs = Program(baseline), Program(candidate)
-            found += [*protected.differences(ours, theirs), *novelties.remarks(ours, theirs, _CHECKS)]
+            found += [*_unused(theirs), *protected.differences(ours, theirs)]
+            found += novelties.remarks(ours, theirs, _CHECKS)
         except (RecursionError, MemoryError):
             found.append(unreadable(longest(candidate), _TOO_DEEP))
     return _first_of_each(found)
@@ -47,27 +49,19 @@ def _first_of_each(found: Iterable[Remark]) -> list[Remark]:
 
 
 def _launcher(baseline: Mapping[str, str], candidate: Mapping[str, str]) -> Iterator[Remark]:
-    ours, theirs = _commands(baseline[LAUNCHER]), _commands(candidate[LAUNCHER])
-    if list(ours.values()) != list(theirs.values()):
-        lines = [number for number, text in theirs.items() if text not in ours.values()]
-        line = lines[0] if lines else None
-        new = theirs.get(line, "") if line else ""
-        gone = next((text for text in ours.values() if text not in theirs.values()), "")
+    """The launcher is the starting record's, to the byte: what a shell makes of a text is not guessed at."""
+    lines = zip_longest(baseline[LAUNCHER].split("\n"), candidate[LAUNCHER].split("\n"))
+    differing = ((number, ours, theirs) for number, (ours, theirs) in enumerate(lines, start=1) if ours != theirs)
+    for number, ours, theirs in islice(differing, 1):
         yield Remark(
             rule="environment",
             message="run.sh differs from the starting record's",
             proven=True,
             file=LAUNCHER,
-            line=line,
-            baseline=gone,
-            candidate=new,
+            line=number,
+            baseline=ours or "",
+            candidate=theirs or "",
         )
-
-
-def _commands(script: str) -> dict[int, str]:
-    """Lines of a shell script that are no comments, by number."""
-    lines = {number: line.rstrip() for number, line in enumerate(script.splitlines(), start=1)}
-    return {n: line for n, line in lines.items() if line and (n == 1 or not line.lstrip().startswith("#"))}
 
 
 def _unreadable(candidate: Mapping[str, str]) -> Iterator[Remark]:
@@ -76,14 +70,13 @@ def _unreadable(candidate: Mapping[str, str]) -> Iterator[Remark]:
             continue
         stem = name.removesuffix(".py").partition("/")[0]
         if stem in _LIBRARIES:
-            yield unreadable(name, f"takes the place of the module {stem}")
+            yield unreadable(name, f"takes the place of the module {stem}, which a library may import")
         cookie = _COOKIE.search("\n".join(text.split("\n")[:2]))
         if "\ufffd" in text or (cookie and cookie[1].lower().replace("_", "-") not in ("utf-8", "utf8")):
             yield unreadable(name, "is not UTF-8: Python could read another text than we do", 1)
-        disguise = _DISGUISE.search(text)
-        if disguise:
-            line = 1 + text.count("\n", 0, disguise.start())
-            yield unreadable(name, "holds characters that make it look other than it is run", line)
+        odd = odd_line(text)
+        if odd:
+            yield unreadable(name, "holds characters that make it look other than it is run", odd)
         try:
             yield from _annotations(name, ast.parse(text))
         except (SyntaxError, ValueError) as error:
@@ -104,6 +97,13 @@ def _other_files(baseline: Mapping[str, str], candidate: Mapping[str, str]) -> I
     for name in candidate:
         if name not in baseline and not name.endswith((".py", ".md")):
             yield Remark(rule="tuning", message="a file comes along that is no program", proven=False, file=name)
+
+
+def _unused(candidate: Program) -> Iterator[Remark]:
+    """Files that nothing of the candidate imports: whatever does would be none of its code."""
+    for file in candidate.files:
+        if file != PROGRAM and module_of(file) not in candidate.imported:
+            yield unreadable(file, "nothing in the candidate imports it")
 
 
 def longest(candidate: Mapping[str, str]) -> str:

@@ -11,6 +11,13 @@ _MODES = {"training", "is_grad_enabled", "is_inference_mode_enabled", "is_infere
 _LOADS = ("load", "read", "fromfile", "from_file", "genfromtxt", "memmap", "open", "unpack", "b64", "decompress")
 """How the functions begin with which a program gets at data."""
 _DEFERRED = {"threading", "concurrent", "asyncio", "queue"}
+_COMPUTING = {
+    "__future__", "abc", "array", "bisect", "cmath", "collections", "contextlib", "copy", "dataclasses", "datetime",
+    "decimal", "enum", "flash_attn", "flash_attn_interface", "fractions", "functools", "gc", "glob", "heapq",
+    "itertools", "json", "math", "numbers", "numpy", "operator", "os", "pathlib", "random", "re", "statistics",
+    "string", "sys", "textwrap", "time", "torch", "triton", "types", "typing", "uuid", "warnings",
+}  # fmt: skip
+"""Modules that a candidate may import without being asked; others have checks of their own, or are told."""
 _LONG_TEXT = 500
 _LONG_LIST = 24
 
@@ -31,6 +38,18 @@ def _deferred(node: ast.AST, _program: Program) -> Iterator[str]:
             yield from (each.name for each in names if each.name.partition(".")[0] in _DEFERRED)
         case ast.ImportFrom(module=str(module)) if module.partition(".")[0] in _DEFERRED:
             yield module
+
+
+def _imports(node: ast.AST, program: Program) -> Iterator[str]:
+    """Modules that are neither the candidate's own, nor known to only compute, nor PyTorch's and its like."""
+    match node:
+        case ast.Import(names=names):
+            roots = [each.name.partition(".")[0] for each in names]
+        case ast.ImportFrom(module=str(module), level=0):
+            roots = [module.partition(".")[0]]
+        case _:
+            return
+    yield from (root for root in roots if root not in _COMPUTING | _DEFERRED | program.modules)
 
 
 def _reflection(node: ast.AST, _program: Program) -> Iterator[str]:
@@ -89,6 +108,7 @@ CHECKS = (
     Check("tuning", "more is loaded than the starting record loads", _loads, proven=False),
     Check("tuning", "a long constant", _long_texts, proven=False),
     Check("off-clock", "work can run beside the training loop", _deferred, proven=False),
+    Check("environment", "a module that the starting record does not import", _imports, proven=False),
     Check("environment", "names are looked up or set while the program runs", _reflection, proven=False),
     Check("comparable", "fewer attentions are said to be causal", _causal, proven=False, against="less"),
     Check("comparable", "hooks are registered", _hooks, proven=False),

@@ -1,6 +1,7 @@
 """The agent owns the candidate's folder and knows this source."""
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
@@ -163,6 +164,20 @@ def a_file(folder: Path) -> None:
     folder.touch()
 
 
+ODD = [
+    text.encode() for text in ("\r", "\x0b", "\x0c", "\x1e", "\x85", "\u2028", "\u2029", "\x1b[2J", "\u202e", "\ufeff")
+]
+
+
+def holds(data: bytes) -> Callable[[Path], None]:
+    """A launcher with these bytes at the end of its second line."""
+
+    def spoil(folder: Path) -> None:
+        (folder / "run.sh").write_bytes(b"#!/bin/sh\nexec python3 train_gpt.py" + data + b"# & wait\n")
+
+    return spoil
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
@@ -187,6 +202,8 @@ def a_file(folder: Path) -> None:
         (empty, "the folder is empty"),
         (gone, "fast is not a folder"),
         (a_file, "fast is not a folder"),
+        *((holds(data), "run.sh, line 2: a control character") for data in ODD),
+        (holds(b"\xff"), "run.sh: not UTF-8"),
     ],
 )
 def test_what_cannot_be_sealed(root: Path, store: Path, spoil: object, reason: str) -> None:

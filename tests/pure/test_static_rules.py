@@ -165,6 +165,120 @@ def test_broken_rules_are_found(rule: str, old: str, new: str) -> None:
     assert rule in rules_broken((old, new))
 
 
+READ = "    tokens = np.fromfile(file, dtype=np.uint16, offset=header.nbytes)\n"
+RETURNED = "        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())"
+LOGITS = "        logits = F.linear(norm(x), self.head.to(self.dtype)).float()\n"
+TRAINED = "to_device(next(train_loader), device), rate_factor(step, args))"
+FILLS = "def lower(values):\n    view = values[1:]\n    np.minimum(view, 1, out=view)\n\n\ndef _load_data_shard("
+
+
+@pytest.mark.parametrize(
+    ("rule", "edits"),
+    [
+        ("data", [(READ, f"{READ}    np.minimum(tokens, 1, out=tokens)\n")]),
+        ("data", [(READ, f"{READ}    np.copyto(tokens, 1)\n")]),
+        ("data", [(READ, f"{READ}    _ = tokens.sort()\n")]),
+        ("data", [(READ, f"{READ}    view = np.asarray(tokens)\n    view[:] = 1\n")]),
+        ("data", [("def _load_data_shard(", FILLS), (READ, f"{READ}    lower(tokens)\n")]),
+        (
+            "data",
+            [
+                (
+                    f"        training_step(model, optimizers, {TRAINED}",
+                    "        inputs, targets = to_device(next(train_loader), device)\n        targets.clamp_(max=1)\n"
+                    "        training_step(model, optimizers, (inputs, targets), rate_factor(step, args))",
+                )
+            ],
+        ),
+        ("comparable", [(RETURNED, f"        targets = logits.argmax(-1)\n{RETURNED}")]),
+        ("comparable", [(RETURNED, f"        targets[targets > 1] = 1\n{RETURNED}")]),
+        ("comparable", [("x = norm(F.embedding(inputs, self.embed)", "x = norm(self.embed(targets)")]),
+        ("comparable", [(LOGITS, f"{LOGITS}        logits = logits + F.one_hot(targets, logits.size(-1))\n")]),
+        ("comparable", [(LOGITS, f"{LOGITS}        logits.scatter_(-1, targets[..., None], 9.0)\n")]),
+        ("comparable", [(RETURNED, f"{RETURNED} * 0.9")]),
+        ("comparable", [(RETURNED, f"{RETURNED}.clamp(max=3)")]),
+        ("comparable", [(RETURNED, RETURNED.replace("return", "loss =") + "\n        return loss - 0.1")]),
+        ("comparable", [(RETURNED, RETURNED.replace("flatten())", "flatten(), reduction='none').median()"))]),
+        ("comparable", [(RETURNED, "        if not self.training:\n            return 1.0\n" + RETURNED)]),
+        (
+            "comparable",
+            [(RETURNED, "        if not self.training:\n            return torch.tensor(1.0)\n" + RETURNED)],
+        ),
+        ("comparable", [(LOGITS, f"        self.sharpness.mul_(0.5)\n{LOGITS}")]),
+        ("comparable", [(LOGITS, f"        self.seen = self.seen + 1\n{LOGITS}")]),
+        (
+            "comparable",
+            [
+                (
+                    "    def forward(self, inputs",
+                    "    def __call__(self, *given):\n        return 1\n\n    def forward(self, inputs",
+                )
+            ],
+        ),
+        ("comparable", [("if __name__ ==", "GPT.eval = print\nif __name__ ==")]),
+        ("readable", [("BOS_ID = 0", f"BOS_ID = 0\nWEIGHTS = '{'x' * 200}'")]),
+        ("readable", [("BOS_ID = 0", "BOS_ID = 0\nimport base64")]),
+        ("readable", [("BOS_ID = 0", "BOS_ID = 0\nfrom torch.utils.cpp_extension import load_inline")]),
+        ("draws", [("BOS_ID = 0", "BOS_ID = 0\nSEED = torch.initial_seed()")]),
+        ("timing", [("BOS_ID = 0", "BOS_ID = 0\ntime.sleep(9)")]),
+        *[
+            ("environment", [("BOS_ID = 0", f"BOS_ID = 0\n{text}")])
+            for text in (
+                "from unittest.mock import patch",
+                "import gc\ngc.get_referrers(time)",
+                "import inspect",
+                "import pkgutil",
+                "import timeit",
+                "import code",
+                "import doctest",
+                "import pdb",
+                "import pty",
+                "import cffi",
+                "import fcntl",
+                "import logging.config",
+                "os.dup2(1, 2)",
+                "from sys import _getframe",
+                "FRAME = print.f_globals",
+            )
+        ],
+    ],
+)
+def test_what_may_never_happen(rule: str, edits: list[tuple[str, str]]) -> None:
+    assert rule in rules_broken(*edits)
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        [(RETURNED, RETURNED.replace("return", "loss =") + "\n        return loss")],
+        [(RETURNED, f"        targets = targets.flatten().to(torch.int64)\n{RETURNED}")],
+        [(RETURNED, RETURNED.replace("flatten())", "flatten(), reduction='none').mean()"))],
+        [(LOGITS, f"{LOGITS}        logits = 30 * torch.tanh(logits / 30)\n")],
+        [(LOGITS, f"        self.kept = x\n{LOGITS}")],
+        [("BOS_ID = 0", "BOS_ID = 0\nimport bisect\nimport gc\ngc.freeze()")],
+        [("BOS_ID = 0", "BOS_ID = 0\nclass Rate:\n    def __call__(self, step):\n        return 1 / step\n")],
+        [("BOS_ID = 0", "BOS_ID = 0\nTEXT = 'a long line of words ' * 20 + " + repr("words " * 60))],
+    ],
+)
+def test_what_only_looks_like_it_passes(edits: list[tuple[str, str]]) -> None:
+    assert judged(*edits) == []
+
+
+def test_a_module_that_the_record_does_not_import_is_told() -> None:
+    text = PROGRAM.replace("BOS_ID = 0", "BOS_ID = 0\nimport csv")
+    found = review(RECORD, {**RECORD, "train_gpt.py": text})
+    assert not found.findings
+    assert any("a module that the starting record does not import" in each for each in found.suspicions)
+
+
+@pytest.mark.parametrize("end", ["\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", " "])
+def test_a_launcher_that_another_reader_reads_otherwise(end: str) -> None:
+    """Python sees a comment behind such a line's end, and bash a command."""
+    script = RECORD["run.sh"].replace("\n", f"{end}# & echo\n", 1)
+    found = review(RECORD, {**RECORD, "run.sh": script}).findings
+    assert [(finding.rule, finding.line) for finding in found] == [("environment", 1)]
+
+
 def test_a_finding_shows_both_places() -> None:
     text = PROGRAM.replace("val_loss /= val_steps", "val_loss /= 2 * val_steps")
     (finding,) = review(RECORD, {**RECORD, "train_gpt.py": text}).findings
@@ -187,18 +301,21 @@ def test_a_program_that_nests_too_deeply(text: str) -> None:
 
 def test_other_files_are_read_too() -> None:
     found = review(RECORD, {**RECORD, "fast.py": "import time\ntime.perf_counter = None\n"}).findings
-    assert [(finding.rule, finding.file, finding.line) for finding in found] == [("environment", "fast.py", 2)]
+    assert [(finding.rule, finding.file, finding.line) for finding in found] == [
+        ("readable", "fast.py", None),  # nothing imports it
+        ("environment", "fast.py", 2),
+    ]
 
 
-@pytest.mark.parametrize("name", ["platform.py", "torch.py", "torch/nn.py"])
+@pytest.mark.parametrize("name", ["platform.py", "torch.py", "torch/nn.py", "opt_einsum.py", "typing_extensions.py"])
 def test_a_file_that_takes_a_librarys_place(name: str) -> None:
     (finding,) = review(RECORD, {**RECORD, name: ""}).findings
     assert finding.rule == "readable"
 
 
 def test_null_bytes_do_not_break_the_judge() -> None:
-    (finding,) = review(RECORD, {**RECORD, "train_gpt.py": "x = '\0'\n"}).findings
-    assert finding.rule == "readable"
+    found = review(RECORD, {**RECORD, "train_gpt.py": "x = '\0'\n"}).findings
+    assert {finding.rule for finding in found} == {"readable"}
 
 
 def test_another_launcher() -> None:

@@ -68,7 +68,7 @@ def test_a_faster_candidate_is_accepted_and_charged(scene: Scene) -> None:
         (("random.gauss(LOSS, 0.002)", "float('nan')"), "loss"),
         (("time.sleep(seconds)", "seconds = 900"), "loss"),
         (("log.write_text(text)", "raise SystemExit(255)"), "loss"),
-        (("{num_iterations}/{num_iterations}", "{num_iterations}/" + "9" * 5000), "loss"),
+        (("{num_iterations}/{num_iterations}", "{num_iterations}/{'9' * 5000}"), "loss"),
         (("log.write_text(text)", "log.parent.rmdir()"), "loss"),
         (("log.parent.mkdir()", "log.parent.mkdir(); (log.parent / 'more.txt').write_text('')"), "loss"),
     ],
