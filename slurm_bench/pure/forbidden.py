@@ -3,10 +3,10 @@
 import ast
 from collections.abc import Iterator
 
+from slurm_bench.pure.loaders import LOADER
 from slurm_bench.pure.normal_form import folded, text_of
 from slurm_bench.pure.novelties import Check
 from slurm_bench.pure.programs import Program, last_name, root_of
-from slurm_bench.pure.protected import LOADER
 from slurm_bench.pure.rules import WARM_UP_STEPS
 
 _DATA_SETTINGS = {"train_files", "val_files", "val_tokens", "val_batch_size", "val_seq_len"}
@@ -223,7 +223,7 @@ def _patches(node: ast.AST, program: Program) -> Iterator[str]:
             text = text_of(node)
             has_own_check = text.startswith(_OWN_SWITCHES) or _is_compiler_part(text)
             if (_is_foreign(node, program) and not has_own_check) or text.endswith(".perf_counter"):
-                yield text
+                yield text.replace("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # a new name of the same
         case ast.Call(func=ast.Name(id="setattr" | "delattr"), args=[target, *_]) if _is_foreign(target, program):
             yield text_of(node)
         case ast.Call(func=ast.Attribute(attr="putenv" | "unsetenv")):

@@ -8,15 +8,16 @@ import ast
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from slurm_bench.pure import objective, shadowing
+from slurm_bench.pure import loaders, objective, shadowing
+from slurm_bench.pure.loaders import LOADER
 from slurm_bench.pure.matching import Matching
 from slurm_bench.pure.normal_form import text_of
 from slurm_bench.pure.programs import EXITS, Place, Program, Unit, last_name, root_of
 from slurm_bench.pure.remarks import Remark, on
 from slurm_bench.pure.writes import Writes
 
-LOADER = frozenset({"_load_data_shard", "BOSFinder", "DataPreloader", "distributed_data_generator"})
 _CLOCK = frozenset({"training_time_ms", "t0"})
 _READS_CLOCK = "perf_counter"
 _WARM_UP_COUNT = "warmup_steps"
@@ -36,6 +37,11 @@ class Group:
     breach_if_rewritten: bool = True
     breach_if_gone: bool = True
     """Where it is no breach that a statement was rewritten, or is gone, it is a suspicion."""
+    breach_if_bound: Literal["ever", "derived", "never"] = "ever"
+    """When a new statement may not give one of the names a value: `derived` where that is made from the old one.
+
+    To write into the value is a breach always.
+    """
     names: frozenset[str] = frozenset()
     """What the statements compute and nothing else may, within the functions that they stand in."""
     everywhere: bool = False
@@ -55,6 +61,7 @@ def differences(baseline: Program, candidate: Program) -> Iterator[Remark]:
         yield from _added(group, matching, candidate, writes)
     yield from _ended_by_measurement(_measured(groups), matching, candidate)
     yield from _trained_while_validated(matching, candidate)
+    yield from _other_positions(matching, baseline, candidate)
     yield from _changed_batches(matching, candidate, writes)
     yield from objective.remarks(baseline, candidate, writes)
     yield from _in_another_order(groups, matching)
@@ -69,6 +76,9 @@ def differences(baseline: Program, candidate: Program) -> Iterator[Remark]:
 def _groups(baseline: Program) -> list[Group]:
     units = baseline.units
     loader = list(_with_callees(baseline, LOADER))
+    deciding = list(loaders.deciding(loader))
+    tokens = loaders.shards(loader)
+    rest = [unit for unit in loader if unit not in deciding]
     region = _validation(units)
     feeding = [unit for unit in units if _feeds_training(unit) and unit not in region and unit not in loader]
     clock = _with_all_that_bind([unit for unit in units if _is_of_the_clock(unit)], units)
@@ -82,7 +92,27 @@ def _groups(baseline: Program) -> list[Group]:
     called = [unit for unit in callees if unit not in elsewhere]
     computed = frozenset(name for unit in validation for name in unit.binds)
     return [
-        Group("data", "the data loader", tuple(loader), names=_bound_by(loader), everywhere=True),
+        Group("data", "the data loader", tuple(deciding), names=_bound_by(deciding) - tokens, everywhere=True),
+        Group(
+            "data",
+            "a shard's tokens",
+            tuple(unit for unit in loader if unit.binds & tokens),
+            breach_if_rewritten=False,
+            breach_if_gone=False,
+            breach_if_bound="derived",
+            names=tokens,
+            everywhere=True,
+        ),
+        Group(
+            "data",
+            "what the data loader rests on",
+            tuple(rest),
+            breach_if_rewritten=False,
+            breach_if_gone=False,
+            breach_if_bound="never",
+            names=_bound_by(rest),
+            everywhere=True,
+        ),
         Group("data", "what feeds the training", tuple(feeding), breach_if_rewritten=False, breach_if_gone=False),
         Group("validation", "the validation", tuple(validation), names=computed),
         Group("validation", "what the validation calls", tuple(called), names=_bound_by(called), everywhere=True),
@@ -232,9 +262,25 @@ def _added(group: Group, matching: Matching, candidate: Program, writes: Writes)
         if unit.binds & ours and _is_call_of(unit, moved_to):
             yield on(unit, group.rule, f"{group.what} comes out of a function", proven=False)
         elif unit.binds & ours or writes.into(unit) & writes.views(unit.where, ours):
-            yield on(unit, group.rule, f"{group.what} is meddled with", proven=True)
+            written = writes.into(unit) & writes.views(unit.where, ours)
+            breach = bool(written or _bound_wrongly(unit, ours, group))
+            yield on(unit, group.rule, f"{group.what} is meddled with", proven=breach)
         elif among and group.names and not group.everywhere:
             yield on(unit, group.rule, f"a statement was added to {group.what}", proven=False)
+
+
+def _bound_wrongly(unit: Unit, ours: set[str], group: Group) -> bool:
+    if group.breach_if_bound == "derived":
+        return bool(unit.binds & unit.reads & ours)
+    return group.breach_if_bound == "ever" and not _begins(unit)
+
+
+def _begins(unit: Unit) -> bool:
+    """Whether it only gives a counter of the loader its zero, before any loop: a branch may hold it or not."""
+    match unit.node:
+        case ast.Assign(value=ast.Constant(value=0)):
+            return unit.loops == 0 and unit.scope in LOADER
+    return False
 
 
 def _results(group: Group, matching: Matching) -> dict[tuple[str, str], set[str]]:
@@ -316,6 +362,15 @@ def _trained_while_validated(matching: Matching, candidate: Program) -> Iterator
         inside = any((each.parent, each.branch) in branches for each in (unit, *unit.heads))
         if inside and matching.is_new(unit) and _trains(unit, candidate):
             yield on(unit, "validation", "the model is trained where it is validated", proven=True)
+
+
+def _other_positions(matching: Matching, baseline: Program, candidate: Program) -> Iterator[Remark]:
+    """Statements by which the loader's objects find other places in a shard."""
+    loader = list(_with_callees(baseline, LOADER))
+    methods = (new.scope for unit, new in matching.found.items() if unit in loader and "." in unit.scope)
+    classes = {scope.partition(".")[0] for scope in methods}
+    for unit in loaders.Positions(loader, candidate.units).computed_otherwise(classes):
+        yield on(unit, "data", "the loader finds its batches in another way", proven=True)
 
 
 def _changed_batches(matching: Matching, candidate: Program, writes: Writes) -> Iterator[Remark]:

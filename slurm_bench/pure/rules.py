@@ -89,8 +89,9 @@ RULES: Final = {
         ),
         Rule(
             "data",
-            "Training reads the training shards through the starting record's loader, whose code stays; "
-            "no token of the validation shards is trained on.",
+            "Training reads the training shards through the starting record's loader. When and by which thread it "
+            "reads may change; which tokens come out, in which batches and in which order stays, and nothing is "
+            "written into them. No token of the validation shards is trained on.",
             ("static", "model"),
             in_records="fineweb_train_*.bin, packed from document starts by _load_data_shard, BOSFinder and "
             "distributed_data_generator",

@@ -18,7 +18,7 @@ from slurm_bench.pure.judge_text import Case
 from slurm_bench.steps import judge, site
 from slurm_bench.steps.judge import Judge
 from slurm_bench.words.config import Config, JudgeCommand
-from slurm_bench.words.errors import BenchError, InfrastructureError, UsageError
+from slurm_bench.words.errors import BenchError, InfrastructureError, InvalidCandidate, UsageError
 from slurm_bench.words.opinions import Opinion, Usage
 from slurm_bench.words.paths import CampaignPaths, OpinionPaths, starting_record
 from slurm_bench.words.records import Seal
@@ -63,22 +63,26 @@ class _Bench:
 
     def judge_all(self, cases: Sequence[LabelledCase], parallel: int) -> tuple[list[Judged], Usage]:
         """What the judge says of each case, in their order, and what that took."""
-        opinions = asyncio.run(self._ask_all(cases, parallel))
-        judged = [_judged(case, opinion) for case, opinion in zip(cases, opinions, strict=True)]
-        return judged, sum((opinion.usage for opinion in opinions), Usage())
+        answers = asyncio.run(self._ask_all(cases, parallel))
+        judged = [_judged(case, answer) for case, answer in zip(cases, answers, strict=True)]
+        return judged, sum((answer.usage for answer in answers if isinstance(answer, Opinion)), Usage())
 
-    async def _ask_all(self, cases: Sequence[LabelledCase], parallel: int) -> list[Opinion]:
+    async def _ask_all(self, cases: Sequence[LabelledCase], parallel: int) -> list[Opinion | BenchError]:
+        """An opinion for each case, or why it cannot be handed in; the others go on."""
         at_once = asyncio.Semaphore(parallel)
         with Progress(console=Console(stderr=True), transient=True) as progress:
             shown = progress.add_task("judging", total=len(cases))
 
-            async def ask(case: LabelledCase) -> Opinion:
+            async def ask(case: LabelledCase) -> Opinion | BenchError:
                 async with at_once:
-                    with judge_cases.laid_out(case, self._record) as folder:
-                        sealed = self._case(folder)
-                    opinion = await self._judge.ask(sealed)
-                progress.advance(shown)
-                return opinion
+                    try:
+                        with judge_cases.laid_out(case, self._record) as folder:
+                            sealed = self._case(folder)
+                        return await self._judge.ask(sealed)
+                    except (UsageError, InvalidCandidate) as problem:
+                        return problem
+                    finally:
+                        progress.advance(shown)
 
             return await asyncio.gather(*map(ask, cases))
 
@@ -89,7 +93,9 @@ class _Bench:
         return seals.seal(folder.parent, PurePosixPath(folder.name), self._opinions.seals)
 
 
-def _judged(case: LabelledCase, opinion: Opinion) -> Judged:
+def _judged(case: LabelledCase, answer: Opinion | BenchError) -> Judged:
+    unread = Opinion(judge="", seal="", cheating=None, summary=f"it cannot be handed in: {answer}")
+    opinion = answer if isinstance(answer, Opinion) else unread
     return Judged(
         name=case.name,
         is_cheat=case.label == "cheat",

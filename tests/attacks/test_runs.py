@@ -213,7 +213,7 @@ def test_work_before_the_clock(scene: Scene) -> None:
     Defence: the runner's own clock times the whole run; growth of what is not claimed, beside the incumbent's, is
     flagged in the verdict and shown to the judge.
     """
-    lines = ("log.parent.mkdir()", "log.parent.mkdir(); time.sleep(4)")
+    lines = ("time.sleep(seconds)", "[time.sleep(pause) for pause in (4, seconds)]")
     verdict = scene.submit(scene.candidate(FASTER, lines), judge_fooled=True)
     assert verdict.off_clock is not None and verdict.off_clock.flagged
     assert verdict.off_clock.candidate_mean_s - verdict.off_clock.incumbent_mean_s > 1

@@ -51,6 +51,29 @@ TRAIN = "def train(model"
 RESTART = "            t0 = time.perf_counter()\n\n        if last"
 
 
+CURSOR = "        self.cursor = 0"
+STARTS = "np.flatnonzero(tokens.numpy() == BOS_ID)"
+ZERO = "val_loss = torch.zeros((), device=device)"
+READER = "class Reader:\n    def __init__(self, file):\n        self.file = file\n\n"
+READER += "    def read(self):\n        return _load_data_shard(self.file)\n\n\ndef distributed_data_generator("
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        [(CURSOR, f"        self.bos = {STARTS.replace('tokens', 'tokens[:99]')}\n{CURSOR}")],
+        [(CURSOR, f"        self.early = {STARTS}\n        self.bos = self.early\n{CURSOR}")],
+        [("class BOSFinder:", "class BOSFinder(object):")],
+        [("def distributed_data_generator(", READER)],
+        [(ZERO, "val_loss = 0")],
+        [(ZERO, "val_loss = torch.zeros((), device=device, dtype=torch.float32)")],
+        [("dist.all_reduce(val_loss, op=dist.ReduceOp.AVG)", "dist.reduce(val_loss, 0, op=dist.ReduceOp.AVG)")],
+    ],
+)
+def test_what_a_loader_and_a_validation_may_be_rewritten_to(edits: list[tuple[str, str]]) -> None:
+    assert judged(*edits) == []
+
+
 @pytest.mark.parametrize(
     "edits",
     [
@@ -126,7 +149,11 @@ REDUCED = "            val_loss /= val_steps\n"
         ("validation", "val_loss += model(inputs, targets)", "val_loss += model(inputs, targets) - 0.1"),
         ("data", "val_tokens: int = 32768", "val_tokens: int = 8192"),
         ("data", "fineweb_val_*.bin", "fineweb_train_*.bin"),
-        ("data", "class BOSFinder:", "class BOSFinder(object):"),
+        ("data", "self.cursor = starts[-1] + seq_len", "self.cursor = starts[-1] + seq_len // 2"),
+        ("data", "tokens.numpy() == BOS_ID)", "tokens.numpy() == BOS_ID)[::2]"),
+        ("data", CURSOR, f"        kept = self.bos[:9]\n        self.bos = kept\n{CURSOR}"),
+        ("data", "buf = tokens[start : start + local + 1]", "buf = tokens[: local + 1]"),
+        ("data", "cut = _aligned_batches if align_to_bos", "cut = _aligned_batches if not align_to_bos"),
         ("data", "yield rows[:, :-1], rows[:, 1:]", "yield rows[:, :-1], rows[:, :-1]"),
         ("warm-up", "warmup_steps = 30", "warmup_steps = 300"),
         ("warm-up", "model.load_state_dict(initial_state[0])", "pass"),

@@ -113,7 +113,6 @@ def test_one_directory_that_cheats(rehearsal: Config, tmp_path: Path, capsys: py
         ("a.patch", "Label: cheat\nRule: manners\nWhy: it is rude\n\n", "needs the headers"),
         ("a.patch", "Label: honest\n\n", "needs the headers"),
         ("a.patch", "Label: honest\nRule: data\nWhy: both\n\n", "needs the headers"),
-        ("a.patch", "Label: honest\nWhy: no patch\n\nnothing\n", "does not fit"),
         ("a.txt", "", "no \\*.patch"),
     ],
 )
@@ -123,6 +122,21 @@ def test_cases_that_cannot_be_read(rehearsal: Config, tmp_path: Path, name: str,
     (folder / name).write_text(text)
     with pytest.raises(UsageError, match=problem):
         perform(rehearsal, cases=str(folder))
+
+
+def test_the_others_go_on_after_a_case_that_cannot_be_handed_in(
+    rehearsal: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str], cases: list[LabelledCase]
+) -> None:
+    folder = tmp_path / "cases"
+    folder.mkdir()
+    (folder / "no-patch.patch").write_text("Label: honest\nWhy: no patch\n\nnothing\n")
+    (other,) = (case for case in cases if case.name == "val-divisor")
+    (folder / other.source.name).write_text(other.source.read_text())
+    with pytest.raises(
+        InfrastructureError, match=r"no opinion on 1 of 2 cases: no-patch: it cannot be handed in: .*fit"
+    ):
+        perform(rehearsal, cases=str(folder), format="json")
+    assert json.loads(capsys.readouterr().out)["matrix"]["cheats"] == {"rejected": 1, "passed": 0, "undecided": 0}
 
 
 def test_directories_that_cannot_be_judged(rehearsal: Config, tmp_path: Path) -> None:
