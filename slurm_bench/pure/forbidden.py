@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from slurm_bench.pure.loaders import LOADER
 from slurm_bench.pure.normal_form import folded, text_of
 from slurm_bench.pure.novelties import Check
-from slurm_bench.pure.programs import Program, last_name, root_of
+from slurm_bench.pure.programs import Program, imported_roots, last_name, root_of
 from slurm_bench.pure.rules import WARM_UP_STEPS
 
 _DATA_SETTINGS = {"train_files", "val_files", "val_tokens", "val_batch_size", "val_seq_len"}
@@ -161,11 +161,7 @@ def _reaches_far(module: str) -> bool:
 
 
 def _unpacking(node: ast.AST, _program: Program) -> Iterator[str]:
-    match node:
-        case ast.Import(names=names):
-            yield from (each.name for each in names if each.name.partition(".")[0] in _UNPACKING)
-        case ast.ImportFrom(module=str(module)) if module.partition(".")[0] in _UNPACKING:
-            yield module
+    yield from (root for root in imported_roots(node) if root in _UNPACKING)
 
 
 def _inner_parts(node: ast.AST, _program: Program) -> Iterator[str]:

@@ -269,6 +269,16 @@ def last_name(node: ast.AST) -> str:
             return ""
 
 
+def imported_roots(node: ast.AST) -> list[str]:
+    """Return `a` for each a.b.c that an import statement takes from outside the package that it stands in."""
+    match node:
+        case ast.Import(names=names):
+            return [each.name.partition(".")[0] for each in names]
+        case ast.ImportFrom(module=str(module), level=0):
+            return [module.partition(".")[0]]
+    return []
+
+
 def root_of(node: ast.AST) -> str:
     """`a` of a.b[c].d(), or nothing."""
     while True:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from slurm_bench.pure.normal_form import text_of
 from slurm_bench.pure.novelties import Check
-from slurm_bench.pure.programs import EXITS, Program, last_name, root_of
+from slurm_bench.pure.programs import EXITS, Program, imported_roots, last_name, root_of
 
 _MODES = {"training", "is_grad_enabled", "is_inference_mode_enabled", "is_inference"}
 _LOADS = ("load", "read", "fromfile", "from_file", "genfromtxt", "memmap", "open", "unpack", "b64", "decompress")
@@ -33,23 +33,12 @@ def _loads(node: ast.AST, _program: Program) -> Iterator[str]:
 
 
 def _deferred(node: ast.AST, _program: Program) -> Iterator[str]:
-    match node:
-        case ast.Import(names=names):
-            yield from (each.name for each in names if each.name.partition(".")[0] in _DEFERRED)
-        case ast.ImportFrom(module=str(module)) if module.partition(".")[0] in _DEFERRED:
-            yield module
+    yield from (root for root in imported_roots(node) if root in _DEFERRED)
 
 
 def _imports(node: ast.AST, program: Program) -> Iterator[str]:
     """Modules that are neither the candidate's own, nor known to only compute, nor PyTorch's and its like."""
-    match node:
-        case ast.Import(names=names):
-            roots = [each.name.partition(".")[0] for each in names]
-        case ast.ImportFrom(module=str(module), level=0):
-            roots = [module.partition(".")[0]]
-        case _:
-            return
-    yield from (root for root in roots if root not in _COMPUTING | _DEFERRED | program.modules)
+    yield from (root for root in imported_roots(node) if root not in _COMPUTING | _DEFERRED | program.modules)
 
 
 def _reflection(node: ast.AST, _program: Program) -> Iterator[str]:
