@@ -8,6 +8,8 @@ import logging
 import os
 import re
 import stat
+import time
+from collections import deque
 from pathlib import Path
 
 from slurm_bench.effects import scratch
@@ -22,7 +24,7 @@ _MOST_DROPPED = 32
 _MOST_TOLD = 100
 """Names that the log tells of."""
 _REMOVE_S = 10.0
-"""For one of them; what takes longer stays, and is not looked at again."""
+"""In one call; what takes longer is gone on with in the next."""
 _MAX_REQUEST_BYTES = 16 * 1024
 _NAME = re.compile(r"([0-9a-zA-Z]{1,64})\.json")
 
@@ -30,8 +32,8 @@ _NAME = re.compile(r"([0-9a-zA-Z]{1,64})\.json")
 class Outbox:
     def __init__(self, paths: SessionPaths) -> None:
         self._paths = paths
-        self._stuck: set[str] = set()
-        self._dropped = 0
+        self._condemned: deque[str] = deque()
+        self._told = 0
 
     def waiting(self) -> list[Request]:
         """Requests without a verdict, oldest first; what is none is removed, and what is too much.
@@ -50,7 +52,8 @@ class Outbox:
             else:
                 requests.append(request)
         for path, why in junk[:_MOST_DROPPED]:
-            self._drop(path, why)
+            self._condemn(path, why)
+        self._remove_condemned()
         return requests
 
     def _sorted_out(self) -> tuple[list[Path], list[tuple[Path, str]]]:
@@ -70,14 +73,22 @@ class Outbox:
             outbox.chmod(0o700)  # the agent's user is ours, and it can close the folder to us both
         with os.scandir(outbox) as entries:
             names = [entry.name for entry in entries]
-        return [name for name in names if not name.startswith(".") and name not in self._stuck]
+        return [name for name in names if not name.startswith(".") and name not in self._condemned]
 
-    def _drop(self, path: Path, why: str) -> None:
-        self._dropped += 1
-        if self._dropped <= _MOST_TOLD:
+    def _condemn(self, path: Path, why: str) -> None:
+        self._told += 1
+        if self._told <= _MOST_TOLD:
             log.warning("outbox: dropped %r: %s", path.name, why)
-        if not scratch.remove(path, _REMOVE_S):
-            self._stuck.add(path.name)
+        self._condemned.append(path.name)
+
+    def _remove_condemned(self) -> None:
+        """Remove names in their turn; one that cannot be removed, or not in time, waits for another turn."""
+        end = time.monotonic() + _REMOVE_S
+        for _ in range(min(len(self._condemned), _MOST_DROPPED)):
+            name = self._condemned.popleft()
+            left_s = end - time.monotonic()
+            if left_s <= 0 or not scratch.remove(self._paths.outbox / name, left_s):
+                self._condemned.append(name)
 
 
 def _age(path: Path) -> float:
