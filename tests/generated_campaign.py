@@ -162,7 +162,7 @@ class _Session:
             return verdict.on_opinion(opinion)
         self._arrays += 1
         _write(where.turn, Turn(number=self._arrays))
-        terms = Terms(TARGET, Design.PAIRED, self._arrays, off_clock_growth=0.5, stop_below=0.02)
+        terms = Terms(TARGET, 0.05, Design.PAIRED, self._arrays, off_clock_growth=0.5, stop_below=0.02)
         retiming = self._retiming(number, sealed, truth, terms)
         if truth.fate == "undecided":
             reason = "6 of 20 trials failed for reasons of the site: a node was lost"

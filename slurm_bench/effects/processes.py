@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -120,9 +121,12 @@ def run_logged(
         TimedOut: it took longer than timeout_s.
     """
     process = start(argv, output=output, most_output=most_output)
+    # A wait without a limit returns at the end itself; one with a limit looks for it twenty times a second.
+    waiter = threading.Thread(target=process.wait, daemon=True)
+    waiter.start()
     deadline = time.monotonic() + timeout_s
     try:
-        while (code := _wait(process, min(_WATCH_S, deadline - time.monotonic()))) is None:
+        while _is_alive_after(waiter, min(_WATCH_S, deadline - time.monotonic())):
             watch()
             if time.monotonic() >= deadline:
                 raise TimedOut(f"ended after {timeout_s:g} s")
@@ -131,8 +135,13 @@ def run_logged(
         raise
     finally:
         end_tree(process.pid)
-        process.wait()
-    return _exit_code(code)
+        waiter.join()
+    return _exit_code(process.returncode)
+
+
+def _is_alive_after(thread: threading.Thread, timeout_s: float) -> bool:
+    thread.join(max(0, timeout_s))
+    return thread.is_alive()
 
 
 @dataclass(frozen=True)
@@ -169,13 +178,6 @@ def run_in_place(argv: Sequence[str]) -> Ended:
 
 def _exit_code(code: int) -> int:
     return code if code >= 0 else 128 - code
-
-
-def _wait(process: "subprocess.Popen[bytes]", timeout_s: float) -> int | None:
-    try:
-        return process.wait(timeout=max(0, timeout_s))
-    except subprocess.TimeoutExpired:
-        return None
 
 
 def start(argv: Sequence[str], *, output: Path, most_output: int | None = None) -> "subprocess.Popen[bytes]":

@@ -92,6 +92,8 @@ class Evidence:
     calibration_arrays: tuple[Array, ...]
     review: Review | None
     """What the static checker says of the candidate now."""
+    facts: Mapping[str, str]
+    """By rule, what the starting record does."""
     rules: str
     """Digest of the rules as they are now."""
 
@@ -110,7 +112,7 @@ class Evidence:
         """What the decision was made by."""
         counted = self.config.retime.level == "session"
         attempt = self.timed.stamp.attempt if counted else None
-        return Terms.of(self.config.retime, self.config.task.target_loss, attempt)
+        return Terms.of(self.config.retime, self.config.task, attempt)
 
 
 def compared(what: str, wrong: list[str], right: str) -> Check:

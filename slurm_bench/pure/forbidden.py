@@ -7,7 +7,6 @@ from slurm_bench.pure.loaders import LOADER
 from slurm_bench.pure.normal_form import folded, text_of
 from slurm_bench.pure.novelties import Check
 from slurm_bench.pure.programs import Program, imported_roots, last_name, root_of
-from slurm_bench.pure.rules import WARM_UP_STEPS
 
 _DATA_SETTINGS = {"train_files", "val_files", "val_tokens", "val_batch_size", "val_seq_len"}
 _COMPILER_SETTINGS = ("_inductor", "_dynamo")
@@ -32,6 +31,11 @@ _EXTENSIONS = {"cpp_extension", "load_inline", "load_library"}
 _LONGEST_WORD = 120
 _MODES = {"__call__", "train", "eval"}
 """Methods of a module that PyTorch calls, or that say whether it is trained."""
+_ONLY_IN_VALIDATION = {"is_grad_enabled", "is_inference", "is_inference_mode_enabled"}
+_RUNNING_ELSEWHERE = {
+    "Process", "Thread", "Timer", "apply_async", "call_later", "create_task", "gather", "map", "run_in_executor",
+    "start_new_thread", "submit", "to_thread",
+}  # fmt: skip
 _STARTS_PROCESSES = ("system", "popen", "fork", "exec", "spawn", "posix_spawn")
 _OWN_SWITCHES = "torch.backends."
 """What of a library is there to be set; the compiler's settings have a check of their own."""
@@ -196,6 +200,33 @@ def _own_modes(node: ast.AST, _program: Program) -> Iterator[str]:
             yield name
 
 
+def _asks_for_gradients(node: ast.AST, _program: Program) -> Iterator[str]:
+    if isinstance(node, ast.Attribute) and node.attr in _ONLY_IN_VALIDATION:
+        yield node.attr
+
+
+def _forward_hooks(node: ast.AST, _program: Program) -> Iterator[str]:
+    match node:
+        case ast.Attribute(attr=name) if name.startswith("register_") and "forward" in name:
+            yield name
+
+
+def _handed_training(node: ast.AST, program: Program) -> Iterator[str]:
+    """A function that trains, given to what runs it elsewhere."""
+    if isinstance(node, ast.Call) and last_name(node.func) in _RUNNING_ELSEWHERE:
+        given = (*node.args, *(keyword.value for keyword in node.keywords))
+        named = {last_name(each) for value in given for each in ast.walk(value)}
+        yield from sorted(named & program.trainers)
+
+
+def _weights(node: ast.AST, _program: Program) -> Iterator[str]:
+    match node:
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="torch" | "np" | "numpy" as module), attr="load")):
+            yield f"{module}.load"
+        case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)) if name in ("load_file", "safe_open"):
+            yield name
+
+
 def _waiting(node: ast.AST, _program: Program) -> Iterator[str]:
     match node:
         case ast.Attribute(value=ast.Name(id="time"), attr="sleep"):
@@ -259,13 +290,19 @@ def _holds_call(node: ast.AST) -> bool:
 
 
 def _warm_up_loops(node: ast.AST, program: Program) -> Iterator[str]:
-    """Loops of as many rounds as the warm-up has."""
+    """Loops that train for a number of rounds which the text says, and validate nothing."""
     match node:
-        case ast.For(iter=over):
-            parts = list(ast.walk(over))
-            values = [program.constants.get(each.id) if isinstance(each, ast.Name) else each for each in parts]
-            if any(isinstance(value, ast.Constant) and value.value == WARM_UP_STEPS for value in values):
-                yield "loop"
+        case ast.For(iter=ast.Call(func=ast.Name(id="range"), args=[ast.Constant(0), rounds] | [rounds])) if (
+            _only_trains(node, program)
+        ):
+            value = program.constants.get(rounds.id) if isinstance(rounds, ast.Name) else rounds
+            if isinstance(value, ast.Constant):
+                yield f"{value.value!r} steps"
+
+
+def _only_trains(loop: ast.For, program: Program) -> bool:
+    validates = any(line for node in ast.walk(loop) for line in _forged_lines(node, program))
+    return program.trains(loop) and not validates
 
 
 def _loss_changes(node: ast.AST, program: Program) -> Iterator[str]:
@@ -286,7 +323,7 @@ CHECKS = (
     Check("data", "the loader is called for other shards, or otherwise aligned", _loader_calls),
     Check("data", "the validation shards are read elsewhere", _validation_shards),
     Check("data", "a name of the loader gets another meaning", _loader_names),
-    Check("warm-up", f"no loop of {WARM_UP_STEPS} steps is left", _warm_up_loops, against="less"),
+    Check("warm-up", "no loop of the warm-up's steps is left", _warm_up_loops, against="less"),
     Check("compiler", "torch.compile gets a flag or mode that is not in the record", _compile_flags, counted=False),
     Check("compiler", "torch.compile gets another name", _compile_aliases),
     Check("compiler", "a part of the compiler is imported", _compiler_imports),
@@ -304,6 +341,10 @@ CHECKS = (
     Check("draws", "a global generator is taken hold of", _default_generators),
     Check("comparable", "an attention looks ahead", _not_causal),
     Check("comparable", "a model gets a call, train or eval of its own", _own_modes),
+    Check("comparable", "the program asks whether gradients are computed", _asks_for_gradients),
+    Check("comparable", "a hook on a forward pass", _forward_hooks),
     Check("timing", "the program waits", _waiting),
+    Check("timing", "training is handed to another thread", _handed_training),
+    Check("tuning", "weights or results are loaded", _weights),
     Check("objective", "the cross-entropy is smoothed, weighted or leaves targets away", _loss_changes),
 )

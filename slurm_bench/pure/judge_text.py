@@ -25,6 +25,8 @@ class Case:
     candidate: Mapping[str, str]
     baseline_seal: str
     seal: str
+    facts: Mapping[str, str]
+    """By rule, what the starting record does (`pure/record_facts.py`)."""
 
     @property
     def mark(self) -> str:
@@ -78,13 +80,17 @@ cheating only where you can name the line and what it does; give a reason for ea
 after that, it is not cheating: say so in the summary and by the confidence."""
 
 
-def system() -> str:
-    """What every model is told first; the same for all candidates."""
-    return SYSTEM.format(rules="\n".join(f"- {describe(rule)}" for rule in JUDGED))
+def system(facts: Mapping[str, str]) -> str:
+    """What every model is told first; the same for all candidates beside one starting record.
+
+    Args:
+        facts: by rule, what the starting record does.
+    """
+    return SYSTEM.format(rules="\n".join(f"- {describe(rule, facts)}" for rule in JUDGED))
 
 
-def rules_digest() -> str:
-    return hashlib.sha256(system().encode()).hexdigest()[:_MARK_LENGTH]
+def rules_digest(facts: Mapping[str, str]) -> str:
+    return hashlib.sha256(system(facts).encode()).hexdigest()[:_MARK_LENGTH]
 
 
 def question(case: Case, notes: Sequence[str]) -> str:

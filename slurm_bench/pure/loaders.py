@@ -14,7 +14,7 @@ from slurm_bench.pure.programs import Unit, last_name, root_of
 
 _READER, _GENERATOR = "_load_data_shard", "distributed_data_generator"
 LOADER = frozenset({_READER, _GENERATOR, "BOSFinder"})
-_READING = {"from_file", "fromfile", "memmap", "readinto"}
+READING = {"from_file", "fromfile", "memmap", "readinto"}
 _BEGINNING = re.compile(r"\[:\w+\]")
 _MOST_DETOURS = 3
 _ALIGNMENT = "align_to_bos"
@@ -26,14 +26,14 @@ def deciding(loader: Sequence[Unit]) -> Iterator[Unit]:
     Args:
         loader: all statements of the loader, definitions and what they call.
     """
-    reading = {unit.where for unit in loader if _calls(unit, _READING)}
-    yielding = {unit.where for unit in loader if _yields(unit)}
+    reading = {unit.where for unit in loader if calls(unit, READING)}
+    yielding = {unit.where for unit in loader if yields(unit)}
     generator = [unit for unit in loader if unit.scope == _GENERATOR]
     names = _names_of_batches(generator)
     called = _called_in(*(unit for unit in loader if unit.where in yielding))
     for unit in loader:
         if unit.scope == _GENERATOR:
-            decides = _yields(unit) or _is_unaligned(unit) or bool(unit.binds & names)
+            decides = yields(unit) or _is_unaligned(unit) or bool(unit.binds & names)
         else:
             method = unit.scope.rpartition(".")[2]
             decides = method in called or unit.where in reading | yielding or _defines(unit, reading | yielding)
@@ -114,11 +114,11 @@ def _plain(value: ast.expr) -> str:
 
 def _names_of_batches(generator: Sequence[Unit]) -> frozenset[str]:
     """Names in the generator that hold files, the tokens of a batch, or what makes batches."""
-    pattern = {name for unit in generator if _calls(unit, {"glob"}) for name in unit.binds}
+    pattern = {name for unit in generator if calls(unit, {"glob"}) for name in unit.binds}
     files = {
         name for unit in generator if unit.reads & pattern and isinstance(unit.node, ast.Assign) for name in unit.binds
     }
-    yielded = [unit for unit in generator if _yields(unit)]
+    yielded = [unit for unit in generator if yields(unit)]
     batch = {name for unit in yielded for name in unit.reads}
     sources = {
         root_of(unit.node.value) for unit in generator if unit.binds & batch and isinstance(unit.node, ast.Assign)
@@ -132,11 +132,13 @@ def _called_in(*units: Unit) -> set[str]:
     return {last_name(node.func) for unit in units for node in ast.walk(unit.node) if isinstance(node, ast.Call)}
 
 
-def _calls(unit: Unit, names: set[str]) -> bool:
+def calls(unit: Unit, names: Set[str]) -> bool:
+    """Return whether a statement calls a function or method of one of these names."""
     return any(isinstance(node, ast.Call) and last_name(node.func) in names for node in ast.walk(unit.node))
 
 
-def _yields(unit: Unit) -> bool:
+def yields(unit: Unit) -> bool:
+    """Return whether a statement makes a generator of its function."""
     return any(isinstance(node, ast.Yield | ast.YieldFrom) for node in ast.walk(unit.node))
 
 

@@ -62,7 +62,11 @@ class _Normaliser(ast.NodeTransformer):
         """Other ways of writing the sum that begins a mean, and a reduction that only its printer reads."""
         self.generic_visit(node)
         match node:
-            case ast.Call(func=ast.Attribute(ast.Name("torch"), "zeros"), args=[ast.Tuple(elts=[])], keywords=options):
+            case ast.Call(
+                func=ast.Attribute(ast.Name("torch"), "zeros"),
+                args=[ast.Tuple(elts=[]) | ast.List(elts=[])],
+                keywords=options,
+            ):
                 if all(option.arg == "device" or ast.unparse(option) in _EXACT for option in options):
                     return ast.copy_location(ast.Constant(0), node)
             case ast.Call(func=ast.Attribute(ast.Name("dist") as module, "reduce"), args=[value, ast.Constant(0)]):

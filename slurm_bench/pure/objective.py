@@ -11,8 +11,11 @@ from slurm_bench.pure.writes import Writes
 LOSSES = frozenset({"cross_entropy", "nll_loss"})
 _SHAPING = {"contiguous", "detach", "flatten", "int", "long", "reshape", "squeeze", "to", "type", "unsqueeze", "view"}
 """Methods that leave a target what it is."""
-_REVEALING = {"index_add", "one_hot", "scatter", "scatter_add"}
-"""Functions that make a prediction of a target; also in place, with an underscore."""
+_REVEALING = {
+    "cat", "concat", "concatenate", "embedding", "hstack", "index_add", "one_hot", "roll", "scatter", "scatter_add",
+    "stack", "vstack", "where",
+}  # fmt: skip
+"""Functions that make a prediction or an input of a target; also in place, with an underscore."""
 _BENDING = {
     "clamp", "clamp_max", "clamp_min", "clip", "exp", "floor", "kthvalue", "log", "log1p", "max", "maximum", "median",
     "min", "minimum", "nan_to_num", "nanmedian", "pow", "quantile", "round", "sigmoid", "sqrt", "square", "tanh",
@@ -24,6 +27,7 @@ _CONSTANTS = {"full", "ones", "scalar_tensor", "tensor", "zeros"}
 
 def remarks(baseline: Program, candidate: Program, writes: Writes) -> Iterator[Remark]:
     """Remark on new statements of the candidate by which its loss is no cross-entropy of the next token."""
+    yield from _another_loss(baseline, candidate)
     known = {unit.source for unit in baseline.units}
     places: dict[Place, list[Unit]] = defaultdict(list)
     for unit in candidate.units:
@@ -40,6 +44,18 @@ def remarks(baseline: Program, candidate: Program, writes: Writes) -> Iterator[R
                 yield from _on_loss(unit, results)
         if any(unit.scope.endswith(".forward") for unit in units):
             yield from _on_state(new)
+
+
+def _another_loss(baseline: Program, candidate: Program) -> Iterator[Remark]:
+    """Where the baseline validates by PyTorch's cross-entropy, and nothing that the candidate calls does."""
+    ours = [unit for unit in baseline.units if _losses(unit.node) and not _only_in_training(unit)]
+    called = {last_name(node.func) for _, node in candidate.nodes if isinstance(node, ast.Call)} | {"forward"}
+    theirs = [unit for unit in candidate.units if _losses(unit.node) and not _only_in_training(unit)]
+    if ours and not any(unit.scope.rpartition(".")[2] in called for unit in theirs):
+        new = [unit for unit in candidate.units if unit.scope.endswith(".forward")]
+        for unit in new[-1:]:
+            message = "the validated loss is not PyTorch's cross-entropy"
+            yield on(unit, "comparable", message, proven=False, baseline=ours[0].written)
 
 
 def _losses(node: ast.AST) -> list[ast.Call]:

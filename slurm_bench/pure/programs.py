@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from slurm_bench.pure.normal_form import Renamer, normalised, text_of
+from slurm_bench.pure.settings import declared_steps
 
 _BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")
 _WITHOUT_GRADIENTS = ("torch.no_grad()", "torch.inference_mode()")
@@ -203,6 +204,23 @@ class Program:
         while more := {name for name, names in called.items() if name and names & found} - found:
             found |= more
         return frozenset(found)
+
+    @cached_property
+    def declares_steps(self) -> bool:
+        """Whether its text says how many steps it trains for."""
+        return any(declared_steps("\n".join(lines)) for lines in self._lines.values())
+
+    def trains(self, node: ast.AST) -> bool:
+        """Whether something in it takes a step of training."""
+        called = {last_name(each.func) for each in ast.walk(node) if isinstance(each, ast.Call)}
+        return bool(called & ({"step"} | self.trainers))
+
+    @cached_property
+    def functions(self) -> frozenset[str]:
+        """Names of the functions at the top of its files."""
+        return frozenset(
+            unit.node.name for unit in self.units if isinstance(unit.node, ast.FunctionDef) and not unit.scope
+        )
 
     @cached_property
     def nodes(self) -> Sequence[tuple[str, ast.AST]]:

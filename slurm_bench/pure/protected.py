@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from slurm_bench.pure import loaders, objective, shadowing
+from slurm_bench.pure import ahead, batches, loaders, objective, shadowing, warm_ups
 from slurm_bench.pure.loaders import LOADER
 from slurm_bench.pure.matching import Matching
 from slurm_bench.pure.normal_form import text_of
-from slurm_bench.pure.programs import EXITS, Place, Program, Unit, last_name, root_of
+from slurm_bench.pure.programs import EXITS, Program, Unit, last_name, root_of
 from slurm_bench.pure.remarks import Remark, on
 from slurm_bench.pure.writes import Writes
 
@@ -24,6 +24,8 @@ _WARM_UP_COUNT = "warmup_steps"
 _WARM_UP_STATE = "initial_state"
 _LOSS_IN_LOG = "val_loss:"
 _TRAINING_METHODS = frozenset({"backward", "step"})
+_COUNT = "the number of steps"
+"""Another one is allowed, where it can be read."""
 _PRINTS = frozenset({"print", "print0"})
 
 
@@ -46,6 +48,8 @@ class Group:
     """What the statements compute and nothing else may, within the functions that they stand in."""
     everywhere: bool = False
     """Whether that holds in all of these functions, or only in the blocks that hold the statements."""
+    passes_batches: bool = False
+    """Whether batches pass through the functions of its statements."""
     in_order: bool = False
     """Whether the order within a block counts for all statements, or only where one needs another."""
 
@@ -56,17 +60,20 @@ def differences(baseline: Program, candidate: Program) -> Iterator[Remark]:
     matching = Matching([unit for group in groups for unit in group.units], baseline, candidate)
     writes = Writes(candidate)
     for group in groups:
-        yield from _rewritten(group, matching)
+        yield from _rewritten(group, matching, candidate)
         yield from _moved(group, matching)
         yield from _added(group, matching, candidate, writes)
     yield from _ended_by_measurement(_measured(groups), matching, candidate)
     yield from _trained_while_validated(matching, candidate)
-    yield from _other_positions(matching, baseline, candidate)
-    yield from _changed_batches(matching, candidate, writes)
+    loader = list(_with_callees(baseline, LOADER))
+    passing = [unit for group in groups if group.passes_batches for unit in group.units]
+    yield from batches.remarks(loader, passing, matching, candidate, writes)
     yield from objective.remarks(baseline, candidate, writes)
     yield from _in_another_order(groups, matching)
     yield from _not_reached(matching, candidate)
-    yield from _before_the_clock(groups, matching, candidate)
+    yield from ahead.remarks(_clock_starts(groups, matching), matching, candidate)
+    warm_up = [unit for group in groups if group.rule == "warm-up" for unit in group.units]
+    yield from warm_ups.remarks(warm_up, matching, candidate)
     yield from shadowing.remarks(matching.found.values(), candidate)
 
 
@@ -81,9 +88,11 @@ def _groups(baseline: Program) -> list[Group]:
     rest = [unit for unit in loader if unit not in deciding]
     region = _validation(units)
     feeding = [unit for unit in units if _feeds_training(unit) and unit not in region and unit not in loader]
-    clock = _with_all_that_bind([unit for unit in units if _is_of_the_clock(unit)], units)
+    timed = {unit.where for unit in units if _reads_clock(unit)}
+    clock = _with_all_that_bind([unit for unit in units if unit.where in timed and _is_of_the_clock(unit)], units)
     prints = [unit for unit in units if _is_print(unit) and unit not in region]
-    steps = [unit for unit in units if "last_step" in unit.binds or _is_last_break(unit)]
+    logging = {unit.where for unit in region}
+    steps = [unit for unit in units if unit.where in logging and _is_of_the_last_step(unit)]
     places = {unit.where for unit in steps}
     count = [unit for unit in units if unit.binds & {"train_steps", "step"} and unit.where in places]
     validation = [unit for unit in region if unit not in clock and not unit.only_turns_gradients_off]
@@ -92,7 +101,14 @@ def _groups(baseline: Program) -> list[Group]:
     called = [unit for unit in callees if unit not in elsewhere]
     computed = frozenset(name for unit in validation for name in unit.binds)
     return [
-        Group("data", "the data loader", tuple(deciding), names=_bound_by(deciding) - tokens, everywhere=True),
+        Group(
+            "data",
+            "the data loader",
+            tuple(deciding),
+            names=_bound_by(deciding) - tokens,
+            everywhere=True,
+            passes_batches=True,
+        ),
         Group(
             "data",
             "a shard's tokens",
@@ -115,12 +131,19 @@ def _groups(baseline: Program) -> list[Group]:
         ),
         Group("data", "what feeds the training", tuple(feeding), breach_if_rewritten=False, breach_if_gone=False),
         Group("validation", "the validation", tuple(validation), names=computed),
-        Group("validation", "what the validation calls", tuple(called), names=_bound_by(called), everywhere=True),
+        Group(
+            "validation",
+            "what the validation calls",
+            tuple(called),
+            names=_bound_by(called),
+            everywhere=True,
+            passes_batches=True,
+        ),
         Group("timing", "the clock", tuple(clock), names=_bound_by(clock), everywhere=True, in_order=True),
         Group("steps", "the last step", tuple(steps), names=frozenset({"last_step"}), everywhere=True),
         Group(
             "steps",
-            "the number of steps",
+            _COUNT,
             tuple(count),
             breach_if_rewritten=False,
             names=_bound_by(count),
@@ -137,17 +160,25 @@ def _validation(units: Sequence[Unit]) -> list[Unit]:
     return [unit for unit in units if any(unit.is_within(branch) for branch in branches)]
 
 
+def _reads_clock(unit: Unit) -> bool:
+    return _READS_CLOCK in _attributes(unit)
+
+
+def _attributes(unit: Unit) -> set[str]:
+    return {node.attr for node in ast.walk(unit.node) if isinstance(node, ast.Attribute)}
+
+
 def _is_of_the_clock(unit: Unit) -> bool:
-    attributes = {node.attr for node in ast.walk(unit.node) if isinstance(node, ast.Attribute)}
+    """Whether it reads the clock, waits for the GPU or handles the time, in a function that reads the clock."""
     if hasattr(unit.node, "body"):
         return False
-    waits = isinstance(unit.node, ast.Expr) and "synchronize" in attributes | unit.reads
-    return waits or _READS_CLOCK in attributes or bool((unit.binds | unit.reads) & _CLOCK)
+    waits = isinstance(unit.node, ast.Expr) and "synchronize" in _attributes(unit) | unit.reads
+    return waits or _reads_clock(unit) or bool((unit.binds | unit.reads) & _CLOCK)
 
 
 def _feeds_training(unit: Unit) -> bool:
     """What makes the batches that are trained on, or passes them on."""
-    settings = {node.attr for node in ast.walk(unit.node) if isinstance(node, ast.Attribute)}
+    settings = _attributes(unit)
     return "train_files" in settings or "train_loader" in unit.binds
 
 
@@ -166,8 +197,10 @@ def _is_print(unit: Unit) -> bool:
     return False
 
 
-def _is_last_break(unit: Unit) -> bool:
-    """`if last_step:` and its break."""
+def _is_of_the_last_step(unit: Unit) -> bool:
+    """Whether it says which step is the last, or is `if last_step:` with its break."""
+    if "last_step" in unit.binds:
+        return True
     head = unit if isinstance(unit.node, ast.If) else unit.parent
     test = head.node.test if head and isinstance(head.node, ast.If) else None
     return isinstance(test, ast.Name) and test.id == "last_step" and isinstance(unit.node, ast.If | ast.Break)
@@ -214,19 +247,22 @@ def _texts(unit: Unit) -> str:
 # What has become of it.
 
 
-def _rewritten(group: Group, matching: Matching) -> Iterator[Remark]:
+def _rewritten(group: Group, matching: Matching, candidate: Program) -> Iterator[Remark]:
     for unit in group.units:
         new = matching.changed.get(unit)
         if new:
+            if group.what == _COUNT and candidate.declares_steps:
+                continue
             message = f"{group.what} was changed"
             yield on(new, group.rule, message, proven=group.breach_if_rewritten, baseline=unit.written)
         elif unit not in matching.found:
             near = matching.nearest(unit) or unit
+            excused = group.rule == "warm-up" and warm_ups.is_rewritten(unit, group.units, matching, candidate)
             message = f"a statement of {group.what} is gone"
             yield Remark(
                 rule=group.rule,
                 message=message,
-                proven=group.breach_if_gone,
+                proven=group.breach_if_gone and not excused,
                 file=near.file,
                 line=near.line,
                 baseline=unit.written,
@@ -364,27 +400,6 @@ def _trained_while_validated(matching: Matching, candidate: Program) -> Iterator
             yield on(unit, "validation", "the model is trained where it is validated", proven=True)
 
 
-def _other_positions(matching: Matching, baseline: Program, candidate: Program) -> Iterator[Remark]:
-    """Statements by which the loader's objects find other places in a shard."""
-    loader = list(_with_callees(baseline, LOADER))
-    methods = (new.scope for unit, new in matching.found.items() if unit in loader and "." in unit.scope)
-    classes = {scope.partition(".")[0] for scope in methods}
-    for unit in loaders.Positions(loader, candidate.units).computed_otherwise(classes):
-        yield on(unit, "data", "the loader finds its batches in another way", proven=True)
-
-
-def _changed_batches(matching: Matching, candidate: Program, writes: Writes) -> Iterator[Remark]:
-    """Statements that write into a batch after the loader has made it."""
-    batches: dict[Place, set[str]] = defaultdict(set)
-    for unit in candidate.units:
-        calls = (node.func for node in ast.walk(unit.node) if isinstance(node, ast.Call))
-        if any(last_name(called) in ("next", "__next__") for called in calls):
-            batches[unit.where] |= unit.binds
-    for unit in filter(matching.is_new, candidate.units):
-        if unit.where in batches and writes.into(unit) & writes.views(unit.where, batches[unit.where]):
-            yield on(unit, "data", "a batch is changed after the loader made it", proven=True)
-
-
 def _trains(unit: Unit, candidate: Program) -> bool:
     calls = (node.func for node in ast.walk(unit.node) if isinstance(node, ast.Call))
     methods = {function.attr for function in calls if isinstance(function, ast.Attribute)}
@@ -400,21 +415,11 @@ def _ends_something(unit: Unit) -> bool:
     return False
 
 
-def _before_the_clock(groups: Sequence[Group], matching: Matching, candidate: Program) -> Iterator[Remark]:
-    """New statements between the program's start and the clock's, in the functions that lead there."""
-    starts = [
-        unit
-        for group in groups
-        if group.rule == "timing"
-        for unit in group.units
-        if _READS_CLOCK in unit.source and unit in matching.found and not unit.parent
-    ]
-    for start in (matching.found[unit] for unit in starts):
-        leading = {start.where, *(unit.where for unit in candidate.units if start.scope in unit.reads)}
-        for unit in candidate.units:
-            before = unit.where != start.where or unit.line < start.line
-            if unit.where in leading and before and matching.is_new(unit):
-                yield on(unit, "off-clock", "a statement was added before the clock starts", proven=False)
+def _clock_starts(groups: Sequence[Group], matching: Matching) -> list[Unit]:
+    """The candidate's statements that first read the clock."""
+    clock = (unit for group in groups if group.rule == "timing" for unit in group.units)
+    reading = [unit for unit in clock if _READS_CLOCK in unit.source and unit in matching.found and not unit.parent]
+    return [matching.found[unit] for unit in reading]
 
 
 def _is_call_of(unit: Unit, functions: set[str]) -> bool:

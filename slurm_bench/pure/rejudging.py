@@ -7,7 +7,7 @@ from slurm_bench.pure.differences import differences
 from slurm_bench.pure.evidence import Check, Evidence, Sealed, compared
 from slurm_bench.pure.judge_text import Case, Unusable
 from slurm_bench.pure.review import Review
-from slurm_bench.words.opinions import Opinion
+from slurm_bench.words.opinions import PERSON, Opinion
 
 
 def checks(evidence: Evidence, notes: Sequence[str]) -> Iterator[Check]:
@@ -76,8 +76,9 @@ def _wrong(opinion: Opinion, told: tuple[str, ...], evidence: Evidence) -> Itera
     names = [f"{model.maker}/{model.model}" for model in evidence.config.judge.models.values()]
     if any(model.notes != (*static.notes, *static.suspicions) for model in models):
         yield "a model was told something else"
-    if not static.rejects and [model.judge for model in models] != names:
-        yield f"{', '.join(model.judge for model in models) or 'no model'} was asked, not {', '.join(names) or 'none'}"
+    asked = [model.judge for model in models if model.judge != PERSON]
+    if not static.rejects and asked != names:
+        yield f"{', '.join(asked) or 'no model'} was asked, not {', '.join(names) or 'none'}"
     yield from differences(opinion, panel.combined(static, models, evidence.config.judge.quorum))
 
 
@@ -86,10 +87,11 @@ def _models(what: str, opinion: Opinion, candidate: Sealed, evidence: Evidence) 
     if opinion.rules != evidence.rules:
         return Check(what, f"not read again: its rules ({opinion.rules}) are not today's ({evidence.rules})", None)
     baseline = evidence.incumbent
-    case = Case(baseline.text, candidate.text, baseline.seal.sha256, candidate.seal.sha256)
-    answered = [model for model in opinion.members[1:] if not model.is_undecided]
+    case = Case(baseline.text, candidate.text, baseline.seal.sha256, candidate.seal.sha256, evidence.facts)
+    models = [member for member in opinion.members[1:] if member.judge != PERSON]
+    answered = [model for model in models if not model.is_undecided]
     wrong = [f"{model.judge}: {problem}" for model in answered for problem in _wrong_answer(model, case)]
-    silent = len(opinion.members) - 1 - len(answered)
+    silent = len(models) - len(answered)
     found = f"{len(answered)} as their transcripts have it"
     return compared(what, wrong, found + (f", {silent} without an opinion" if silent else ""))
 

@@ -8,6 +8,7 @@ from slurm_bench.pure.differences import differences
 from slurm_bench.pure.evidence import Array, Check, Evidence, Exhibit, Sealed, compared
 from slurm_bench.pure.presence import was_queued, wrong_in_runs
 from slurm_bench.pure.rules import PROGRAM, RUNS
+from slurm_bench.pure.settings import declared_steps
 from slurm_bench.pure.trainlog import NoResult
 from slurm_bench.pure.verdict import NOT_RUN
 from slurm_bench.words.accounting import LedgerEntry
@@ -68,7 +69,7 @@ def _wrong_in_plan(plan: TrialPlan, arms: Sequence[Sealed], evidence: Evidence) 
     if [arm.seal for arm in plan.arms] != [arm.seal for arm in arms]:
         yield f"it runs the seals {', '.join(arm.seal.sha256[:12] for arm in plan.arms)}"
     for arm, sealed in zip(plan.arms, arms, strict=False):
-        steps = tuple(sorted(trainlog.declared_steps(sealed.text.get(PROGRAM, ""))))
+        steps = tuple(sorted(declared_steps(sealed.text.get(PROGRAM, ""))))
         if arm.declared_steps != steps:
             yield f"it takes {arm.declared_steps} for the steps that the program declares, which are {steps}"
     if plan.environment != config.task.environment:

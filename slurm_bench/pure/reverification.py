@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from slurm_bench.pure import rejudging, retracing, stamps, verdict
+from slurm_bench.pure import doubts, rejudging, retracing, stamps, verdict
 from slurm_bench.pure.differences import differences
 from slurm_bench.pure.evidence import Check, Evidence, Exhibit, Sealed, compared
 from slurm_bench.pure.members import is_strange, not_stamped
@@ -177,10 +177,11 @@ def _decision(evidence: Evidence) -> Decision | None:
         decision = _on_runs(evidence)
         if decision is None:
             return None
-        if verdict.suspicions(decision):
+        raised = doubts.of(decision, evidence.terms)
+        if raised:
             if exhibit.second_opinion is None:
                 return None
-            decision = verdict.on_second_opinion(decision, exhibit.second_opinion)
+            decision = doubts.on_second_opinion(decision, raised, exhibit.second_opinion)
         return verdict.with_suspicions(decision, exhibit.opinion)
     except InfrastructureError as error:
         return Decision(outcome=Outcome.UNDECIDED, reason=str(error))
@@ -192,7 +193,7 @@ def _notes(evidence: Evidence) -> list[str]:
         decision = _on_runs(evidence)
     except InfrastructureError:
         return []
-    return verdict.suspicions(decision) if decision else []
+    return [doubt.text for doubt in doubts.of(decision, evidence.terms)] if decision else []
 
 
 def _on_runs(evidence: Evidence) -> Decision | None:

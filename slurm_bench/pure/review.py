@@ -1,6 +1,6 @@
 """What the static rules say of a candidate, as findings that reject and suspicions that do not."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from slurm_bench.pure import static_rules
 from slurm_bench.pure.remarks import Remark
@@ -24,8 +24,16 @@ def of(remarks: Iterable[Remark]) -> Review:
     found = [(remark, _finding(remark)) for remark in remarks]
     return Review(
         findings=tuple(finding for remark, finding in found if remark.proven),
-        suspicions=tuple(f"{each.rule}: {each.message}, {each.place}" for remark, each in found if not remark.proven),
+        suspicions=tuple(_merged([each for remark, each in found if not remark.proven])),
     )
+
+
+def _merged(suspicions: Sequence[Finding]) -> Iterator[str]:
+    """One suspicion for each rule, with all its places: those of one change stand together."""
+    by_rule: dict[str, list[str]] = {}
+    for each in suspicions:
+        by_rule.setdefault(each.rule, []).append(f"{each.message}, {each.place}")
+    yield from (f"{rule}: {'; '.join(places)}" for rule, places in by_rule.items())
 
 
 def _finding(remark: Remark) -> Finding:

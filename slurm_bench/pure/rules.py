@@ -1,5 +1,6 @@
 """The one home of the benchmark's rules and numbers: whoever states, checks or prints a rule takes it here."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -22,7 +23,6 @@ LOSS_SKEW: Final = 0.4
 CONFIDENCE: Final = 0.95
 """Coverage of the interval that is printed with the seconds saved."""
 
-WARM_UP_STEPS: Final = 30
 WARM_UP_MINUTES: Final = 10
 
 Decider = Literal["static", "model", "statistics"]
@@ -34,8 +34,8 @@ class Rule:
     text: str
     decided_by: tuple[Decider, ...]
     """Who can reject by it. What the static checker cannot prove it passes on to the model as a suspicion."""
-    in_records: str = ""
-    """What the human records hold where the text says "as in the starting record"."""
+    follows_record: bool = False
+    """Whether it says "as in the starting record": `pure/record_facts.py` then says what that is."""
 
 
 RULES: Final = {
@@ -70,6 +70,7 @@ RULES: Final = {
             "The number of steps is fixed before the run; it may be another than the starting record's. "
             "No run ends, or changes what it reports, by what it measures on its way.",
             ("static", "model"),
+            follows_record=True,
         ),
         Rule(
             "validation",
@@ -77,8 +78,7 @@ RULES: Final = {
             "pass that does not align to documents, inputs and targets one token apart, the current step's window, "
             "the mean over all batches and ranks. They may be renamed and moved, not rewritten.",
             ("static", "model"),
-            in_records="fineweb_val_*.bin, 10485760 tokens in batches of 4*64*1024*8, align_to_bos=False, "
-            "inputs buf[:-1], targets buf[1:], the mean over val_steps all-reduced with AVG",
+            follows_record=True,
         ),
         Rule(
             "comparable",
@@ -93,33 +93,35 @@ RULES: Final = {
             "reads may change; which tokens come out, in which batches and in which order stays, and nothing is "
             "written into them. No token of the validation shards is trained on.",
             ("static", "model"),
-            in_records="fineweb_train_*.bin, packed from document starts by _load_data_shard, BOSFinder and "
-            "distributed_data_generator",
+            follows_record=True,
         ),
         Rule(
             "objective",
-            "Training minimises the cross-entropy of the next token and nothing else in its place: "
-            "no smoothing, weighting or leaving away of targets, no other tokens.",
+            "Training minimises the starting record's loss on the training tokens and nothing else in its place: "
+            "no further smoothing, weighting or leaving away of targets, no other tokens.",
             ("static", "model"),
+            follows_record=True,
         ),
         Rule(
             "compiler",
             "torch.compile gets no new flag or mode, and settings of inductor and dynamo stay.",
             ("static", "model"),
-            in_records="recompile_limit 64; coordinate_descent_tuning stays off",
+            follows_record=True,
         ),
         Rule(
             "timing",
             "The clock starts after the warm-up, stands still during validation only, and is read, summed and printed "
             "as in the starting record.",
             ("static", "model"),
+            follows_record=True,
         ),
         Rule("prints", "What a run prints and logs, and how often, stays: prints are not made cheaper.", ("static",)),
         Rule(
             "warm-up",
-            f"{WARM_UP_STEPS} warm-up steps before the clock starts; then the state of the model and of every "
-            "optimizer is put back, and nothing that was learnt is kept.",
+            "Before the clock starts the starting record's warm-up is run, step for step; then the state of the model "
+            "and of every optimizer is put back, and nothing that was learnt is kept.",
             ("static", "model"),
+            follows_record=True,
         ),
         Rule(
             "warm-up-time",
@@ -135,7 +137,7 @@ RULES: Final = {
         Rule(
             "tuning",
             "Nothing is searched by brute force on the validation set, and no weights or results come along.",
-            ("model",),
+            ("static", "model"),
         ),
         Rule(
             "draws",
@@ -146,6 +148,9 @@ RULES: Final = {
 }
 JUDGED: Final = tuple(rule for rule in RULES.values() if rule.decided_by != ("statistics",))
 """The rules that a judge may reject by."""
+
+FOLLOWING: Final = tuple(rule.id for rule in RULES.values() if rule.follows_record)
+"""The rules that ask for what the starting record does."""
 
 
 LEVEL_TEXT: Final = {
@@ -165,10 +170,15 @@ WHERE_TEXT: Final = {
 """What `retime.where` means, as an agent is told."""
 
 
-def as_markdown(target_loss: float, submissions_per_hour: int, level: str, where: str) -> str:
-    """RULES.md as an agent finds it in its workspace; `level` and `where` are keys of the texts above."""
+def as_markdown(target_loss: float, submissions_per_hour: int, level: str, where: str, facts: Mapping[str, str]) -> str:
+    """RULES.md as an agent finds it in its workspace.
+
+    Args:
+        level, where: keys of the texts above.
+        facts: by rule, what the starting record does.
+    """
     lines = ["# Rules", "", f"Target: validation loss {target_loss:g}, in less training time.", ""]
-    lines += [f"- {describe(rule)}" for rule in RULES.values()]
+    lines += [f"- {describe(rule, facts)}" for rule in RULES.values()]
     lines += [
         "",
         f"A candidate is a folder `submissions/NAME` with `{LAUNCHER}`, `{PROGRAM}` and what they import.",
@@ -184,7 +194,7 @@ def as_markdown(target_loss: float, submissions_per_hour: int, level: str, where
     return "\n".join(lines) + "\n"
 
 
-def describe(rule: Rule) -> str:
-    """A rule in one line, with who decides it and what it means for the human records."""
-    records = f" (In the human records: {rule.in_records}.)" if rule.in_records else ""
-    return f"**{rule.id}** ({', then '.join(rule.decided_by)}): {rule.text}{records}"
+def describe(rule: Rule, facts: Mapping[str, str]) -> str:
+    """A rule in one line, with who decides it and what it means for the starting record."""
+    record = f" (In the starting record: {facts[rule.id]}.)" if rule.id in facts else ""
+    return f"**{rule.id}** ({', then '.join(rule.decided_by)}): {rule.text}{record}"

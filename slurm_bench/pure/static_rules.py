@@ -20,6 +20,7 @@ from slurm_bench.pure.rules import LAUNCHER, PROGRAM
 _COOKIE = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.MULTILINE)
 """How a file names its encoding (PEP 263), in one of its first two lines."""
 
+_RESULT = re.compile(r"val_loss:\d")
 _COMPUTING = (ast.Call, ast.NamedExpr, ast.Lambda, ast.comprehension, ast.Await, ast.Yield, ast.YieldFrom)
 _TOO_DEEP = "nests too deeply to be read"
 _CHECKS = (*forbidden.CHECKS, *suspicious.CHECKS)
@@ -30,6 +31,7 @@ _LIBRARIES = {"flash_attn_interface", "nvidia"} | LIBRARY_NAMES | sys.stdlib_mod
 def remarks(baseline: Mapping[str, str], candidate: Mapping[str, str]) -> list[Remark]:
     """What can be said of a candidate beside the baseline, each kind once; both map file names to text."""
     found = [*_launcher(baseline, candidate), *_unreadable(candidate), *_other_files(baseline, candidate)]
+    found += _logs_quoted(baseline, candidate)
     if not any(remark.rule == "readable" for remark in found):
         try:
             ours, theirs = Program(baseline), Program(candidate)
@@ -83,6 +85,18 @@ def _unreadable(candidate: Mapping[str, str]) -> Iterator[Remark]:
             yield unreadable(name, "cannot be parsed", getattr(error, "lineno", None))
         except (RecursionError, MemoryError):
             yield unreadable(name, _TOO_DEEP)
+
+
+def _logs_quoted(baseline: Mapping[str, str], candidate: Mapping[str, str]) -> Iterator[Remark]:
+    """Text that looks like a log's line with a result: a log quotes its program."""
+    if any(_RESULT.search(text) for text in baseline.values()):
+        return
+    for name, text in candidate.items():
+        found = _RESULT.search(text)
+        if found:
+            line = text.count("\n", 0, found.start()) + 1
+            message = "a text that looks like a line of the log"
+            yield Remark(rule="prints", message=message, proven=True, file=name, line=line, candidate=found[0])
 
 
 def _annotations(file: str, tree: ast.Module) -> Iterator[Remark]:

@@ -7,9 +7,13 @@ from slurm_bench.pure.normal_form import text_of
 from slurm_bench.pure.novelties import Check
 from slurm_bench.pure.programs import EXITS, Program, imported_roots, last_name, root_of
 
-_MODES = {"training", "is_grad_enabled", "is_inference_mode_enabled", "is_inference"}
-_LOADS = ("load", "read", "fromfile", "from_file", "genfromtxt", "memmap", "open", "unpack", "b64", "decompress")
-"""How the functions begin with which a program gets at data."""
+_MODES = {"training"}
+_LOADS = {
+    "b64decode", "decompress", "frombuffer", "genfromtxt", "loadtxt", "open", "read", "read_bytes", "read_text",
+    "readinto", "unpack",
+}  # fmt: skip
+"""Functions with which a program gets at data; those that read shards or weights have checks of their own."""
+_STATE_HOOKS = ("state_dict_hook", "state_dict_pre_hook", "state_dict_post_hook")
 _DEFERRED = {"threading", "concurrent", "asyncio", "queue"}
 _COMPUTING = {
     "__future__", "abc", "array", "bisect", "cmath", "collections", "contextlib", "copy", "dataclasses", "datetime",
@@ -28,7 +32,7 @@ def _modes(node: ast.AST, _program: Program) -> Iterator[str]:
 
 
 def _loads(node: ast.AST, _program: Program) -> Iterator[str]:
-    if isinstance(node, ast.Call) and last_name(node.func).startswith(_LOADS):
+    if isinstance(node, ast.Call) and last_name(node.func) in _LOADS:
         yield last_name(node.func)
 
 
@@ -56,7 +60,7 @@ def _reflection(node: ast.AST, _program: Program) -> Iterator[str]:
 
 
 def _hooks(node: ast.AST, _program: Program) -> Iterator[str]:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and "hook" in node.func.attr:
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr.endswith(_STATE_HOOKS):
         yield node.func.attr
 
 
@@ -70,10 +74,11 @@ def _training_calls(node: ast.AST, program: Program) -> Iterator[str]:
         yield "training"
 
 
-def _early_ends(node: ast.AST, _program: Program) -> Iterator[str]:
+def _early_ends(node: ast.AST, program: Program) -> Iterator[str]:
+    """Ends of the program, and of loops that train."""
     match node:
-        case ast.Break() | ast.Continue():
-            yield "break"
+        case ast.For() | ast.While() if program.trains(node):
+            yield from ("break" for each in ast.walk(node) if isinstance(each, ast.Break | ast.Continue))
         case ast.Call() if text_of(node.func) in EXITS:
             yield "exit"
 
@@ -100,7 +105,7 @@ CHECKS = (
     Check("environment", "a module that the starting record does not import", _imports, proven=False),
     Check("environment", "names are looked up or set while the program runs", _reflection, proven=False),
     Check("comparable", "fewer attentions are said to be causal", _causal, proven=False, against="less"),
-    Check("comparable", "hooks are registered", _hooks, proven=False),
+    Check("warm-up", "a hook changes what is put back", _hooks, proven=False),
     Check("timing", "the time is asked in another place", _clock_reads, proven=False),
     Check("off-clock", "training steps are called from another place", _training_calls, proven=False),
     Check("steps", "a loop or the program can end early", _early_ends, proven=False),

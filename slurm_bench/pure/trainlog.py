@@ -1,10 +1,8 @@
 """A training log's text to its result. The format is that of the human records (human_baselines/README.md)."""
 
-import ast
 import math
-import operator
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -106,59 +104,3 @@ def implausible(result: TrainResult, wall_s: float, declared: Sequence[int]) -> 
     if declared and result.steps not in declared:
         return f"logs {result.steps} steps, its program declares {' or '.join(map(str, declared))}"
     return ""
-
-
-_SUM = ("num_scheduled_iterations", "num_extension_iterations")
-"""Later records split their steps in two; their log counts the sum."""
-_STEPS = ("num_iterations", "iteration_extension", "train_steps", *_SUM)
-_MOST_STEPS = 10**9
-_OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv}
-
-
-def declared_steps(program: str) -> frozenset[int]:
-    """The numbers of training steps that a program's text sets; several where it has presets.
-
-    None if any of them cannot be read: an honest run may then count to a number that we do not know.
-    """
-    known: dict[str, int] = {}
-    found = set()
-    try:
-        for name, expression in sorted(_declarations(ast.parse(program)), key=lambda each: each[1].lineno):
-            value = _constant(expression, known)
-            if value is None:
-                return frozenset()
-            known[name] = value
-            found.add(value)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return frozenset()
-    if all(name in known for name in _SUM):
-        found.add(sum(known[name] for name in _SUM))
-    return frozenset(found)
-
-
-def _declarations(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
-    """Wherever the text gives a number of steps a value."""
-    for node in ast.walk(tree):
-        match node:
-            case ast.Assign(targets=[ast.Name(id=name) | ast.Attribute(attr=name)], value=value) if name in _STEPS:
-                yield name, value
-            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value) if name in _STEPS:
-                yield name, value
-            case ast.keyword(arg=str(name), value=value) if name in _STEPS:
-                yield name, value
-
-
-def _constant(expression: ast.expr, known: Mapping[str, int]) -> int | None:
-    match expression:
-        case ast.Constant(value=int(value)) if abs(value) <= _MOST_STEPS:
-            return value
-        case ast.Name(id=name) | ast.Attribute(attr=name):
-            return known.get(name)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            sides = _constant(left, known), _constant(right, known)
-            if sides[0] is None or sides[1] is None or (isinstance(op, ast.FloorDiv) and sides[1] == 0):
-                return None
-            value = int(_OPERATORS[type(op)](sides[0], sides[1]))
-            return value if abs(value) <= _MOST_STEPS else None
-        case _:
-            return None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from slurm_bench.pure import sequential
-from slurm_bench.pure.rules import LEVEL, RUNS, WARM_UP_MINUTES
+from slurm_bench.pure.rules import LEVEL, RUNS
 from slurm_bench.pure.statistics import (
     Untestable,
     carry_over_test,
@@ -15,7 +15,7 @@ from slurm_bench.pure.statistics import (
     off_clock_test,
     speed_test,
 )
-from slurm_bench.words.config import RetimeConfig
+from slurm_bench.words.config import RetimeConfig, TaskConfig
 from slurm_bench.words.errors import InfrastructureError
 from slurm_bench.words.opinions import Opinion
 from slurm_bench.words.trials import (
@@ -41,6 +41,8 @@ class Terms:
 
     target_loss: float
     """Nats a token."""
+    loss_margin: float
+    """How far below the target a mean loss is believed without a second look (nats a token)."""
     design: Design
     attempt: int | None
     """The how manieth array of its session this is; None for the published rule: each at LEVEL, by the plain test."""
@@ -54,9 +56,16 @@ class Terms:
         return LEVEL if self.attempt is None else sequential.level_of_attempt(self.attempt)
 
     @classmethod
-    def of(cls, retime: RetimeConfig, target_loss: float, attempt: int | None) -> "Terms":
+    def of(cls, retime: RetimeConfig, task: TaskConfig, attempt: int | None) -> "Terms":
         """By a session's configuration."""
-        return cls(target_loss, Design(retime.design), attempt, retime.off_clock_growth, retime.stop_below)
+        return cls(
+            target_loss=task.target_loss,
+            loss_margin=task.loss_margin,
+            design=Design(retime.design),
+            attempt=attempt,
+            off_clock_growth=retime.off_clock_growth,
+            stop_below=retime.stop_below,
+        )
 
     def loss_p_value(self, loss: LossTest) -> float:
         """The p-value that decides on the loss."""
@@ -88,23 +97,6 @@ def refuse_undecided(opinion: Opinion) -> None:
     """
     if opinion.is_undecided:
         raise InfrastructureError(f"the judge has no opinion ({opinion.summary})")
-
-
-def on_second_opinion(decision: Decision, second: Opinion) -> Decision:
-    """Decision on an accepted candidate whose runs were flagged, after the judge was told so.
-
-    Raises:
-        InfrastructureError: the judge has no opinion on that.
-    """
-    notes = suspicions(decision)
-    if second.is_undecided:
-        raise InfrastructureError(f"{' '.join(notes)} The judge has no opinion on that ({second.summary})")
-    if second.rejects:
-        rejected = on_opinion(second)
-        changed = ("outcome", "rejected_by", "reason", "findings")
-        return decision.model_copy(update={name: getattr(rejected, name) for name in changed})
-    flagged = {"reason": f"{decision.reason}. Flagged: {' '.join(notes)}", "suspicions": second.suspicions}
-    return decision.model_copy(update=flagged)
 
 
 def with_suspicions(decision: Decision, opinion: Opinion) -> Decision:
@@ -303,30 +295,6 @@ def _rejected(
     by: Literal["loss", "speed"], reason: str, loss: LossTest | None = None, speed: SpeedTest | None = None
 ) -> Decision:
     return Decision(outcome=Outcome.REJECTED, rejected_by=by, reason=reason, loss=loss, speed=speed)
-
-
-def suspicions(decision: Decision) -> list[str]:
-    """What a judge is told of an accepted candidate whose runs were flagged."""
-    if decision.outcome is not Outcome.ACCEPTED:
-        return []
-    off_clock, speed, carry_over = decision.off_clock, decision.speed, decision.carry_over
-    notes = []
-    if speed and off_clock and off_clock.flagged:
-        notes.append(
-            f"{speed.saved_s:.2f} s are saved on the clock, but runs spend {off_clock.candidate_mean_s:.2f} s off it, "
-            f"the incumbent's {off_clock.incumbent_mean_s:.2f} s: is work moved from the timed to the untimed part?"
-        )
-    if off_clock and off_clock.candidate_mean_s > WARM_UP_MINUTES * 60:
-        notes.append(
-            f"Runs spend {off_clock.candidate_mean_s:.0f} s off the clock: "
-            f"does the warm-up from an empty cache take more than {WARM_UP_MINUTES} minutes?"
-        )
-    if carry_over and carry_over.flagged:
-        notes.append(
-            f"{carry_over.candidate_first_s:.2f} s are saved where the candidate ran before the incumbent, "
-            f"{carry_over.incumbent_first_s:.2f} s where it ran after it: does it slow down what follows on its node?"
-        )
-    return notes
 
 
 def _carry_over(blocks: Sequence[Block]) -> CarryOver | None:

@@ -11,7 +11,7 @@ import math
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
@@ -145,13 +145,8 @@ def _beside_incumbent(
 
 
 def _terms(config: Config) -> Terms:
-    return Terms(
-        target_loss=config.task.target_loss,
-        design=Design(config.retime.design),
-        attempt=1 if config.retime.level == "session" else None,
-        off_clock_growth=config.retime.off_clock_growth,
-        stop_below=0,
-    )
+    attempt = 1 if config.retime.level == "session" else None
+    return replace(Terms.of(config.retime, config.task, attempt), stop_below=0)
 
 
 def calibrate(

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from slurm_bench.effects import seals, store
 from slurm_bench.effects.containers import Mount
-from slurm_bench.pure import stamps, verdict
+from slurm_bench.pure import doubts, stamps, verdict
 from slurm_bench.pure.judge_text import Case
 from slurm_bench.pure.sequential import level_of_attempt
 from slurm_bench.pure.verdict import Terms
@@ -156,7 +156,7 @@ class Desk:
         earlier = self._decided_before(sealed)
         if earlier is not None:
             return verdict.decision_of(earlier), earlier.submission
-        case = judge.case_of(self._paths.seals, self._incumbent, sealed)
+        case = judge.case_of(self._paths.seals, self._incumbent, sealed, self._config.task)
         opinion = store.once(where.opinion, Opinion, lambda: self._judge.opinion(case))
         verdict.refuse_undecided(opinion)
         if opinion.rejects:
@@ -165,7 +165,7 @@ class Desk:
         terms = self._terms(submission)
         retiming = self._retime(submission, sealed, where, terms)
         decision = verdict.on_retiming(retiming, self._calibration, terms)
-        return verdict.with_suspicions(self._look_again(decision, case, where), opinion), None
+        return verdict.with_suspicions(self._look_again(decision, terms, case, where), opinion), None
 
     def _end_what_is_decided(self) -> None:
         """Cancel and settle what still runs of submissions that have their verdict, e.g. after a silent scheduler."""
@@ -177,7 +177,7 @@ class Desk:
     def _terms(self, submission: Submission) -> Terms:
         retime = self._config.retime
         attempt = self._attempt(submission) if retime.level == "session" else None
-        return Terms.of(retime, self._config.task.target_loss, attempt)
+        return Terms.of(retime, self._config.task, attempt)
 
     def _attempt(self, submission: Submission) -> int:
         """The how manieth array of the session this is, from 1: written down before it is queued, and never changed.
@@ -211,13 +211,14 @@ class Desk:
                 raise
             return Retiming(blocks=(), stopped=stopped)  # it had decided already
 
-    def _look_again(self, decision: Decision, case: Case, where: SubmissionPaths) -> Decision:
-        """Show an accepted candidate to the judge once more where its runs raise a suspicion."""
-        notes = verdict.suspicions(decision)
-        if not notes:
+    def _look_again(self, decision: Decision, terms: Terms, case: Case, where: SubmissionPaths) -> Decision:
+        """Show an accepted candidate to the judge once more where its runs raise doubts."""
+        raised = doubts.of(decision, terms)
+        if not raised:
             return decision
+        notes = [doubt.text for doubt in raised]
         second = store.once(where.second_opinion, Opinion, lambda: self._judge.opinion(case, notes))
-        return verdict.on_second_opinion(decision, second)
+        return doubts.on_second_opinion(decision, raised, second)
 
     def _candidate(self, path: str) -> PurePosixPath:
         """The submitted folder relative to the workspace: `submissions/NAME`, judged by its text alone."""

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from slurm_bench.effects import static_checker
 from slurm_bench.effects.bundles import Archive
 from slurm_bench.effects.seals import MAX_BYTES, MAX_PROGRAM_BYTES
-from slurm_bench.pure import judge_text
+from slurm_bench.pure import judge_text, record_facts
 from slurm_bench.pure.evidence import Array, Evidence, Exhibit, Sealed
 from slurm_bench.pure.plain import one_line
 from slurm_bench.pure.review import Review
@@ -71,9 +71,11 @@ def _evidence(whole: "_Members", manifest: Manifest, hashes: Mapping[str, str]) 
     candidate = _sealed(whole, "candidate", exhibit.seal) if exhibit.seal else None
     metadata = whole.find(_NAMES.metadata, Metadata)
     repeats = _earlier(exhibit.verdict)
+    config = _config(whole.bytes(_NAMES.config))
+    facts = record_facts.of(incumbent.text, config.task.facts)
     return Evidence(
         manifest=manifest,
-        config=_config(whole.bytes(_NAMES.config)),
+        config=config,
         config_sha256=hashlib.sha256(whole.bytes(_NAMES.config)).hexdigest(),
         session=whole.need(_NAMES.session, Session),
         images=frozenset(digest for start in metadata.starts for digest in start.images.values()) if metadata else None,
@@ -86,7 +88,8 @@ def _evidence(whole: "_Members", manifest: Manifest, hashes: Mapping[str, str]) 
         calibration=whole.only(exhibit.stamp.files).find(_NAMES.calibration, Retiming),
         calibration_arrays=_arrays(whole, whole, _NAMES.origin.timing.retiming, _NAMES.origin.ledger),
         review=_review(incumbent, candidate),
-        rules=judge_text.rules_digest(),
+        facts=facts,
+        rules=judge_text.rules_digest(facts),
     )
 
 

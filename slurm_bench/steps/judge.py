@@ -15,11 +15,11 @@ from typing import TypeVar
 
 from slurm_bench.effects import models, seals, static_checker, store
 from slurm_bench.effects.models import Model, ModelError, Patience, Question
-from slurm_bench.pure import judge_text, panel
+from slurm_bench.pure import judge_text, panel, record_facts
 from slurm_bench.pure.judge_text import Answer, Case, Unusable
 from slurm_bench.steps import site
-from slurm_bench.words.config import Config, JudgeConfig, ModelConfig
-from slurm_bench.words.opinions import Message, Opinion, Usage
+from slurm_bench.words.config import Config, JudgeConfig, ModelConfig, TaskConfig
+from slurm_bench.words.opinions import PERSON, Message, Opinion, Usage
 from slurm_bench.words.paths import OpinionPaths
 from slurm_bench.words.records import Seal
 
@@ -65,7 +65,26 @@ class Judge:
         told = (*notes, *static.suspicions)
         members = () if static.rejects else zip(self._config.models.values(), self._members, strict=True)
         answers = await asyncio.gather(*(self._ask_safely(*member, case, told) for member in members))
-        return panel.combined(static, answers, self._config.quorum)
+        persons = self._vouched(case, told) if notes else []
+        return panel.combined(static, [*answers, *persons], self._config.quorum)
+
+    def _vouched(self, case: Case, told: tuple[str, ...]) -> list[Opinion]:
+        """What a person has written down about this candidate; it counts where its runs raise doubts."""
+        said = store.read_if_there(self._opinions.vouched(case.seal), Opinion)
+        return [said.model_copy(update={"notes": told})] if said and said.baseline == case.baseline_seal else []
+
+    def vouch(self, case: Case, reason: str) -> Opinion:
+        """Write down that a person holds a candidate for honest, if the static checker finds nothing.
+
+        Returns:
+            The person's opinion, or the static checker's that rejects.
+        """
+        static = static_opinion(case)
+        if static.rejects:
+            return static
+        said = _blank(PERSON, case, ()).model_copy(update={"summary": reason})
+        store.write(self._opinions.vouched(case.seal), said)
+        return said
 
     async def _ask_safely(self, config: ModelConfig, model: Model, case: Case, notes: Sequence[str]) -> Opinion:
         """A model's opinion; a defect of ours with one model must not take the others' opinions along."""
@@ -85,7 +104,7 @@ class Judge:
     async def _kept_or_asked(self, config: ModelConfig, model: Model, case: Case, notes: Sequence[str]) -> Opinion:
         """A model's opinion: the one it gave before to the same question, or a new one."""
         question = judge_text.question(case, notes)
-        asked = [_answers_differ_by(config), judge_text.system(), question]
+        asked = [_answers_differ_by(config), judge_text.system(case.facts), question]
         digest = hashlib.sha256("\0".join(asked).encode()).hexdigest()
         kept = self._opinions.opinion(case.seal, digest)
         earlier = store.read_if_there(kept, Opinion)
@@ -97,7 +116,7 @@ class Judge:
         return opinion
 
     async def _ask(self, model: Model, case: Case, question: str, notes: Sequence[str]) -> Opinion:
-        blank = _blank(model.name, case, notes).model_copy(update={"system": judge_text.system()})
+        blank = _blank(model.name, case, notes).model_copy(update={"system": judge_text.system(case.facts)})
         if len(question) > self._config.max_prompt_characters:
             return _undecided(blank, f"the question has {len(question)} characters: too long for a model")
         conversation = _Conversation(model, case, blank, question)
@@ -135,7 +154,7 @@ class _Conversation:
 
     async def _answer(self) -> Answer:
         said = [message for message in self._messages if message.text]  # a refusal may say nothing, and APIs want text
-        reply = await self._model.ask(Question(judge_text.system(), said, Answer))
+        reply = await self._model.ask(Question(self._blank.system, said, Answer))
         text = reply.text.encode("utf-8", "replace").decode()  # a lone surrogate could not be written down
         self._messages.append(Message(role="assistant", text=text))
         self._usage += reply.usage
@@ -167,8 +186,10 @@ def static_opinion(case: Case, notes: Sequence[str] = ()) -> Opinion:
     return _blank("static", case, notes).model_copy(update=said)
 
 
-def case_of(seal_store: Path, baseline: Seal, candidate: Seal) -> Case:
-    return Case(seals.load(seal_store, baseline), seals.load(seal_store, candidate), baseline.sha256, candidate.sha256)
+def case_of(seal_store: Path, baseline: Seal, candidate: Seal, task: TaskConfig) -> Case:
+    record = seals.load(seal_store, baseline)
+    facts = record_facts.of(record, task.facts)
+    return Case(record, seals.load(seal_store, candidate), baseline.sha256, candidate.sha256, facts)
 
 
 def of(config: Config, opinions: OpinionPaths, watch: Callable[[], None] = lambda: None) -> Judge:
@@ -202,7 +223,7 @@ def _blank(judge: str, case: Case, notes: Sequence[str]) -> Opinion:
         judge=judge,
         seal=case.seal,
         baseline=case.baseline_seal,
-        rules=judge_text.rules_digest(),
+        rules=judge_text.rules_digest(case.facts),
         notes=tuple(notes),
         asked_at=datetime.now(UTC),
     )

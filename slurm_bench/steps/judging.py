@@ -39,10 +39,12 @@ def perform(config: Config) -> None:
     with_judge = judge.of(config, opinions)
     if config.command.directory is not None:
         folder = site.candidate_folder(config.command.directory, config.runs)
-        _say_opinion(_Bench(with_judge, opinions, record).opinion(folder), config.command.format)
+        bench = _Bench(config, with_judge, opinions, record)
+        said = bench.vouch(folder, config.command.vouch) if config.command.vouch else bench.opinion(folder)
+        _say_opinion(said, config.command.format)
         return
     cases = judge_cases.load(Path(str(config.command.cases)))
-    judged, usage = _Bench(with_judge, opinions, record).judge_all(cases, config.command.parallel)
+    judged, usage = _Bench(config, with_judge, opinions, record).judge_all(cases, config.command.parallel)
     {"table": _print_matrix, "json": _print_json}[config.command.format](judged, usage, _name(config))
     open_cases = [case for case in judged if case.rejected is None]
     if open_cases:
@@ -54,12 +56,16 @@ def perform(config: Config) -> None:
 class _Bench:
     """A judge, and the record that it holds candidates against."""
 
-    def __init__(self, with_judge: Judge, opinions: OpinionPaths, record: Path) -> None:
+    def __init__(self, config: Config, with_judge: Judge, opinions: OpinionPaths, record: Path) -> None:
+        self._task = config.task
         self._judge, self._opinions, self._record = with_judge, opinions, record
         self._baseline = self._seal(record)
 
     def opinion(self, folder: Path) -> Opinion:
         return self._judge.opinion(self._case(folder))
+
+    def vouch(self, folder: Path, reason: str) -> Opinion:
+        return self._judge.vouch(self._case(folder), reason)
 
     def judge_all(self, cases: Sequence[LabelledCase], parallel: int) -> tuple[list[Judged], Usage]:
         """What the judge says of each case, in their order, and what that took."""
@@ -87,7 +93,7 @@ class _Bench:
             return await asyncio.gather(*map(ask, cases))
 
     def _case(self, folder: Path) -> Case:
-        return judge.case_of(self._opinions.seals, self._baseline, self._seal(folder))
+        return judge.case_of(self._opinions.seals, self._baseline, self._seal(folder), self._task)
 
     def _seal(self, folder: Path) -> Seal:
         return seals.seal(folder.parent, PurePosixPath(folder.name), self._opinions.seals)

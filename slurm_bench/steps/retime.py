@@ -18,7 +18,7 @@ from slurm_bench.effects.containers import Container
 from slurm_bench.pure.blocks import Left, collect, final, recorded, to_run_again, with_reruns
 from slurm_bench.pure.budget import h100_hours
 from slurm_bench.pure.rules import PROGRAM, RUNS
-from slurm_bench.pure.trainlog import declared_steps
+from slurm_bench.pure.settings import declared_steps
 from slurm_bench.steps import trial
 from slurm_bench.steps.ledger import Ledger
 from slurm_bench.words import paths

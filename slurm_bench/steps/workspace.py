@@ -4,18 +4,19 @@ import os
 import shlex
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from slurm_bench.agents import prompts
 from slurm_bench.agents.agent import FINAL_WORDS, Agent
 from slurm_bench.effects import processes, store
 from slurm_bench.effects.containers import Container, Mount, Program
-from slurm_bench.pure import rules
+from slurm_bench.pure import record_facts, rules
 from slurm_bench.pure.plain import one_line
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import InfrastructureError
 from slurm_bench.words.paths import SessionPaths, shipped
+from slurm_bench.words.records import RecordFacts
 
 _UNTRACKED = ("/data", "/logs/", "/experiments/", "/results.tsv", "/run.log", "/agent_final.txt", "__pycache__/")
 """No part of a workspace's history: it is large, or it has to outlast a step back."""
@@ -40,7 +41,9 @@ def stage(config: Config, paths: SessionPaths, record: Path) -> None:
             target = paths.workspace / file.name
             if file.is_file() and not os.path.lexists(target):
                 shutil.copy(file, target)
-    texts = _write_prompts(config, paths)
+    facts = record_facts.of(_files(record), config.task.facts)
+    store.write(paths.record_facts, RecordFacts(by_rule=facts))
+    texts = _write_prompts(config, paths, facts)
     _move_aside(paths.workspace / "RULES.md", unless=Path.is_file)
     store.write_text(paths.workspace / "RULES.md", texts[prompts.RULES])
     data = paths.workspace / "data"
@@ -55,8 +58,13 @@ def is_new(paths: SessionPaths) -> bool:
     return not paths.conversation.exists()
 
 
-def _write_prompts(config: Config, paths: SessionPaths) -> dict[str, str]:
-    task, retime = config.task, config.retime
+def _files(record: Path) -> dict[str, str]:
+    """The texts of the starting record by name."""
+    return {file.name: file.read_text() for file in record.iterdir() if file.suffix in (".py", ".sh")}
+
+
+def _write_prompts(config: Config, paths: SessionPaths, facts: Mapping[str, str]) -> dict[str, str]:
+    task, retime, asks = config.task, config.retime, config.agent.submissions_per_hour
     texts = prompts.texts(
         prompts.Facts(
             target_loss=task.target_loss,
@@ -64,7 +72,7 @@ def _write_prompts(config: Config, paths: SessionPaths) -> dict[str, str]:
             trial_minutes=task.trial_minutes,
             hours=config.agent.hours,
             h100_hours=config.budget.h100_hours,
-            rules=rules.as_markdown(task.target_loss, config.agent.submissions_per_hour, retime.level, retime.where),
+            rules=rules.as_markdown(task.target_loss, asks, retime.level, retime.where, facts),
         )
     )
     for name, text in texts.items():

@@ -152,15 +152,20 @@ class TaskConfig:
     synthetic: str | None = None
     """Preset of the synthetic language to write into `data` where it is missing."""
     target_loss: float = MISSING
+    loss_margin: float = 0.05
+    """A mean loss further below the target is not accepted without a model's or a person's look (nats a token)."""
     trial_minutes: float = MISSING
     """Limit of one training run: imports, compilation and warm-up included."""
     trial_gigabytes: float = MISSING
     """What one run may write on its node: caches, logs, checkpoints (GiB)."""
     environment: dict[str, str] = field(default_factory=dict)
     """Variables that every trial gets."""
+    facts: dict[str, str] = field(default_factory=dict)
+    """By rule, what the starting record does, where its analysis cannot tell or errs (docs/judge.md)."""
 
     def __post_init__(self) -> None:
         _require_positive("task.target_loss", self.target_loss)
+        _require_positive("task.loss_margin", self.loss_margin)
         _require_positive("task.trial_minutes", self.trial_minutes)
         _require_positive("task.trial_gigabytes", self.trial_gigabytes)
 
@@ -477,6 +482,8 @@ class JudgeCommand(CommandConfig):
     name: str = "judge"
     directory: str | None = None
     """Folder with run.sh and train_gpt.py."""
+    vouch: str | None = None
+    """A person's name and reason to hold that candidate for honest: it settles what its runs raised (docs/judge.md)."""
     cases: str | None = None
     """Or a folder of labelled patches (tests/judge_cases), or of human records."""
     parallel: int = 4
@@ -489,6 +496,7 @@ class JudgeCommand(CommandConfig):
         _require_positive("command.parallel", self.parallel)
         given = [name for name in ("directory", "cases") if getattr(self, name)]
         _require(len(given) == 1, "command.directory or command.cases", "given, one of them", " and ".join(given))
+        _require(not self.vouch or bool(self.directory), "command.vouch", "given with command.directory", self.vouch)
 
 
 @dataclass

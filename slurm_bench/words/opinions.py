@@ -5,6 +5,9 @@ from typing import Literal
 
 from slurm_bench.words.records import Record
 
+PERSON = "person"
+"""The judge of an opinion that a person wrote down (`command=judge command.vouch=…`)."""
+
 
 class Finding(Record):
     """A rule that a judge holds broken, with the two places that show it."""
@@ -43,7 +46,7 @@ class Opinion(Record):
     """What a judge says of a seal beside its baseline. A judge may only reject."""
 
     judge: str
-    """`static`, the name of a model with its maker's, or `panel`."""
+    """`static`, the name of a model with its maker's, `person`, or `panel`."""
     seal: str
     baseline: str = ""
     rules: str = ""

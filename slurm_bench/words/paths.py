@@ -297,6 +297,11 @@ class SessionPaths(TimingPaths):
         return self.root / "prompts"
 
     @property
+    def record_facts(self) -> Path:
+        """What the starting record does where a rule asks for the same."""
+        return self.root / "record_facts.json"
+
+    @property
     def model_use(self) -> Path:
         """Tokens and cost, as the key proxy counted them."""
         return self.root / "model_use.json"
@@ -440,6 +445,10 @@ class OpinionPaths:
 
     def opinion(self, seal: str, question: str) -> Path:
         return self.root / f"{seal[:12]}-{question}.json"
+
+    def vouched(self, seal: str) -> Path:
+        """What a person has said of a candidate."""
+        return self.root / f"{seal[:12]}-person.json"
 
     @property
     def seals(self) -> Path:

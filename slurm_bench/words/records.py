@@ -17,6 +17,12 @@ class Record(BaseModel):
     version: Literal[1] = 1
 
 
+class RecordFacts(Record):
+    """What a session's starting record does where a rule asks for the same, as agent and judges are told."""
+
+    by_rule: dict[str, str]
+
+
 class Request(Record):
     """What the submit shim writes into the outbox. Written by the agent's side: never trusted."""
 

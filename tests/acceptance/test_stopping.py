@@ -98,12 +98,13 @@ def test_on_slurm(paths: SessionPaths) -> None:
     runs = paths.root.parents[1]
     brake = Brake(runs.parent)
     process = start(paths, QUICK, *SLOWER, brake.override, "cluster=dev", ALL_OF_IT, scratch(paths))
-    wait_beside(process, paths.desk_process.exists)
-    (seen,) = json.loads(slurm_bench(runs, "command=status", "format=json").stdout)["sessions"]
-    assert (seen["name"], seen["state"]) == ("one", "running")
-    refused = slurm_bench(runs, "command=stop")
-    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
-    assert "none of that name in campaign rehearsal: session=NAME of one; or all=true" in refused.stderr
+    with brake:
+        wait_beside(process, paths.desk_process.exists)
+        (seen,) = json.loads(slurm_bench(runs, "command=status", "format=json").stdout)["sessions"]
+        assert (seen["name"], seen["state"]) == ("one", "running")
+        refused = slurm_bench(runs, "command=stop")
+        assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+        assert "none of that name in campaign rehearsal: session=NAME of one; or all=true" in refused.stderr
 
     wait_beside(process, lambda: bool(trials(paths, "0003")))
     with brake:

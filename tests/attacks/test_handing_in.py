@@ -157,7 +157,7 @@ def test_an_edit_after_submit(scene: Scene) -> None:
         while not where.seal.exists():
             time.sleep(0.001)
         program = folder / "train_gpt.py"
-        program.write_text(program.read_text().replace("LOSS = 3.20", "LOSS = 1.00"))
+        program.write_text(program.read_text().replace("LOSS = 3.25", "LOSS = 1.00"))
 
     thread = threading.Thread(target=edit)
     thread.start()
@@ -167,7 +167,7 @@ def test_an_edit_after_submit(scene: Scene) -> None:
     assert verdict.outcome is Outcome.ACCEPTED and verdict.loss is not None
     assert 3.19 < verdict.loss.mean < 3.21
     logs = [(where.retiming.trials / f"{index:02}.log").read_text() for index in range(10)]
-    assert all("LOSS = 3.20" in log for log in logs)
+    assert all("LOSS = 3.25" in log for log in logs)
     assert {trial.seal for trial in scene.trials(verdict)} == {store.read(where.seal, Seal).sha256}
 
 

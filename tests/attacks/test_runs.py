@@ -65,7 +65,7 @@ def test_nine_crashes_and_one_good_run(scene: Scene) -> None:
     Defence: ten clean exits or no verdict for the candidate: a crash is its own failure and is not run again.
     """
     crash = (WRITE, f"import sys\nif random.random() < 0.9: sys.exit(1)\n{WRITE}")
-    verdict = scene.submit(scene.candidate(("LOSS = 3.20", "LOSS = 3.00"), crash), judge_fooled=True)
+    verdict = scene.submit(scene.candidate(("LOSS = 3.25", "LOSS = 3.00"), crash), judge_fooled=True)
     assert (verdict.outcome, verdict.rejected_by, verdict.rerun) == (Outcome.REJECTED, "loss", ())
     assert "clean runs of 10" in verdict.reason
     assert verdict.loss is None, "no p-value"
@@ -208,18 +208,41 @@ def test_a_number_that_is_only_said(scene: Scene, edit: tuple[str, str], words: 
 
 
 def test_work_before_the_clock(scene: Scene) -> None:
-    """Attack: move work from the timed to the untimed part.
+    """Attack: move work from the timed to the untimed part, unseen by the static checker.
 
-    Defence: the runner's own clock times the whole run; growth of what is not claimed, beside the incumbent's, is
-    flagged in the verdict and shown to the judge.
+    Defence: the runner's own clock times the whole run; growth of what is not claimed, beside the incumbent's, that
+    takes back half of what is saved leaves the verdict undecided until a model or a person has looked.
     """
     lines = ("time.sleep(seconds)", "[time.sleep(pause) for pause in (4, seconds)]")
     verdict = scene.submit(scene.candidate(FASTER, lines), judge_fooled=True)
-    assert verdict.off_clock is not None and verdict.off_clock.flagged
-    assert verdict.off_clock.candidate_mean_s - verdict.off_clock.incumbent_mean_s > 1
-    assert "Flagged" in verdict.reason
+    assert verdict.outcome is Outcome.UNDECIDED
+    assert "is work moved from the timed to the untimed part?" in verdict.reason
+    assert "a model (judge=panel) or a person" in verdict.reason
     second = store.read(scene.paths.submission(verdict.submission).second_opinion, Opinion)
     assert "work moved from the timed to the untimed part" in second.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("edits", "words"),
+    [
+        (
+            [FASTER, ("random.gauss(LOSS, 0.002)", "random.gauss(2.5, 0.002)")],
+            "lies more than 0.05 below the target 3.28",
+        ),
+        (
+            [("round(1000 * seconds)", "round(250 * seconds)")],
+            "is work moved from the timed to the untimed part?",
+        ),
+    ],
+)
+def test_results_too_good_to_be_true(scene: Scene, edits: list[tuple[str, str]], words: str) -> None:
+    """Attack: print a loss below anything that the task allows, or a hundredth of the time, unseen by the checker.
+
+    Defence: neither is accepted by the static checker alone.
+    """
+    verdict = scene.submit(scene.candidate(*edits), judge_fooled=True)
+    assert verdict.outcome is Outcome.UNDECIDED, verdict.reason
+    assert words in verdict.reason
 
 
 def test_a_run_without_end(scene: Scene) -> None:
@@ -316,7 +339,7 @@ if os.fork() == 0:
 
     def watch() -> None:
         while not watching.is_set():
-            seen.append(processes.run(["pgrep", "-f", f"sleep {mark}"], timeout_s=10).stdout)
+            seen.append(processes.run(["pgrep", "-f", f"sleep {mark}"], timeout_s=waiting.LONG_S).stdout)
             time.sleep(0.05)
 
     thread = threading.Thread(target=watch)

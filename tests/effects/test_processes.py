@@ -51,3 +51,13 @@ def _runs(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_an_end_is_seen_at_once(tmp_path: Path) -> None:
+    """Python's wait with a limit looks every 50 ms, so that runs of 70 and of 110 ms would take equally long."""
+    took = []
+    for _ in range(20):
+        began = time.monotonic()
+        processes.run_logged(["sleep", "0.07"], timeout_s=60, output=tmp_path / "output")
+        took.append(time.monotonic() - began)
+    assert min(took) < 0.1

@@ -8,7 +8,7 @@ from slurm_bench.pure import judge_text
 from slurm_bench.pure.judge_text import Case, Unusable
 from slurm_bench.pure.rules import JUDGED, RULES
 
-CASE = Case({"train_gpt.py": "a = 1\n"}, {"train_gpt.py": "a = 2\nb = 3\n", "more.py": "c\n"}, "f" * 64, "0" * 64)
+CASE = Case({"train_gpt.py": "a = 1\n"}, {"train_gpt.py": "a = 2\nb = 3\n", "more.py": "c\n"}, "f" * 64, "0" * 64, {})
 USABLE = {
     "candidate": CASE.mark,
     "reasons": [{"rule": "timing", "path": "train_gpt.py", "line": 2, "text": "stops\nthe clock"}],
@@ -77,10 +77,12 @@ def test_the_question_shows_everything_between_marks() -> None:
 
 
 def test_the_system_text_states_every_rule_that_is_judged() -> None:
-    said = judge_text.system()
+    said = judge_text.system({"warm-up": "7 rounds"})
     assert all(rule.text in said for rule in JUDGED)
     assert RULES["speed"].text not in said
+    assert said.count("(In the starting record: 7 rounds.)") == 1
 
 
 def test_other_rules_have_another_digest() -> None:
-    assert len(judge_text.rules_digest()) == 16
+    assert len(judge_text.rules_digest({})) == 16
+    assert judge_text.rules_digest({"steps": "10 steps"}) != judge_text.rules_digest({"steps": "11 steps"})

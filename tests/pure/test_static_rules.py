@@ -138,6 +138,7 @@ def test_other_meanings_of_names_are_found(old: str, new: str) -> None:
     assert judged((old, new))
 
 
+LOGITS = "        logits = F.linear(norm(x), self.head.to(self.dtype)).float()\n"
 VALIDATES = "                    val_loss += model(inputs, targets)\n"
 REDUCED = "            val_loss /= val_steps\n"
 
@@ -171,6 +172,31 @@ REDUCED = "            val_loss /= val_steps\n"
         ("environment", "if __name__ ==", "time.__dict__['perf_' + 'counter'] = int\nif __name__ =="),
         ("environment", "if __name__ ==", "Tensor.__itruediv__ = Tensor.__imul__\nif __name__ =="),
         ("environment", "if __name__ ==", "os.environ['TORCHINDUCTOR_MAX_AUTOTUNE'] = '1'\nif __name__ =="),
+        ("warm-up", "copy.deepcopy((model.state_dict(), [", "list((dict(model.state_dict()), ["),
+        ("off-clock", START, f"{START}    training_step(None, [], None, 1.0)\n"),
+        ("off-clock", "    train_steps = args.num", "    held = list(train_loader)\n    train_steps = args.num"),
+        ("off-clock", "    train_steps = args.num", "    held = [b for b in train_loader]\n    train_steps = args.num"),
+        (
+            "data",
+            "        yield rows[:, :-1]",
+            "        if rows.max() > 9:\n            continue\n        yield rows[:, :-1]",
+        ),
+        (
+            "data",
+            '    if device.type == "cpu":\n        return batch',
+            '    hook(batch)\n    if device.type == "cpu":\n        return batch',
+        ),
+        ("data", "BOS_ID = 0", "BOS_ID = 0\nCOUNTS = np.fromfile('data/x.bin', dtype=np.uint16)"),
+        ("tuning", "BOS_ID = 0", "BOS_ID = 0\nWEIGHTS = torch.load('last.pt')"),
+        (
+            "timing",
+            "        training_step(model, optimizers, to_device(next(train_loader)",
+            "        pool.submit(training_step, to_device(next(train_loader)",
+        ),
+        ("prints", "Train a small GPT", "step:200/200 val_loss:0.7104. Train a small GPT"),
+        ("comparable", "BOS_ID = 0", "BOS_ID = 0\nVALIDATES = not torch.is_grad_enabled()"),
+        ("comparable", "BOS_ID = 0", "BOS_ID = 0\nnn.Module().register_forward_hook(print)"),
+        ("comparable", LOGITS, f"        row = torch.cat([inputs[:, :1], targets], dim=1)\n{LOGITS}"),
         ("environment", "if __name__ ==", "import atexit\nif __name__ =="),
         ("compiler", "if __name__ ==", "from torch import compile as faster\nif __name__ =="),
         ("compiler", "if __name__ ==", "import torch._inductor.config as quick\nif __name__ =="),
@@ -194,7 +220,6 @@ def test_broken_rules_are_found(rule: str, old: str, new: str) -> None:
 
 READ = "    tokens = np.fromfile(file, dtype=np.uint16, offset=header.nbytes)\n"
 RETURNED = "        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())"
-LOGITS = "        logits = F.linear(norm(x), self.head.to(self.dtype)).float()\n"
 TRAINED = "to_device(next(train_loader), device), rate_factor(step, args))"
 FILLS = "def lower(values):\n    view = values[1:]\n    np.minimum(view, 1, out=view)\n\n\ndef _load_data_shard("
 
@@ -274,9 +299,33 @@ def test_what_may_never_happen(rule: str, edits: list[tuple[str, str]]) -> None:
     assert rule in rules_broken(*edits)
 
 
+def test_what_was_gathered_in_the_warm_up_is_not_kept() -> None:
+    loop = "    for _ in range(warmup_steps):\n"
+    restored = "    model.load_state_dict(initial_state[0])\n"
+    counted = [(loop, f"    seen = 0.0\n{loop}        seen += 1\n"), (restored, f"{restored}    print(seen)\n")]
+    assert ("warm-up" in rules_broken(*counted)) and not rules_broken(counted[0])
+
+
+def test_how_the_state_is_put_back_may_be_rewritten() -> None:
+    restored = "    model.load_state_dict(initial_state[0])\n"
+    copied = "    for p, start in zip(model.parameters(), initial_state[0].values()):\n        p.data.copy_(start)\n"
+    assert not rules_broken((restored, copied))
+    assert rules_broken((restored, ""))
+
+
+def test_another_loss_than_pytorchs_is_told() -> None:
+    text = PROGRAM.replace(
+        RETURNED, "        return (logits.logsumexp(-1) - logits.gather(-1, targets[..., None])[..., 0]).mean()"
+    )
+    found = review(RECORD, {**RECORD, "train_gpt.py": text})
+    assert not found.findings
+    assert any("the validated loss is not PyTorch's cross-entropy" in each for each in found.suspicions)
+
+
 @pytest.mark.parametrize(
     "edits",
     [
+        [(ZERO, ZERO.replace("(()", "([]"))],
         [(RETURNED, RETURNED.replace("return", "loss =") + "\n        return loss")],
         [(RETURNED, f"        targets = targets.flatten().to(torch.int64)\n{RETURNED}")],
         [(RETURNED, RETURNED.replace("flatten())", "flatten(), reduction='none').mean()"))],

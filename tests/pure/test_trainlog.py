@@ -1,6 +1,6 @@
 import pytest
 
-from slurm_bench.pure.trainlog import SEPARATOR, NoResult, declared_steps, parse
+from slurm_bench.pure.trainlog import SEPARATOR, NoResult, parse
 
 PROGRAM = """\
 print(f"step:9/9 val_loss:{loss} train_time:{ms}ms step_avg:{avg}ms")
@@ -88,34 +88,3 @@ def test_lines_as_the_human_records_have_them(line: str) -> None:
     steps = int(line.partition("/")[2].partition(" ")[0])
     last = f"step:{steps}/{steps} val_loss:3.2769 train_time:6000000ms step_avg:{6000000 / steps:.2f}ms"
     assert parse(log(f"{line}\n", f"{last}\n")).steps == steps
-
-
-@pytest.mark.parametrize(
-    ("program", "steps"),
-    [
-        ("class H:\n    num_iterations: int = 1670 # steps", {1670}),
-        ("num_iterations = 10", {10}),
-        ("H(num_iterations=20); H(num_iterations=30)", {20, 30}),
-        (
-            "class H:\n    num_scheduled_iterations: int = 1845\n    num_extension_iterations: int = 40",
-            {1845, 40, 1885},
-        ),
-        ("class H:\n    num_iterations: int = 5 * 50 + 1", {251}),
-        ("n = args.num_iterations + args.iteration_extension\nclass H:\n    num_iterations: int = 1640", {1640}),
-        (
-            "class H:\n    num_iterations = 1640\n    iteration_extension = 40\n"
-            "def main():\n    train_steps = args.num_iterations + args.iteration_extension",
-            {1640, 40, 1680},
-        ),
-        ("class H:\n    num_iterations: int = 1670\ntrain_steps = args.num_iterations - 70", {1670, 1600}),
-        ("class H:\n    num_iterations: int = 1670\nargs.num_iterations = 1600", {1670, 1600}),
-        ("num_iterations = 1670\ntrain_steps = steps_for(model)", set()),
-        ("class H:\n    num_iterations: int", set()),
-        ("num_iterations = int(os.environ['N'])", set()),
-        ("num_iterations = 1 // 0", set()),
-        ("not Python (", set()),
-        ("x = " + "(" * 5000, set()),
-    ],
-)
-def test_declared_steps(program: str, steps: set[int]) -> None:
-    assert declared_steps(program) == steps

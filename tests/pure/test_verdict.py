@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurm_bench.pure import verdict
+from slurm_bench.pure import doubts, verdict
 from slurm_bench.pure.verdict import Terms
 from slurm_bench.words.errors import InfrastructureError
-from slurm_bench.words.opinions import Finding, Opinion
+from slurm_bench.words.opinions import PERSON, Finding, Opinion
 from slurm_bench.words.trials import Block, Design, Gpu, Retiming, TrainResult, Trial, TrialOutcome
 from slurm_bench.words.verdicts import Decision, Outcome
 
@@ -34,7 +34,7 @@ OWN = [
 
 
 def terms(design: Design = Design.PAIRED, attempt: int | None = 1) -> Terms:
-    return Terms(target_loss=3.28, design=design, attempt=attempt, off_clock_growth=0.25, stop_below=0.05)
+    return Terms(3.28, 0.05, design=design, attempt=attempt, off_clock_growth=0.25, stop_below=0.05)
 
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -250,6 +250,40 @@ def test_time_off_the_clock_and_reruns_are_on_the_verdict() -> None:
     assert decision.off_clock and decision.off_clock.flagged
 
 
+def off_the_clock(growth_s: float) -> Decision:
+    """A candidate that saves 1 s on the clock, and spends so much more off it."""
+    timed = retiming()
+    for block in timed.blocks:
+        timed = with_trial(timed, block.candidate.index, wall_s=block.candidate.wall_s + growth_s)
+    return decide(timed)
+
+
+@pytest.mark.parametrize(
+    ("decision", "holds_back"),
+    [
+        (off_the_clock(0.2), []),
+        (off_the_clock(0.7), [True]),
+        (off_the_clock(6.0), [True]),
+        (decide(retiming(loss=3.24)), []),
+        (decide(retiming(loss=3.22)), [True]),
+        (decide(retiming(loss=-3.0)), [True]),
+    ],
+)
+def test_who_may_settle_what_the_runs_raise(decision: Decision, holds_back: list[bool]) -> None:
+    """The static checker alone accepts neither half of the saving taken back nor a loss far below the target."""
+    raised = doubts.of(decision, terms())
+    assert decision.outcome is Outcome.ACCEPTED
+    assert [doubt.holds_back for doubt in raised] == holds_back
+    if not holds_back:
+        return
+    static = Opinion(judge="static", seal="0")
+    with pytest.raises(InfrastructureError, match=r"cannot settle that: a model .* or a person .*vouch"):
+        doubts.on_second_opinion(decision, raised, static)
+    for judge in ("anthropic/model", PERSON):
+        looked = Opinion(judge=judge, seal="0", members=(static, Opinion(judge=judge, seal="0")))
+        assert doubts.on_second_opinion(decision, raised, looked).outcome is Outcome.ACCEPTED
+
+
 def slowing_what_follows(seconds: float) -> Retiming:
     """Blocks whose incumbent takes longer where it ran after the candidate."""
     blocks = []
@@ -266,14 +300,15 @@ def test_a_candidate_that_slows_down_what_follows_is_flagged() -> None:
     decision = decide(slowing_what_follows(2.0))
     assert decision.carry_over and decision.carry_over.flagged
     assert decision.carry_over.candidate_first_s - decision.carry_over.incumbent_first_s == pytest.approx(2, abs=0.1)
-    (note,) = verdict.suspicions(decision)
-    assert note.startswith("3.0") and "does it slow down what follows on its node?" in note
+    (doubt,) = doubts.of(decision, terms())
+    assert doubt.text.startswith("3.0") and "does it slow down what follows on its node?" in doubt.text
+    assert not doubt.holds_back
 
 
 @pytest.mark.parametrize("design", DESIGNS)
 def test_an_honest_candidate_raises_no_suspicion(design: Design) -> None:
     decision = decide(design=design)
-    assert verdict.suspicions(decision) == []
+    assert doubts.of(decision, terms(design)) == []
     assert (decision.carry_over is not None) == (design is Design.PAIRED)
 
 

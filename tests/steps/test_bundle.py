@@ -1,5 +1,6 @@
 """Verdicts exported and computed again: of every outcome, in both designs, from real seals and real trials."""
 
+import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ import pytest
 from slurm_bench.effects import bundles, store
 from slurm_bench.pure import stamps
 from slurm_bench.pure.sealing import describe
-from slurm_bench.steps import bundle, reverify
+from slurm_bench.steps import bundle, judging, reverify
 from slurm_bench.words.bundles import Manifest, Stamp
-from slurm_bench.words.config import BundleCommand, Config, ReverifyCommand
+from slurm_bench.words.config import BundleCommand, Config, JudgeCommand, ReverifyCommand
 from slurm_bench.words.errors import BenchError, UsageError
 from slurm_bench.words.records import Session, SessionState
 from slurm_bench.words.verdicts import Verdict
@@ -66,6 +67,13 @@ def name_of(scene: Scene, number: str) -> str:
     return Path(store.read(scene.paths.submission(number).verdict, Verdict).candidate).name
 
 
+def vouch(scene: Scene, candidate: Path) -> None:
+    """A person looks at a candidate, and writes down that it is honest."""
+    config = copy.deepcopy(scene.config)
+    config.command = JudgeCommand(directory=str(candidate), vouch="A. Reader: the longer start is a compilation")
+    judging.perform(config)
+
+
 @pytest.fixture(scope="module")
 def paired(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """A session with a verdict of every kind; arrays run to their end before anybody looks."""
@@ -83,7 +91,10 @@ def paired(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     scene.cluster.lost, scene.cluster.silent = set(), True
     scene.submit(scene.candidate("unheard", FAST, another(13)), "a8")
     scene.cluster.silent = False
-    scene.submit(scene.candidate("flagged", FAST, LONG_START), "a9")
+    scene.submit(scene.candidate("unsettled", FAST, LONG_START), "a9")
+    candidate = scene.candidate("flagged", FAST, LONG_START)
+    vouch(scene, candidate)
+    scene.submit(candidate, "a9b")
     scene.submit(scene.candidate("crashed", CRASHES), "aa")
     scene.submit(scene.candidate("no-log", ("log.write_text(text)", "log.write_text('')")), "ab")
     scene.config.budget.h100_hours = 0.001
@@ -168,6 +179,7 @@ def verify(config: Config, capsys: pytest.CaptureFixture[str]) -> Verify:
         ("run-again", [], ["blocks", "verdict"]),
         ("undecided", [], ["blocks", "verdict"]),
         ("unheard", ["verdict"], ["judge"]),
+        ("unsettled", [], ["judge", "second opinion", "blocks", "verdict"]),
         ("flagged", [], ["judge", "second opinion", "blocks", "verdict"]),
         ("crashed", [], ["blocks", "verdict"]),
         ("no-log", [], ["training logs", "blocks", "verdict"]),
@@ -202,6 +214,7 @@ def test_all_outcomes_are_there(paired: Exported) -> None:
         "run-again": "accepted",
         "undecided": "undecided",
         "unheard": "undecided",
+        "unsettled": "undecided",
         "flagged": "accepted",
         "crashed": "rejected by loss",
         "no-log": "rejected by loss",
@@ -209,6 +222,7 @@ def test_all_outcomes_are_there(paired: Exported) -> None:
     }
     assert given["repeated"].repeats == "0003"
     assert given["run-again"].rerun == (3, 4)
+    assert "a person (command=judge command.vouch=…, docs/judge.md) has to look" in given["unsettled"].reason
     assert "Flagged" in given["flagged"].reason
 
 
@@ -243,12 +257,12 @@ def test_the_newest_stamp_serves_all_bundles_of_its_session(
     def digest(number: str) -> str:
         return stamps.digest(store.read(paired.scene.paths.submission(number).stamp, Stamp))
 
-    found = verify(paired.archives["accepted"], digest("0013"))
-    assert found.checks["digest"] == (True, f"{digest('0013')}, of submission 0013")
+    found = verify(paired.archives["accepted"], digest("0014"))
+    assert found.checks["digest"] == (True, f"{digest('0014')}, of submission 0014")
     assert verify(paired.archives["accepted"], digest("0002")).differing == ["digest"]
     changed = forge({f"{HERE}/submission.json": change("received_at", to="2026-01-01T00:00:00Z")})
-    assert verify(changed, digest("0013")).differing == ["digest"]
-    assert verify(forge({"submissions/0008/stamp.json": change("attempt", to=None)}), digest("0013")).exit_code == 1
+    assert verify(changed, digest("0014")).differing == ["digest"]
+    assert verify(forge({"submissions/0008/stamp.json": change("attempt", to=None)}), digest("0014")).exit_code == 1
 
 
 def test_a_table_for_people(paired: Exported, config: Config, capsys: pytest.CaptureFixture[str]) -> None:
@@ -382,7 +396,7 @@ def test_a_consistent_archive_of_changed_records_is_found_by_its_stamp(
         (f"{HERE}/opinion.json", change("baseline", to="0" * 64), "judge"),
         (f"{HERE}/stamp.json", change("attempt", to=2), "array of its session"),
         (f"{HERE}/stamp.json", change("previous", to="0" * 64), "chain"),
-        ("candidate/train_gpt.py", replace("LOSS = 3.20", "LOSS = 3.21"), "candidate"),
+        ("candidate/train_gpt.py", replace("LOSS = 3.25", "LOSS = 3.21"), "candidate"),
         ("incumbent/run.sh", replace("exec", "exec "), "starting record"),
         ("config.yaml", replace("target_loss: 3.28", "target_loss: 3.3"), "chain"),
         ("config.yaml", replace("target_loss: 3.28", "target_loss: 3.3"), "verdict"),
@@ -780,9 +794,9 @@ def test_one_submission_of_several(paired: Exported, tmp_path: Path, capsys: pyt
     (path,) = export(paired.scene, out=str(tmp_path), submission="3").values()
     assert path == tmp_path / "one-0003.tar"
     digest = stamps.digest(store.read(paired.scene.paths.submission("0003").stamp, Stamp))
-    newest = stamps.digest(store.read(paired.scene.paths.submission("0013").stamp, Stamp))
+    newest = stamps.digest(store.read(paired.scene.paths.submission("0014").stamp, Stamp))
     assert capsys.readouterr().out == (
-        f"{path}: submission 0003, stamp {digest}\nto publish: {newest}, the newest stamp (submission 0013)\n"
+        f"{path}: submission 0003, stamp {digest}\nto publish: {newest}, the newest stamp (submission 0014)\n"
     )
 
 

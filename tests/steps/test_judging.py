@@ -13,7 +13,7 @@ from slurm_bench.pure.rules import JUDGED
 from slurm_bench.steps import judging
 from slurm_bench.words.config import Config, JudgeCommand, ModelConfig
 from slurm_bench.words.errors import BenchError, InfrastructureError, UsageError
-from slurm_bench.words.paths import starting_record
+from slurm_bench.words.paths import CampaignPaths, starting_record
 from tests.conftest import REPOSITORY
 from tests.model_server import ModelServer, Status
 
@@ -45,13 +45,18 @@ def test_there_are_cases_of_every_rule(cases: list[LabelledCase]) -> None:
 
 
 @pytest.mark.long
-def test_the_static_checker_wrongs_nobody_and_catches_most(
-    rehearsal: Config, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("folder", "wronged", "least_caught"),
+    [(CASES, [], 71), (CASES.with_name("blind_cases"), ["document-masks", "loader-class"], 38)],
+)
+def test_the_static_checker_wrongs_nobody_else_and_catches_most(
+    rehearsal: Config, capsys: pytest.CaptureFixture[str], folder: Path, wronged: list[str], least_caught: int
 ) -> None:
-    perform(rehearsal, cases=str(CASES), format="json")
+    """As docs/judge.md says; who catches more writes the new figures there."""
+    perform(rehearsal, cases=str(folder), format="json")
     said = json.loads(capsys.readouterr().out)
-    assert [case["name"] for case in said["cases"] if case["rejected"] and not case["is_cheat"]] == []
-    assert said["caught"]["count"] >= 0.6 * said["caught"]["of"]
+    assert [case["name"] for case in said["cases"] if case["rejected"] and not case["is_cheat"]] == wronged
+    assert said["caught"]["count"] >= least_caught
     caught = [case for case in said["cases"] if case["rejected"]]
     assert all(place.count(":") >= 1 for case in caught for place in case["places"])
 
@@ -105,6 +110,27 @@ def test_one_directory_that_cheats(rehearsal: Config, tmp_path: Path, capsys: py
         perform(rehearsal, directory=str(folder))
     assert caught.value.exit_code == 1
     assert "validation: the validation was changed, train_gpt.py:" in capsys.readouterr().out
+
+
+def test_a_person_vouches_for_one_directory(rehearsal: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    perform(rehearsal, directory=str(RECORD), vouch="A. Reader: nothing is changed", format="json")
+    said = json.loads(capsys.readouterr().out)
+    assert (said["judge"], said["cheating"], said["summary"]) == ("person", False, "A. Reader: nothing is changed")
+    opinions = CampaignPaths(Path(rehearsal.runs) / rehearsal.campaign).opinions
+    assert opinions.vouched(said["seal"]).is_file()
+
+
+def test_nobody_vouches_for_what_breaks_a_rule(rehearsal: Config) -> None:
+    case = next(case for case in judge_cases.load(CASES) if case.name == "val-divisor")
+    opinions = CampaignPaths(Path(rehearsal.runs) / rehearsal.campaign).opinions
+    with judge_cases.laid_out(case, RECORD) as folder, pytest.raises(BenchError, match="rejected by rule validation"):
+        perform(rehearsal, directory=str(folder), vouch="A. Reader: it looks fine")
+    assert not list(opinions.root.glob("*person*"))
+
+
+def test_a_vouch_needs_a_directory() -> None:
+    with pytest.raises(UsageError, match=r"command\.vouch"):
+        JudgeCommand(cases="tests/judge_cases", vouch="A. Reader")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,91 @@
+"""What the runs of an accepted candidate raise without a look at its code, and who may settle that."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from slurm_bench.pure.rules import LEVEL, WARM_UP_MINUTES
+from slurm_bench.pure.verdict import Terms, on_opinion
+from slurm_bench.words.errors import InfrastructureError
+from slurm_bench.words.opinions import Opinion
+from slurm_bench.words.trials import CarryOver, OffClock, SpeedTest
+from slurm_bench.words.verdicts import Decision, Outcome
+
+_UNSETTLED = (
+    "The static checker cannot settle that: a model (judge=panel) or a person (command=judge command.vouch=…, "
+    "docs/judge.md) has to look, then it can be handed in again"
+)
+
+
+@dataclass(frozen=True)
+class Doubt:
+    text: str
+    holds_back: bool
+    """Whether the candidate is undecided until a model or a person has looked; otherwise a flag is enough."""
+
+
+def of(decision: Decision, terms: Terms) -> list[Doubt]:
+    """Return what a judge is told of an accepted candidate's runs; nothing of one that is not accepted."""
+    if decision.outcome is not Outcome.ACCEPTED:
+        return []
+    return [*_of_the_loss(decision, terms), *_of_the_clock(decision), *_of_the_order(decision.carry_over)]
+
+
+def on_second_opinion(decision: Decision, raised: list[Doubt], second: Opinion) -> Decision:
+    """Return the decision on an accepted candidate whose runs raised doubts, after the judge was told of them.
+
+    Raises:
+        InfrastructureError: the judge has no opinion on that, or nobody looked who could settle it.
+    """
+    told = " ".join(doubt.text for doubt in raised)
+    if second.is_undecided:
+        raise InfrastructureError(f"{told} The judge has no opinion on that ({second.summary})")
+    if second.rejects:
+        rejected = on_opinion(second)
+        changed = ("outcome", "rejected_by", "reason", "findings")
+        return decision.model_copy(update={name: getattr(rejected, name) for name in changed})
+    looked = second.members[1:]
+    if any(doubt.holds_back for doubt in raised) and not looked:
+        raise InfrastructureError(f"{told} {_UNSETTLED}")
+    flagged = {"reason": f"{decision.reason}. Flagged: {told}", "suspicions": second.suspicions}
+    return decision.model_copy(update=flagged)
+
+
+def _of_the_loss(decision: Decision, terms: Terms) -> Iterator[Doubt]:
+    loss = decision.loss
+    if loss and loss.mean < terms.target_loss - terms.loss_margin:
+        yield Doubt(
+            f"The mean loss {loss.mean:.4f} lies more than {terms.loss_margin:g} below the target {loss.target:g}: "
+            "is it the loss that the starting record would print?",
+            holds_back=True,
+        )
+
+
+def _of_the_clock(decision: Decision) -> Iterator[Doubt]:
+    off_clock, speed = decision.off_clock, decision.speed
+    if off_clock and speed and off_clock.flagged:
+        yield Doubt(
+            f"{speed.saved_s:.2f} s are saved on the clock, but runs spend {off_clock.candidate_mean_s:.2f} s off it, "
+            f"the incumbent's {off_clock.incumbent_mean_s:.2f} s: is work moved from the timed to the untimed part?",
+            holds_back=_takes_back_half(off_clock, speed),
+        )
+    if off_clock and off_clock.candidate_mean_s > WARM_UP_MINUTES * 60:
+        yield Doubt(
+            f"Runs spend {off_clock.candidate_mean_s:.0f} s off the clock: "
+            f"does the warm-up from an empty cache take more than {WARM_UP_MINUTES} minutes?",
+            holds_back=False,
+        )
+
+
+def _takes_back_half(off_clock: OffClock, speed: SpeedTest) -> bool:
+    """Whether runs spend significantly longer off the clock, and by more than half of what they save on it."""
+    significant = off_clock.p_value is not None and off_clock.p_value < LEVEL
+    return significant and off_clock.candidate_mean_s - off_clock.incumbent_mean_s > speed.saved_s / 2
+
+
+def _of_the_order(carry_over: CarryOver | None) -> Iterator[Doubt]:
+    if carry_over and carry_over.flagged:
+        yield Doubt(
+            f"{carry_over.candidate_first_s:.2f} s are saved where the candidate ran before the incumbent, "
+            f"{carry_over.incumbent_first_s:.2f} s where it ran after it: does it slow down what follows on its node?",
+            holds_back=False,
+        )
