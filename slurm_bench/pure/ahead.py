@@ -15,16 +15,20 @@ _KEEPING = {"deque", "list", "sorted", "tuple"}
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp)
 
 
-def remarks(starts: Sequence[Unit], matching: Matching, candidate: Program) -> Iterator[Remark]:
+def remarks(
+    starts: Sequence[Unit], warm_up: Sequence[Unit], matching: Matching, candidate: Program
+) -> Iterator[Remark]:
     """Remark on new statements of the candidate that train or draw batches ahead of the clock.
 
     Args:
         starts: the candidate's statements that start the clock.
+        warm_up: the baseline's statements of the warm-up.
     """
+    warming_up = {matching.found[unit].scope.rpartition(".")[2] for unit in warm_up if unit in matching.found}
     for unit in _before(starts, candidate):
         if not matching.is_new(unit):
             continue
-        trains = _calls(unit) & candidate.trainers & candidate.definitions
+        trains = (_calls(unit) & candidate.trainers & candidate.definitions) - warming_up
         if trains and not any(head in matching.found.values() for head in unit.heads):
             yield on(unit, "off-clock", "the program trains before the clock starts", proven=True)
         elif _works(unit, matching, candidate):

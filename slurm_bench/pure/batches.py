@@ -5,13 +5,19 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from slurm_bench.pure import loaders
-from slurm_bench.pure.loaders import LOADER, READING
+from slurm_bench.pure.loaders import GENERATOR, LOADER, READER, READING
 from slurm_bench.pure.matching import Matching
 from slurm_bench.pure.programs import Place, Program, Unit, last_name
 from slurm_bench.pure.remarks import Remark, on
 from slurm_bench.pure.writes import Writes
 
 _TELLING = {"print", "print0"}
+_CHANGING = {
+    "bitwise_and", "bitwise_or", "clamp", "clamp_max", "clamp_min", "clip", "flip", "floor_divide", "fmod", "gather",
+    "index_select", "masked_fill", "maximum", "minimum", "remainder", "repeat_interleave", "roll", "scatter", "sort",
+    "take", "unique", "where",
+}  # fmt: skip
+"""Functions and methods whose result holds other tokens, or holds them elsewhere."""
 
 
 def remarks(
@@ -28,7 +34,10 @@ def remarks(
     new = [unit for unit in candidate.units if matching.is_new(unit)]
     places = {matching.found[unit].where for unit in passing if unit in matching.found and unit.scope}
     yielding = {head for unit in candidate.units if loaders.yields(unit) for head in unit.heads}
+    reading = {unit.scope.partition(".")[0] for unit in candidate.units if loaders.calls(unit, {READER})}
     for unit in new:
+        if unit.scope.partition(".")[0] in reading - {""} | {GENERATOR} and _changes_values(unit):
+            yield on(unit, "data", "tokens are changed on their way out of a shard", proven=True)
         if unit.where in places and _is_handed_on(unit, matching):
             yield on(unit, "data", "a batch is handed to what can only change it", proven=True)
         if unit.where in places and isinstance(unit.node, ast.Continue) and yielding & set(unit.heads):
@@ -54,6 +63,11 @@ def _changed(matching: Matching, candidate: Program, writes: Writes) -> Iterator
     for unit in filter(matching.is_new, candidate.units):
         if unit.where in batches and writes.into(unit) & writes.views(unit.where, batches[unit.where]):
             yield on(unit, "data", "a batch is changed after the loader made it", proven=True)
+
+
+def _changes_values(unit: Unit) -> bool:
+    called = (last_name(node.func) for node in ast.walk(unit.node) if isinstance(node, ast.Call))
+    return any(name.rstrip("_") in _CHANGING for name in called)
 
 
 def _is_handed_on(unit: Unit, matching: Matching) -> bool:

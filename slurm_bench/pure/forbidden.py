@@ -36,6 +36,7 @@ _RUNNING_ELSEWHERE = {
     "Process", "Thread", "Timer", "apply_async", "call_later", "create_task", "gather", "map", "run_in_executor",
     "start_new_thread", "submit", "to_thread",
 }  # fmt: skip
+_STATE_HOOKS = ("state_dict_hook", "state_dict_pre_hook", "state_dict_post_hook")
 _STARTS_PROCESSES = ("system", "popen", "fork", "exec", "spawn", "posix_spawn")
 _OWN_SWITCHES = "torch.backends."
 """What of a library is there to be set; the compiler's settings have a check of their own."""
@@ -211,6 +212,35 @@ def _forward_hooks(node: ast.AST, _program: Program) -> Iterator[str]:
             yield name
 
 
+def _state_hooks(node: ast.AST, _program: Program) -> Iterator[str]:
+    """What changes a state on its way into a model or an optimizer, or out of it."""
+    match node:
+        case ast.Attribute(attr=name) if name.endswith(_STATE_HOOKS):
+            yield name
+        case ast.FunctionDef(name="_load_from_state_dict" | "_save_to_state_dict" as name):
+            yield name
+
+
+def _looks_ahead(node: ast.AST, _program: Program) -> Iterator[str]:
+    """Positions moved towards the beginning, so that each meets what comes after it."""
+    match node:
+        case ast.Call(args=[_, ast.UnaryOp(op=ast.USub(), operand=ast.Constant())]) if last_name(node.func) == "roll":
+            yield "roll"
+        case ast.Call(args=[ast.Tuple(elts=[first, _, *_]) | ast.List(elts=[first, _, *_]), *_]):
+            if last_name(node.func) in ("cat", "concat", "concatenate") and _cuts_the_first(first):
+                yield "cat"
+
+
+def _cuts_the_first(node: ast.expr) -> bool:
+    """`x[:, 1:]`, or `x[1:]`."""
+    match node:
+        case ast.Subscript(slice=ast.Slice(lower=ast.Constant(1), upper=None)):
+            return True
+        case ast.Subscript(slice=ast.Tuple(elts=[ast.Slice(None, None), ast.Slice(ast.Constant(1), None), *_])):
+            return True
+    return False
+
+
 def _handed_training(node: ast.AST, program: Program) -> Iterator[str]:
     """A function that trains, given to what runs it elsewhere."""
     if isinstance(node, ast.Call) and last_name(node.func) in _RUNNING_ELSEWHERE:
@@ -342,6 +372,8 @@ CHECKS = (
     Check("comparable", "an attention looks ahead", _not_causal),
     Check("comparable", "a model gets a call, train or eval of its own", _own_modes),
     Check("comparable", "the program asks whether gradients are computed", _asks_for_gradients),
+    Check("comparable", "a position meets what comes after it", _looks_ahead),
+    Check("warm-up", "a hook changes what is put back", _state_hooks),
     Check("comparable", "a hook on a forward pass", _forward_hooks),
     Check("timing", "the program waits", _waiting),
     Check("timing", "training is handed to another thread", _handed_training),

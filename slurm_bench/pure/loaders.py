@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence, Set
 from slurm_bench.pure.normal_form import text_of
 from slurm_bench.pure.programs import Unit, last_name, root_of
 
-_READER, _GENERATOR = "_load_data_shard", "distributed_data_generator"
-LOADER = frozenset({_READER, _GENERATOR, "BOSFinder"})
+READER, GENERATOR = "_load_data_shard", "distributed_data_generator"
+LOADER = frozenset({READER, GENERATOR, "BOSFinder"})
 READING = {"from_file", "fromfile", "memmap", "readinto"}
 _BEGINNING = re.compile(r"\[:\w+\]")
 _MOST_DETOURS = 3
@@ -28,11 +28,11 @@ def deciding(loader: Sequence[Unit]) -> Iterator[Unit]:
     """
     reading = {unit.where for unit in loader if calls(unit, READING)}
     yielding = {unit.where for unit in loader if yields(unit)}
-    generator = [unit for unit in loader if unit.scope == _GENERATOR]
+    generator = [unit for unit in loader if unit.scope == GENERATOR]
     names = _names_of_batches(generator)
     called = _called_in(*(unit for unit in loader if unit.where in yielding))
     for unit in loader:
-        if unit.scope == _GENERATOR:
+        if unit.scope == GENERATOR:
             decides = yields(unit) or _is_unaligned(unit) or bool(unit.binds & names)
         else:
             method = unit.scope.rpartition(".")[2]
@@ -43,7 +43,7 @@ def deciding(loader: Sequence[Unit]) -> Iterator[Unit]:
 
 def shards(loader: Sequence[Unit]) -> frozenset[str]:
     """Return the names in the generator that hold a whole shard's tokens."""
-    return frozenset(name for unit in loader if unit.scope == _GENERATOR for name in _loaded(unit.node))
+    return frozenset(name for unit in loader if unit.scope == GENERATOR for name in _loaded(unit.node))
 
 
 def _loaded(node: ast.stmt) -> Iterator[str]:
@@ -55,7 +55,7 @@ def _loaded(node: ast.stmt) -> Iterator[str]:
         case _:
             pairs = []
     for target, value in pairs:
-        if isinstance(value, ast.Call) and last_name(value.func) == _READER:
+        if isinstance(value, ast.Call) and last_name(value.func) == READER:
             yield root_of(target)
 
 

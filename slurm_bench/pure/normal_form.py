@@ -80,6 +80,8 @@ class _Normaliser(ast.NodeTransformer):
             case ast.BinOp(ast.Constant(value=int(left)), op, ast.Constant(value=int(right))):
                 value = _folded(left, op, right)
                 return node if value is None else ast.copy_location(ast.Constant(value), node)
+            case ast.BinOp(left, ast.Mult() as op, ast.Constant(value=int() | float()) as factor):
+                return ast.copy_location(ast.BinOp(factor, op, left), node)
         return node
 
     @staticmethod

@@ -71,9 +71,9 @@ def differences(baseline: Program, candidate: Program) -> Iterator[Remark]:
     yield from objective.remarks(baseline, candidate, writes)
     yield from _in_another_order(groups, matching)
     yield from _not_reached(matching, candidate)
-    yield from ahead.remarks(_clock_starts(groups, matching), matching, candidate)
     warm_up = [unit for group in groups if group.rule == "warm-up" for unit in group.units]
     yield from warm_ups.remarks(warm_up, matching, candidate)
+    yield from ahead.remarks(_clock_starts(groups, matching), warm_up, matching, candidate)
     yield from shadowing.remarks(matching.found.values(), candidate)
 
 
@@ -97,7 +97,9 @@ def _groups(baseline: Program) -> list[Group]:
     count = [unit for unit in units if unit.binds & {"train_steps", "step"} and unit.where in places]
     validation = [unit for unit in region if unit not in clock and not unit.only_turns_gradients_off]
     elsewhere = {*loader, *prints, *clock}
-    callees = _with_callees(baseline, _called_by([*validation, *clock], baseline))
+    callees = _with_callees(
+        baseline, _called_by([*validation, *(unit for unit in clock if not _is_print(unit))], baseline)
+    )
     called = [unit for unit in callees if unit not in elsewhere]
     computed = frozenset(name for unit in validation for name in unit.binds)
     return [

@@ -13,7 +13,6 @@ _LOADS = {
     "readinto", "unpack",
 }  # fmt: skip
 """Functions with which a program gets at data; those that read shards or weights have checks of their own."""
-_STATE_HOOKS = ("state_dict_hook", "state_dict_pre_hook", "state_dict_post_hook")
 _DEFERRED = {"threading", "concurrent", "asyncio", "queue"}
 _COMPUTING = {
     "__future__", "abc", "array", "bisect", "cmath", "collections", "contextlib", "copy", "dataclasses", "datetime",
@@ -59,11 +58,6 @@ def _reflection(node: ast.AST, _program: Program) -> Iterator[str]:
             yield name
 
 
-def _hooks(node: ast.AST, _program: Program) -> Iterator[str]:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr.endswith(_STATE_HOOKS):
-        yield node.func.attr
-
-
 def _clock_reads(node: ast.AST, _program: Program) -> Iterator[str]:
     if isinstance(node, ast.Attribute) and root_of(node) == "time" and node.attr != "sleep":
         yield node.attr
@@ -105,7 +99,6 @@ CHECKS = (
     Check("environment", "a module that the starting record does not import", _imports, proven=False),
     Check("environment", "names are looked up or set while the program runs", _reflection, proven=False),
     Check("comparable", "fewer attentions are said to be causal", _causal, proven=False, against="less"),
-    Check("warm-up", "a hook changes what is put back", _hooks, proven=False),
     Check("timing", "the time is asked in another place", _clock_reads, proven=False),
     Check("off-clock", "training steps are called from another place", _training_calls, proven=False),
     Check("steps", "a loop or the program can end early", _early_ends, proven=False),

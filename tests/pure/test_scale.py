@@ -6,9 +6,13 @@ import sys
 import time
 from itertools import islice
 
+import pytest
+
 from ledger_at_scale import books, rows
 from slurm_bench.pure import sacct
 from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.whole
 
 
 def test_the_books_of_a_hundred_thousand_rows() -> None:

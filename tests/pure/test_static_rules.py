@@ -186,7 +186,20 @@ REDUCED = "            val_loss /= val_steps\n"
             '    if device.type == "cpu":\n        return batch',
             '    hook(batch)\n    if device.type == "cpu":\n        return batch',
         ),
+        (
+            "data",
+            "yield inputs.to(torch.int64),",
+            "inputs = get(inputs).clamp(max=9)\n            yield inputs.to(torch.int64),",
+        ),
+        (
+            "data",
+            "BOS_ID = 0",
+            "BOS_ID = 0\nclass Shards:\n    def get(self, file):\n        return _load_data_shard(file).clamp(max=9)\n",
+        ),
         ("data", "BOS_ID = 0", "BOS_ID = 0\nCOUNTS = np.fromfile('data/x.bin', dtype=np.uint16)"),
+        ("warm-up", "BOS_ID = 0", "BOS_ID = 0\nnn.Module().register_load_state_dict_pre_hook(print)"),
+        ("comparable", LOGITS, f"        x = x + torch.roll(x, -1, dims=1)\n{LOGITS}"),
+        ("comparable", LOGITS, f"        x = x + torch.cat([x[:, 1:], x[:, :1]], dim=1)\n{LOGITS}"),
         ("tuning", "BOS_ID = 0", "BOS_ID = 0\nWEIGHTS = torch.load('last.pt')"),
         (
             "timing",
@@ -326,6 +339,20 @@ def test_another_loss_than_pytorchs_is_told() -> None:
     "edits",
     [
         [(ZERO, ZERO.replace("(()", "([]"))],
+        [
+            (
+                "training_time_ms += 1000 * (time.perf_counter() - t0)",
+                "training_time_ms += (time.perf_counter() - t0) * 1000",
+            )
+        ],
+        [("    warm_up(model", "    compile_all(model"), ("def warm_up(", "def compile_all(")],
+        [
+            (
+                "def flops_per_token(args: Hyperparameters) -> int:",
+                "def flops_per_token(args: Hyperparameters) -> int:\n    print0('flops')",
+            )
+        ],
+        [(LOGITS, f"        x = torch.cat([x[:, :1], x[:, 1:] + 0.1 * x[:, :-1]], dim=1)\n{LOGITS}")],
         [(RETURNED, RETURNED.replace("return", "loss =") + "\n        return loss")],
         [(RETURNED, f"        targets = targets.flatten().to(torch.int64)\n{RETURNED}")],
         [(RETURNED, RETURNED.replace("flatten())", "flatten(), reduction='none').mean()"))],

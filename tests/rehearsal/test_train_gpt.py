@@ -23,6 +23,8 @@ from tests.waiting import LONG_S
 torch = pytest.importorskip("torch")
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
+pytestmark = pytest.mark.whole
+
 SOURCE = Path(corpus.__file__).parent / "record"
 CPU = torch.device("cpu")
 

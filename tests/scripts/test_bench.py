@@ -19,6 +19,8 @@ from slurm_bench.effects.slurm import SlurmCluster
 from slurm_bench.words.accounting import JobState
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.whole
+
 MACHINE = Machine("2026-01-01", 2, 24.0, "Debian", "3.11", "slurm 22.05", "", "abc", "0.00, 0.00, 0.00")
 MEASURED = {"ledger": [Figure("time", 1.234, "s", 1, "slow"), Figure("memory", 142.35, "MB")]}
 

@@ -22,6 +22,8 @@ from tests.conftest import REPOSITORY
 from tests.upstream_repository import EXACT, RECORDS, MadeRecord, Upstream, commit_all, git
 from tests.waiting import LONG_S
 
+pytestmark = pytest.mark.whole
+
 NAMES = [record.name for record in RECORDS]
 MANY = 60
 

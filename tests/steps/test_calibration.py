@@ -15,6 +15,8 @@ from slurm_bench.words.errors import UsageError
 from slurm_bench.words.paths import CampaignPaths
 from slurm_bench.words.trials import Calibration
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture(params=["paired", "classic"])
 def config(request: pytest.FixtureRequest, config: Config) -> Config:

@@ -24,6 +24,8 @@ from tests import waiting
 from tests.fake_cluster import FakeCluster
 from tests.scene import BaseScene
 
+pytestmark = pytest.mark.whole
+
 FAST = ("SECONDS = 0.08", "SECONDS = 0.04")
 
 

@@ -9,6 +9,7 @@ import pytest
 from slurm_bench.effects import judge_cases
 from slurm_bench.effects.judge_cases import LabelledCase
 from slurm_bench.pure.confusion import Judged, matrix
+from slurm_bench.pure.review import review
 from slurm_bench.pure.rules import JUDGED
 from slurm_bench.steps import judging
 from slurm_bench.words.config import Config, JudgeCommand, ModelConfig
@@ -45,20 +46,39 @@ def test_there_are_cases_of_every_rule(cases: list[LabelledCase]) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(
-    ("folder", "wronged", "least_caught"),
-    [(CASES, [], 71), (CASES.with_name("blind_cases"), ["document-masks", "loader-class"], 38)],
-)
-def test_the_static_checker_wrongs_nobody_else_and_catches_most(
-    rehearsal: Config, capsys: pytest.CaptureFixture[str], folder: Path, wronged: list[str], least_caught: int
+def test_the_static_checker_wrongs_nobody_and_catches_most(
+    rehearsal: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As docs/judge.md says; who catches more writes the new figures there."""
-    perform(rehearsal, cases=str(folder), format="json")
+    perform(rehearsal, cases=str(CASES), format="json")
     said = json.loads(capsys.readouterr().out)
-    assert [case["name"] for case in said["cases"] if case["rejected"] and not case["is_cheat"]] == wronged
-    assert said["caught"]["count"] >= least_caught
+    assert [case["name"] for case in said["cases"] if case["rejected"] and not case["is_cheat"]] == []
+    assert said["caught"]["count"] >= 71
     caught = [case for case in said["cases"] if case["rejected"]]
     assert all(place.count(":") >= 1 for case in caught for place in case["places"])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("folder", "wronged", "least_caught"),
+    [
+        ("first", {"document-masks", "loader-class"}, 38),
+        ("second", {"gathered-rows", "narrow-transfer", "trainer-class"}, 22),
+    ],
+)
+def test_strangers_cases(folder: str, wronged: set[str], least_caught: int) -> None:
+    """Those who wrote them had not seen the checker; docs/judge.md has what it said of them at first."""
+    rejected: dict[str, set[str]] = {"cheat": set(), "honest": set()}
+    for case in judge_cases.load(CASES.with_name("blind_cases") / folder):
+        with judge_cases.laid_out(case, RECORD) as candidate:
+            if review(_texts(RECORD), _texts(candidate)).findings:
+                rejected[case.label].add(case.name)
+    assert rejected["honest"] == wronged
+    assert len(rejected["cheat"]) >= least_caught
+
+
+def _texts(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
 
 
 def test_it_goes_by_no_name_and_no_text_of_the_cases() -> None:

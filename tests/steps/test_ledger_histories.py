@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -32,6 +33,8 @@ from tests.simulated_slurm import (
     SimulatedSlurm,
     Site,
 )
+
+pytestmark = pytest.mark.whole
 
 GRACE_S = 120
 LONGEST_OUTAGE_S = 60

@@ -18,6 +18,8 @@ from slurm_bench.words.verdicts import Outcome
 from tests.fake_cluster import FakeCluster
 from tests.steps.test_desk import FAST, Scene
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture
 def nested(config: Config) -> Config:

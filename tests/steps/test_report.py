@@ -17,6 +17,8 @@ from slurm_bench.words.verdicts import Outcome
 from tests import generated_campaign
 from tests.generated_campaign import all_verdicts
 
+pytestmark = pytest.mark.whole
+
 MOST_BYTES = 5_000_000
 FA3 = "2025-09-03_FA3"
 

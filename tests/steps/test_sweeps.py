@@ -8,6 +8,8 @@ import pytest
 from slurm_bench.steps import cli
 from slurm_bench.words.errors import UsageError
 
+pytestmark = pytest.mark.whole
+
 ON_SLURM = ("-m", "cluster=slurm", "container=apptainer")
 
 
