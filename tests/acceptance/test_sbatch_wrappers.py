@@ -132,7 +132,7 @@ def test_a_retiming_goes_on_after_scancel(tmp_path: Path, quick: list[str]) -> N
     waiting.until(lambda: is_over(second))
     log = (tmp_path / f"{second}.log").read_text()
     assert exit_code(second) == "0:0", log
-    assert name in log and "calibration1: 10/10" in log and "3.20" in log
+    assert name in log and "calibration1: 10/10" in log and "3.25" in log
     assert len({task.partition("_")[0] for task, _, _ in sacct.rows(name)}) == 1, "queued once"
     assert len(sacct.rows(name)) == 10
 
