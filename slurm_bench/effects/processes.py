@@ -123,9 +123,9 @@ def run_logged(
     process = start(argv, output=output, most_output=most_output)
     # A wait without a limit returns at the end itself; one with a limit looks for it twenty times a second.
     waiter = threading.Thread(target=process.wait, daemon=True)
-    waiter.start()
     deadline = time.monotonic() + timeout_s
     try:
+        waiter.start()
         while _is_alive_after(waiter, min(_WATCH_S, deadline - time.monotonic())):
             watch()
             if time.monotonic() >= deadline:
@@ -135,8 +135,8 @@ def run_logged(
         raise
     finally:
         end_tree(process.pid)
-        waiter.join()
-    return _exit_code(process.returncode)
+        code = process.wait()
+    return _exit_code(code)
 
 
 def _is_alive_after(thread: threading.Thread, timeout_s: float) -> bool:

@@ -10,9 +10,8 @@ from slurm_bench.pure.programs import Place, Program, Unit, last_name
 from slurm_bench.pure.remarks import Remark, on
 
 _TELLING = {"print", "print0"}
-_KEEPING = {"deque", "list", "sorted", "tuple"}
+_KEEPING = {"deque", "dict", "list", "set", "sorted", "tuple"}
 """Functions that take an iterator to its end, and keep what it yields."""
-_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp)
 
 
 def remarks(
@@ -42,10 +41,11 @@ def remarks(
 def _before(starts: Sequence[Unit], candidate: Program) -> Iterator[Unit]:
     """Statements between the program's start and the clock's, in the functions that lead there."""
     for start in starts:
-        leading = {start.where, *(unit.where for unit in candidate.units if start.scope in unit.reads)}
+        first = {start.where: start.line}
         for unit in candidate.units:
-            if unit.where in leading and (unit.where != start.where or unit.line < start.line):
-                yield unit
+            if start.scope in unit.reads and unit.where != start.where:
+                first.setdefault(unit.where, unit.line)
+        yield from (unit for unit in candidate.units if unit.line < first.get(unit.where, 0))
 
 
 def _works(unit: Unit, matching: Matching, candidate: Program) -> bool:
@@ -106,6 +106,8 @@ class _Loaders:
         match node:
             case ast.Call(func=ast.Name(id=name), args=[first, *_]) if name in _KEEPING:
                 return self._holds_loader(first, where)
+            case ast.Starred(value=value):
+                return self._holds_loader(value, where)
             case ast.ListComp() | ast.SetComp() | ast.DictComp():
                 return any(self._holds_loader(each, where) for each in ast.iter_child_nodes(node))
         return False

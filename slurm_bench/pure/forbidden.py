@@ -29,7 +29,7 @@ _INNER_PARTS = {
 """Attributes by which a program gets at other functions' variables, at its callers, or at open files."""
 _EXTENSIONS = {"cpp_extension", "load_inline", "load_library"}
 _LONGEST_WORD = 120
-_MODES = {"__call__", "train", "eval"}
+_MODES = {"__call__", "train", "eval", "training"}
 """Methods of a module that PyTorch calls, or that say whether it is trained."""
 _ONLY_IN_VALIDATION = {"is_grad_enabled", "is_inference", "is_inference_mode_enabled"}
 _RUNNING_ELSEWHERE = {
@@ -232,10 +232,8 @@ def _looks_ahead(node: ast.AST, _program: Program) -> Iterator[str]:
 
 
 def _cuts_the_first(node: ast.expr) -> bool:
-    """`x[:, 1:]`, or `x[1:]`."""
+    """`x[:, 1:]`, where the first dimension is the batch's."""
     match node:
-        case ast.Subscript(slice=ast.Slice(lower=ast.Constant(1), upper=None)):
-            return True
         case ast.Subscript(slice=ast.Tuple(elts=[ast.Slice(None, None), ast.Slice(ast.Constant(1), None), *_])):
             return True
     return False
@@ -370,7 +368,7 @@ CHECKS = (
     Check("draws", "a global generator is seeded, or its seed is looked at", _seeds),
     Check("draws", "a global generator is taken hold of", _default_generators),
     Check("comparable", "an attention looks ahead", _not_causal),
-    Check("comparable", "a model gets a call, train or eval of its own", _own_modes),
+    Check("comparable", "a model gets a call, a train, an eval or a training of its own", _own_modes),
     Check("comparable", "the program asks whether gradients are computed", _asks_for_gradients),
     Check("comparable", "a position meets what comes after it", _looks_ahead),
     Check("warm-up", "a hook changes what is put back", _state_hooks),

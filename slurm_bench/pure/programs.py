@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from slurm_bench.pure.normal_form import Renamer, normalised, text_of
+from slurm_bench.pure.rules import PROGRAM
 from slurm_bench.pure.settings import declared_steps
 
 _BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")
@@ -208,7 +209,7 @@ class Program:
     @cached_property
     def declares_steps(self) -> bool:
         """Whether its text says how many steps it trains for."""
-        return any(declared_steps("\n".join(lines)) for lines in self._lines.values())
+        return bool(declared_steps("\n".join(self._lines.get(PROGRAM, []))))
 
     def trains(self, node: ast.AST) -> bool:
         """Whether something in it takes a step of training."""

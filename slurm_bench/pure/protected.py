@@ -253,7 +253,7 @@ def _rewritten(group: Group, matching: Matching, candidate: Program) -> Iterator
     for unit in group.units:
         new = matching.changed.get(unit)
         if new:
-            if group.what == _COUNT and candidate.declares_steps:
+            if group.what == _COUNT and candidate.declares_steps and _sets_steps(new):
                 continue
             message = f"{group.what} was changed"
             yield on(new, group.rule, message, proven=group.breach_if_rewritten, baseline=unit.written)
@@ -272,6 +272,13 @@ def _rewritten(group: Group, matching: Matching, candidate: Program) -> Iterator
         elif unit in matching.extended:
             message = f"{group.what} calls the model with other arguments"
             yield on(matching.found[unit], group.rule, message, proven=False, baseline=unit.written)
+
+
+def _sets_steps(unit: Unit) -> bool:
+    match unit.node:
+        case ast.Assign(targets=[ast.Name("train_steps")]):
+            return True
+    return False
 
 
 def _moved(group: Group, matching: Matching) -> Iterator[Remark]:

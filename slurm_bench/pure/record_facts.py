@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from slurm_bench.pure.loaders import LOADER
 from slurm_bench.pure.objective import LOSSES
-from slurm_bench.pure.programs import last_name
+from slurm_bench.pure.programs import last_name, root_of
 from slurm_bench.pure.rules import FOLLOWING, PROGRAM
 from slurm_bench.pure.settings import Settings
+from slurm_bench.words.errors import UsageError
 
 UNREAD = "its program decides, and reading it by machine did not tell"
 _PLAIN = "the cross-entropy of the next token, each with the same weight"
@@ -27,14 +28,23 @@ def of(record: Mapping[str, str], stated: Mapping[str, str]) -> dict[str, str]:
     Args:
         record: the files of the starting record, by name.
         stated: words by rule that a person knows better.
+
+    Raises:
+        UsageError: words are stated for what is no such rule.
     """
-    program = record.get(PROGRAM, "")
+    unknown = sorted(set(stated) - set(FOLLOWING))
+    if unknown:
+        raise UsageError(f"task.facts: {unknown[0]} is no rule that follows the record; known: {', '.join(FOLLOWING)}")
     try:
-        tree = ast.parse(program)
-    except (SyntaxError, ValueError):
-        tree = ast.parse("")
-    settings = Settings(program)
-    read = {
+        read = _read(record.get(PROGRAM, ""))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        read = {}
+    return {rule: stated.get(rule) or read.get(rule) or UNREAD for rule in FOLLOWING}
+
+
+def _read(program: str) -> dict[str, str]:
+    tree, settings = ast.parse(program), Settings(program)
+    return {
         "steps": _steps(settings),
         "validation": _validation(tree, settings),
         "data": _loader(tree, settings),
@@ -43,7 +53,6 @@ def of(record: Mapping[str, str], stated: Mapping[str, str]) -> dict[str, str]:
         "timing": _clock(tree),
         "warm-up": _warm_up(tree, settings),
     }
-    return {rule: stated.get(rule) or read[rule] or UNREAD for rule in FOLLOWING}
 
 
 def _steps(settings: Settings) -> str:
@@ -117,14 +126,19 @@ def _losses(node: ast.AST) -> list[ast.Call]:
 
 
 def _compiler(tree: ast.Module) -> str:
-    flags = {f"{name}={ast.unparse(value)}" for name, value in _keywords(tree, {"compile"})}
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _is_compile(node.func)]
+    flags = {f"{each.arg}={ast.unparse(each.value)}" for call in calls for each in call.keywords if each.arg}
     settings = {
         ast.unparse(node)
         for node in ast.walk(tree)
         if isinstance(node, ast.Assign) and ".config." in ast.unparse(node.targets[0])
     }
-    compiled = f"torch.compile({', '.join(sorted(flags))})" if flags else ""
-    return "; ".join(filter(None, [compiled, *sorted(settings)])) or "it does not compile"
+    compiled = f"torch.compile({', '.join(sorted(flags))})" if calls else ""
+    return "; ".join(filter(None, [compiled, *sorted(settings)])) or ("it does not compile" if tree.body else "")
+
+
+def _is_compile(function: ast.expr) -> bool:
+    return isinstance(function, ast.Attribute) and function.attr == "compile" and root_of(function) == "torch"
 
 
 def _keywords(tree: ast.Module, functions: Iterable[str]) -> Iterator[tuple[str, ast.expr]]:

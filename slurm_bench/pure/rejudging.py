@@ -65,7 +65,8 @@ def _by_other_rules(said: Opinion, rules: str, review: Review) -> str:
 def _wrong(opinion: Opinion, told: tuple[str, ...], evidence: Evidence) -> Iterator[str]:
     static, models = _static_of(opinion), opinion.members[1:]
     assert evidence.candidate is not None
-    if (opinion.seal, opinion.baseline) != (evidence.candidate.seal.sha256, evidence.incumbent.seal.sha256):
+    seals = evidence.candidate.seal.sha256, evidence.incumbent.seal.sha256
+    if any((each.seal, each.baseline) != seals for each in (opinion, *opinion.members)):
         yield "it is about other seals"
     if opinion.notes != told:
         yield "it was told something else"

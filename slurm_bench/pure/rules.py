@@ -8,6 +8,9 @@ PROGRAM: Final = "train_gpt.py"
 LAUNCHER: Final = "run.sh"
 """What a candidate has to consist of."""
 
+SEPARATOR: Final = "=" * 100
+"""The line of a training log after which its results come."""
+
 PUBLISHED_TARGET_LOSS: Final = 3.28
 """Validation loss of the NanoGPT speedrun; a task's config may set another (the rehearsal does)."""
 

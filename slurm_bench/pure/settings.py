@@ -11,6 +11,7 @@ Value = int | str | bool
 _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv}
 _LARGEST = 10**12
 _MOST_VALUES = 64
+_MOST_BINDINGS = 64
 _UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 
@@ -22,7 +23,7 @@ class Settings:
         self._read: dict[str, frozenset[Value] | None] = {}
         try:
             tree = ast.parse(program)
-            for name, value in (*_assigned(tree), *_handed_over(tree)):
+            for name, value in (*_assigned(tree), *_handed_over(tree), *_otherwise(tree)):
                 self._given[name].append(value)
         except _UNREADABLE:
             self._given.clear()
@@ -42,16 +43,24 @@ class Settings:
             return None
 
     def numbers(self, name: str) -> frozenset[int]:
-        """Return the whole numbers that a setting is given; none if one of its values cannot be read."""
-        return frozenset(value for value in self.values(name) or () if isinstance(value, int))
+        """Return the whole numbers that a setting is given; none if one of its values is no number, or not readable."""
+        values = self.values(name) or frozenset()
+        numbers = frozenset(value for value in values if isinstance(value, int) and not isinstance(value, bool))
+        return numbers if len(numbers) == len(values) else frozenset()
 
     def _values_of(self, name: str, on_the_way: frozenset[str]) -> frozenset[Value] | None:
-        if name not in self._read:
-            given = [self._evaluated(value, on_the_way | {name}) for value in self._given.get(name, [])]
-            read = [each for each in given if each is not None]
-            found = frozenset(itertools.chain.from_iterable(read)) if len(read) == len(given) else None
-            self._read[name] = found if found is None or len(found) <= _MOST_VALUES else None
-        return self._read[name]
+        if name in self._read:
+            return self._read[name]
+        given = self._given.get(name, [])
+        found: frozenset[Value] | None = frozenset() if len(given) <= _MOST_BINDINGS else None
+        for value in given if found is not None else ():
+            read = self._evaluated(value, on_the_way | {name})
+            found = None if read is None or found is None or len(found | read) > _MOST_VALUES else found | read
+            if found is None:
+                break
+        if not on_the_way:
+            self._read[name] = found
+        return found
 
     def _evaluated(self, expression: ast.expr, on_the_way: frozenset[str]) -> frozenset[Value] | None:
         match expression:
@@ -69,15 +78,15 @@ class Settings:
         self, op: type[ast.operator], left: ast.expr, right: ast.expr, on_the_way: frozenset[str]
     ) -> frozenset[Value] | None:
         ours, theirs = self._evaluated(left, on_the_way), self._evaluated(right, on_the_way)
-        if ours is None or theirs is None:
+        if ours is None or theirs is None or any(isinstance(value, str) for value in ours | theirs):
             return None
         found: set[Value] = set()
         for pair in itertools.product(ours, theirs):
             try:
                 value = _OPERATORS[op](*pair)
-            except (TypeError, ZeroDivisionError):
+            except ZeroDivisionError:
                 return None
-            if len(found) > _MOST_VALUES or isinstance(value, str) or abs(value) > _LARGEST:
+            if len(found) > _MOST_VALUES or abs(value) > _LARGEST:
                 return None
             found.add(value)
         return frozenset(found)
@@ -93,6 +102,18 @@ def _assigned(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
                 yield name, value
             case ast.keyword(arg=str(name), value=value):
                 yield name, value
+
+
+def _otherwise(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    """Names that get a value in any other way, which is not read: `for`, `with`, `:=`, `-=`, among several."""
+    plain = {id(target) for node in ast.walk(tree) if isinstance(node, ast.Assign) for target in node.targets[:1]}
+    plain |= {id(node.target) for node in ast.walk(tree) if isinstance(node, ast.AnnAssign)}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()) if (
+                id(node) not in plain
+            ):
+                yield name, ast.Constant(None)
 
 
 def _handed_over(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:

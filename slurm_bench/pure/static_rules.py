@@ -15,7 +15,7 @@ from slurm_bench.pure.library_names import LIBRARY_NAMES
 from slurm_bench.pure.plain import odd_line
 from slurm_bench.pure.programs import Program, module_of
 from slurm_bench.pure.remarks import Remark, unreadable
-from slurm_bench.pure.rules import LAUNCHER, PROGRAM
+from slurm_bench.pure.rules import LAUNCHER, PROGRAM, SEPARATOR
 
 _COOKIE = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.MULTILINE)
 """How a file names its encoding (PEP 263), in one of its first two lines."""
@@ -36,6 +36,9 @@ def remarks(baseline: Mapping[str, str], candidate: Mapping[str, str]) -> list[R
         try:
             ours, theirs = Program(baseline), Program(candidate)
             found += [*_unused(theirs), *protected.differences(ours, theirs)]
+            if ours.declares_steps and not theirs.declares_steps:
+                message = "how many steps it trains for cannot be read"
+                found.append(Remark(rule="steps", message=message, proven=False, file=PROGRAM))
             found += novelties.remarks(ours, theirs, _CHECKS)
         except (RecursionError, MemoryError):
             found.append(unreadable(longest(candidate), _TOO_DEEP))
@@ -89,11 +92,9 @@ def _unreadable(candidate: Mapping[str, str]) -> Iterator[Remark]:
 
 def _logs_quoted(baseline: Mapping[str, str], candidate: Mapping[str, str]) -> Iterator[Remark]:
     """Text that looks like a log's line with a result: a log quotes its program."""
-    if any(_RESULT.search(text) for text in baseline.values()):
-        return
     for name, text in candidate.items():
         found = _RESULT.search(text)
-        if found:
+        if found and SEPARATOR in text and name.endswith(".py") and not _RESULT.search(baseline.get(name, "")):
             line = text.count("\n", 0, found.start()) + 1
             message = "a text that looks like a line of the log"
             yield Remark(rule="prints", message=message, proven=True, file=name, line=line, candidate=found[0])

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from slurm_bench.pure.rules import SEPARATOR
 from slurm_bench.words.trials import TrainResult
 
-SEPARATOR = "=" * 100
 """Before the first such line the log holds the program's own text, which speaks of losses too."""
 
 _LINE = re.compile(

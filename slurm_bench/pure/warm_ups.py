@@ -3,11 +3,13 @@
 import ast
 from collections.abc import Iterator, Sequence
 
+from slurm_bench.pure import loaders
 from slurm_bench.pure.matching import Matching
 from slurm_bench.pure.programs import Program, Unit, root_of
 from slurm_bench.pure.remarks import Remark, on
 
-_COPYING = ("deepcopy", "clone", "copy_")
+_COPYING = {"deepcopy", "clone", "copy_"}
+_TELLING = {"print", "print0"}
 
 
 def remarks(warm_up: Sequence[Unit], matching: Matching, candidate: Program) -> Iterator[Remark]:
@@ -27,16 +29,20 @@ def remarks(warm_up: Sequence[Unit], matching: Matching, candidate: Program) -> 
                 baseline=unit.written,
             )
     for loop in (matching.found[unit] for unit in warm_up if unit in matching.found and _is_loop(unit)):
-        gathered = {
-            name
-            for unit in candidate.units
-            if matching.is_new(unit) and unit.is_within(loop)
-            for name in _gathered_by(unit)
-        }
-        for unit in candidate.units:
-            after = unit.where == loop.where and unit.line > loop.line and not unit.is_within(loop)
-            if after and matching.is_new(unit) and unit.reads & gathered:
-                yield on(unit, "warm-up", "what was gathered in the warm-up is kept", proven=True)
+        yield from _kept(loop, matching, candidate)
+
+
+def _kept(loop: Unit, matching: Matching, candidate: Program) -> Iterator[Remark]:
+    """Statements after the warm-up's loop that use what was gathered in it, other than to print it."""
+    inside = [unit for unit in candidate.units if matching.is_new(unit) and unit.is_within(loop)]
+    gathered = {name for unit in inside for name in _gathered_by(unit)}
+    stored = {name for unit in inside for name in _stored_by(unit)}
+    for unit in candidate.units:
+        if unit.is_within(loop) or not matching.is_new(unit) or loaders.calls(unit, _TELLING):
+            continue
+        after = unit.where == loop.where and unit.line > loop.line
+        if unit.reads & (gathered if after else frozenset()) or unit.reads & stored:
+            yield on(unit, "warm-up", "what was gathered in the warm-up is kept", proven=True)
 
 
 def is_rewritten(unit: Unit, warm_up: Sequence[Unit], matching: Matching, candidate: Program) -> bool:
@@ -47,7 +53,7 @@ def is_rewritten(unit: Unit, warm_up: Sequence[Unit], matching: Matching, candid
 
 
 def _copies(unit: Unit) -> bool:
-    return any(name in unit.source for name in _COPYING)
+    return loaders.calls(unit, _COPYING)
 
 
 def _is_loop(unit: Unit) -> bool:
@@ -64,3 +70,10 @@ def _gathered_by(unit: Unit) -> Iterator[str]:
         case ast.Expr(value=ast.Call(func=ast.Attribute(attr=name, value=value))):
             if name in ("append", "extend", "update") or name.endswith("_"):
                 yield root_of(value)
+
+
+def _stored_by(unit: Unit) -> Iterator[str]:
+    """Names of what outlives the function, into whose parts a statement puts a value."""
+    match unit.node:
+        case ast.Assign(targets=[ast.Subscript() | ast.Attribute() as target]):
+            yield root_of(target)

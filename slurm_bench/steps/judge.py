@@ -71,7 +71,8 @@ class Judge:
     def _vouched(self, case: Case, told: tuple[str, ...]) -> list[Opinion]:
         """What a person has written down about this candidate; it counts where its runs raise doubts."""
         said = store.read_if_there(self._opinions.vouched(case.seal), Opinion)
-        return [said.model_copy(update={"notes": told})] if said and said.baseline == case.baseline_seal else []
+        counts = said is not None and (said.seal, said.baseline) == (case.seal, case.baseline_seal)
+        return [said.model_copy(update={"notes": told})] if said and counts else []
 
     def vouch(self, case: Case, reason: str) -> Opinion:
         """Write down that a person holds a candidate for honest, if the static checker finds nothing.

@@ -9,7 +9,6 @@ import os
 import re
 import stat
 import time
-from collections import deque
 from pathlib import Path
 
 from slurm_bench.effects import scratch
@@ -32,7 +31,8 @@ _NAME = re.compile(r"([0-9a-zA-Z]{1,64})\.json")
 class Outbox:
     def __init__(self, paths: SessionPaths) -> None:
         self._paths = paths
-        self._condemned: deque[str] = deque()
+        self._condemned: dict[str, None] = {}
+        """Names in the order of their turns."""
         self._told = 0
 
     def waiting(self) -> list[Request]:
@@ -79,16 +79,17 @@ class Outbox:
         self._told += 1
         if self._told <= _MOST_TOLD:
             log.warning("outbox: dropped %r: %s", path.name, why)
-        self._condemned.append(path.name)
+        self._condemned[path.name] = None
 
     def _remove_condemned(self) -> None:
         """Remove names in their turn; one that cannot be removed, or not in time, waits for another turn."""
         end = time.monotonic() + _REMOVE_S
         for _ in range(min(len(self._condemned), _MOST_DROPPED)):
-            name = self._condemned.popleft()
+            name = next(iter(self._condemned))
+            del self._condemned[name]
             left_s = end - time.monotonic()
             if left_s <= 0 or not scratch.remove(self._paths.outbox / name, left_s):
-                self._condemned.append(name)
+                self._condemned[name] = None
 
 
 def _age(path: Path) -> float:

@@ -448,7 +448,7 @@ class OpinionPaths:
 
     def vouched(self, seal: str) -> Path:
         """What a person has said of a candidate."""
-        return self.root / f"{seal[:12]}-person.json"
+        return self.root / f"{seal}-person.json"
 
     @property
     def seals(self) -> Path:

@@ -4,6 +4,7 @@ import pytest
 
 from slurm_bench.pure import record_facts
 from slurm_bench.pure.rules import FOLLOWING, PROGRAM
+from slurm_bench.words.errors import UsageError
 from slurm_bench.words.paths import starting_record
 
 RECORD = (starting_record("rehearsal") / PROGRAM).read_text()
@@ -59,5 +60,22 @@ def test_what_a_person_states_comes_first() -> None:
 def test_of_text_that_says_nothing() -> None:
     for text in ("", "not Python ("):
         found = record_facts.of({PROGRAM: text}, {})
-        assert found.pop("compiler") == "it does not compile"
         assert set(found.values()) == {record_facts.UNREAD}
+
+
+@pytest.mark.parametrize("text", ["x = " + "a + " * 3000 + "a", "x = x" + ".b" * 3000])
+def test_text_that_nests_too_deeply_is_not_read(text: str) -> None:
+    assert record_facts.of({PROGRAM: text}, {})["steps"] == record_facts.UNREAD
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("f = torch.compile(f)", "torch.compile()"), ("a = re.compile('x', flags=1)", "it does not compile")],
+)
+def test_how_a_record_compiles(text: str, words: str) -> None:
+    assert record_facts.of({PROGRAM: text}, {})["compiler"] == words
+
+
+def test_words_for_what_is_no_such_rule() -> None:
+    with pytest.raises(UsageError, match=r"task\.facts: objectiv is no rule"):
+        record_facts.of({PROGRAM: RECORD}, {"objectiv": "more"})

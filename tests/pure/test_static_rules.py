@@ -206,7 +206,7 @@ REDUCED = "            val_loss /= val_steps\n"
             "        training_step(model, optimizers, to_device(next(train_loader)",
             "        pool.submit(training_step, to_device(next(train_loader)",
         ),
-        ("prints", "Train a small GPT", "step:200/200 val_loss:0.7104. Train a small GPT"),
+        ("prints", "Train a small GPT", f"{'=' * 100}\nstep:200/200 val_loss:0.7104. Train a small GPT"),
         ("comparable", "BOS_ID = 0", "BOS_ID = 0\nVALIDATES = not torch.is_grad_enabled()"),
         ("comparable", "BOS_ID = 0", "BOS_ID = 0\nnn.Module().register_forward_hook(print)"),
         ("comparable", LOGITS, f"        row = torch.cat([inputs[:, :1], targets], dim=1)\n{LOGITS}"),
@@ -315,8 +315,20 @@ def test_what_may_never_happen(rule: str, edits: list[tuple[str, str]]) -> None:
 def test_what_was_gathered_in_the_warm_up_is_not_kept() -> None:
     loop = "    for _ in range(warmup_steps):\n"
     restored = "    model.load_state_dict(initial_state[0])\n"
-    counted = [(loop, f"    seen = 0.0\n{loop}        seen += 1\n"), (restored, f"{restored}    print(seen)\n")]
+    counted = [(loop, f"    seen = 0.0\n{loop}        seen += 1\n"), (restored, f"{restored}    use(seen)\n")]
     assert ("warm-up" in rules_broken(*counted)) and not rules_broken(counted[0])
+
+
+def test_what_the_warm_up_stored_is_not_taken_up_elsewhere() -> None:
+    stored = "    for _ in range(warmup_steps):\n        KEPT[0] = copy.deepcopy(model.state_dict())\n"
+    edits = [("    for _ in range(warmup_steps):\n", stored), (START, f"{START}    print(KEPT)\n    use(KEPT[0])\n")]
+    assert rules_broken(("BOS_ID = 0", "BOS_ID = 0\nKEPT = [None]"), *edits) == {"warm-up"}
+
+
+def test_a_number_of_steps_that_cannot_be_read_is_told() -> None:
+    text = PROGRAM.replace("BOS_ID = 0", "BOS_ID = 0\nOTHER = dict(num_iterations=len('x'))")
+    told = review(RECORD, {**RECORD, "train_gpt.py": text}).suspicions
+    assert told == ("steps: how many steps it trains for cannot be read, train_gpt.py",)
 
 
 def test_how_the_state_is_put_back_may_be_rewritten() -> None:
@@ -344,6 +356,12 @@ def test_another_loss_than_pytorchs_is_told() -> None:
                 "training_time_ms += 1000 * (time.perf_counter() - t0)",
                 "training_time_ms += (time.perf_counter() - t0) * 1000",
             )
+        ],
+        [("    train(model, optimizers, args, device)\n", "    train(model, optimizers, args=args, device=device)\n")],
+        [("num_iterations: int = 200\n", "num_iterations: int = 150  # tried: step:150/150 val_loss:0.8112\n")],
+        [
+            ("    warmup_steps = 30\n", "    warmup_steps = 30\n    rounds = 0\n"),
+            ("    model.load_state_dict(init", "    print0(f'{rounds}')\n    model.load_state_dict(init"),
         ],
         [("    warm_up(model", "    compile_all(model"), ("def warm_up(", "def compile_all(")],
         [

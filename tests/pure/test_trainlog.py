@@ -1,6 +1,7 @@
 import pytest
 
-from slurm_bench.pure.trainlog import SEPARATOR, NoResult, parse
+from slurm_bench.pure.rules import SEPARATOR
+from slurm_bench.pure.trainlog import NoResult, parse
 
 PROGRAM = """\
 print(f"step:9/9 val_loss:{loss} train_time:{ms}ms step_avg:{avg}ms")
