@@ -230,7 +230,7 @@ def test_work_before_the_clock(scene: Scene) -> None:
             "lies more than 0.05 below the target 3.28",
         ),
         (
-            [("round(1000 * seconds)", "round(250 * seconds)")],
+            [("SECONDS = 0.08", "SECONDS = 1.0"), ("round(1000 * seconds)", "random.randint(8, 12)")],
             "is work moved from the timed to the untimed part?",
         ),
     ],
