@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence, Set
 
 from slurm_bench.pure.loaders import LOADER
 from slurm_bench.pure.matching import Matching
-from slurm_bench.pure.programs import Place, Program, Unit, last_name
+from slurm_bench.pure.programs import PRINTS, Place, Program, Unit, last_name
 from slurm_bench.pure.remarks import Remark, on
 
-_TELLING = {"print", "print0"}
 _KEEPING = {"deque", "dict", "list", "set", "sorted", "tuple"}
 """Functions that take an iterator to its end, and keep what it yields."""
 
@@ -54,7 +53,7 @@ def _works(unit: Unit, matching: Matching, candidate: Program) -> bool:
         return False
     in_new_loop = any(isinstance(head.node, ast.For | ast.While) and matching.is_new(head) for head in unit.heads)
     called = _calls(unit)
-    return bool(called & candidate.functions - _TELLING or (called and in_new_loop))
+    return bool(called & candidate.functions - PRINTS or (called and in_new_loop))
 
 
 def _calls(unit: Unit) -> Set[str]:

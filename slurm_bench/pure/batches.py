@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 from slurm_bench.pure import loaders
 from slurm_bench.pure.loaders import GENERATOR, LOADER, READER, READING
 from slurm_bench.pure.matching import Matching
-from slurm_bench.pure.programs import Place, Program, Unit, last_name
+from slurm_bench.pure.programs import PRINTS, Place, Program, Unit, last_name
 from slurm_bench.pure.remarks import Remark, on
 from slurm_bench.pure.writes import Writes
 
-_TELLING = {"print", "print0"}
 _CHANGING = {
     "bitwise_and", "bitwise_or", "clamp", "clamp_max", "clamp_min", "clip", "flip", "floor_divide", "fmod", "gather",
     "index_select", "masked_fill", "maximum", "minimum", "remainder", "repeat_interleave", "roll", "scatter", "sort",
@@ -73,7 +72,7 @@ def _changes_values(unit: Unit) -> bool:
 def _is_handed_on(unit: Unit, matching: Matching) -> bool:
     """Whether it calls something with a value of the baseline's, and drops what that returns."""
     match unit.node:
-        case ast.Expr(value=ast.Call(func=function, args=given)) if last_name(function) not in _TELLING:
+        case ast.Expr(value=ast.Call(func=function, args=given)) if last_name(function) not in PRINTS:
             known = matching.old_names(unit.where)
             return any(isinstance(each, ast.Name) and each.id in known for each in given)
     return False

@@ -34,10 +34,10 @@ def remarks(baseline: Program, candidate: Program, writes: Writes) -> Iterator[R
         places[unit.where].append(unit)
     for units in places.values():
         new = [unit for unit in units if unit.source not in known]
-        if any(_losses(unit.node) for unit in units):
+        if any(losses_in(unit.node) for unit in units):
             targets, results = (
                 _targets(units),
-                frozenset(name for unit in units if _losses(unit.node) for name in unit.binds),
+                frozenset(name for unit in units if losses_in(unit.node) for name in unit.binds),
             )
             for unit in new:
                 yield from _on_targets(unit, targets, writes)
@@ -48,9 +48,9 @@ def remarks(baseline: Program, candidate: Program, writes: Writes) -> Iterator[R
 
 def _another_loss(baseline: Program, candidate: Program) -> Iterator[Remark]:
     """Where the baseline validates by PyTorch's cross-entropy, and nothing that the candidate calls does."""
-    ours = [unit for unit in baseline.units if _losses(unit.node) and not _only_in_training(unit)]
+    ours = [unit for unit in baseline.units if losses_in(unit.node) and not _only_in_training(unit)]
     called = {last_name(node.func) for _, node in candidate.nodes if isinstance(node, ast.Call)} | {"forward"}
-    theirs = [unit for unit in candidate.units if _losses(unit.node) and not _only_in_training(unit)]
+    theirs = [unit for unit in candidate.units if losses_in(unit.node) and not _only_in_training(unit)]
     if ours and not any(unit.scope.rpartition(".")[2] in called for unit in theirs):
         new = [unit for unit in candidate.units if unit.scope.endswith(".forward")]
         for unit in new[-1:]:
@@ -58,13 +58,14 @@ def _another_loss(baseline: Program, candidate: Program) -> Iterator[Remark]:
             yield on(unit, "comparable", message, proven=False, baseline=ours[0].written)
 
 
-def _losses(node: ast.AST) -> list[ast.Call]:
+def losses_in(node: ast.AST) -> list[ast.Call]:
+    """Return the calls of PyTorch's cross-entropies in it."""
     return [each for each in ast.walk(node) if isinstance(each, ast.Call) and last_name(each.func) in LOSSES]
 
 
 def _targets(units: Iterable[Unit]) -> frozenset[str]:
     """Names that hold the targets of a function's cross-entropies."""
-    given = [value for unit in units for call in _losses(unit.node) for value in _second_argument(call)]
+    given = [value for unit in units for call in losses_in(unit.node) for value in _second_argument(call)]
     found = frozenset(root_of(value) for value in given) - {""}
     for unit in reversed(list(units)):
         match unit.node:
@@ -140,7 +141,7 @@ def _bends(node: ast.AST, results: frozenset[str]) -> bool:
 
 def _holds(node: ast.AST, results: frozenset[str]) -> bool:
     names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load)}
-    return bool(names & results or _losses(node))
+    return bool(names & results or losses_in(node))
 
 
 def _on_state(new: Iterable[Unit]) -> Iterator[Remark]:

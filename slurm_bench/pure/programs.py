@@ -22,6 +22,8 @@ _WITHOUT_GRADIENTS = ("torch.no_grad()", "torch.inference_mode()")
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 EXITS = ("sys.exit", "exit", "quit", "os._exit")
 """Calls that end the program."""
+PRINTS = frozenset({"print", "print0"})
+"""Functions that only say something."""
 _WRITING = {"byteswap", "fill", "itemset", "partition", "put", "setfield", "sort"}
 """Methods of arrays that change them; those of tensors end in an underscore."""
 _FILLING = {"copyto", "fill_diagonal", "place", "put", "put_along_axis", "putmask", "shuffle"}

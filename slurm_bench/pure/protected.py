@@ -14,7 +14,7 @@ from slurm_bench.pure import ahead, batches, loaders, objective, shadowing, warm
 from slurm_bench.pure.loaders import LOADER
 from slurm_bench.pure.matching import Matching
 from slurm_bench.pure.normal_form import text_of
-from slurm_bench.pure.programs import EXITS, Program, Unit, last_name, root_of
+from slurm_bench.pure.programs import EXITS, PRINTS, Program, Unit, last_name, root_of
 from slurm_bench.pure.remarks import Remark, on
 from slurm_bench.pure.writes import Writes
 
@@ -26,7 +26,6 @@ _LOSS_IN_LOG = "val_loss:"
 _TRAINING_METHODS = frozenset({"backward", "step"})
 _COUNT = "the number of steps"
 """Another one is allowed, where it can be read."""
-_PRINTS = frozenset({"print", "print0"})
 
 
 @dataclass(frozen=True)
@@ -191,11 +190,11 @@ def _with_all_that_bind(some: Sequence[Unit], units: Sequence[Unit]) -> list[Uni
 
 
 def _is_print(unit: Unit) -> bool:
-    if unit.scope in _PRINTS or (isinstance(unit.node, ast.FunctionDef) and unit.node.name in _PRINTS):
+    if unit.scope in PRINTS or (isinstance(unit.node, ast.FunctionDef) and unit.node.name in PRINTS):
         return True
     match unit.node:
         case ast.Expr(value=ast.Call(func=ast.Name(id=name))):
-            return name in _PRINTS
+            return name in PRINTS
     return False
 
 

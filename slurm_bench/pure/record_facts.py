@@ -8,7 +8,7 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 
 from slurm_bench.pure.loaders import LOADER
-from slurm_bench.pure.objective import LOSSES
+from slurm_bench.pure.objective import losses_in
 from slurm_bench.pure.programs import last_name, root_of
 from slurm_bench.pure.rules import FOLLOWING, PROGRAM
 from slurm_bench.pure.settings import Settings
@@ -94,7 +94,7 @@ def _loader(tree: ast.Module, settings: Settings) -> str:
 
 def _objective(tree: ast.Module) -> str:
     """Whether every loss of a `forward` is a plain cross-entropy; nothing where one may be more."""
-    plain = [_is_plain(each) for each in ast.walk(tree) if isinstance(each, ast.FunctionDef) and _losses(each)]
+    plain = [_is_plain(each) for each in ast.walk(tree) if isinstance(each, ast.FunctionDef) and losses_in(each)]
     return _PLAIN if plain and all(plain) else ""
 
 
@@ -102,7 +102,7 @@ def _is_plain(function: ast.FunctionDef) -> bool:
     returned = {
         node.id
         for each in ast.walk(function)
-        if isinstance(each, ast.Return) and each.value and not _losses(each.value)
+        if isinstance(each, ast.Return) and each.value and not losses_in(each.value)
         for node in ast.walk(each.value)
         if isinstance(node, ast.Name)
     }
@@ -112,17 +112,13 @@ def _is_plain(function: ast.FunctionDef) -> bool:
         if isinstance(each, ast.Assign | ast.AugAssign) and returned & set(_bound(each))
     ]
     computed = [value for value in values if not isinstance(value, ast.Constant)]
-    given = {keyword.arg for call in _losses(function) for keyword in call.keywords}
-    return given <= _SHAPE and all(_losses(value) for value in computed)
+    given = {keyword.arg for call in losses_in(function) for keyword in call.keywords}
+    return given <= _SHAPE and all(losses_in(value) for value in computed)
 
 
 def _bound(statement: ast.Assign | ast.AugAssign) -> Iterator[str]:
     targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
     yield from (each.id for target in targets for each in ast.walk(target) if isinstance(each, ast.Name))
-
-
-def _losses(node: ast.AST) -> list[ast.Call]:
-    return [each for each in ast.walk(node) if isinstance(each, ast.Call) and last_name(each.func) in LOSSES]
 
 
 def _compiler(tree: ast.Module) -> str:

@@ -5,11 +5,10 @@ from collections.abc import Iterator, Sequence
 
 from slurm_bench.pure import loaders
 from slurm_bench.pure.matching import Matching
-from slurm_bench.pure.programs import Program, Unit, root_of
+from slurm_bench.pure.programs import PRINTS, Program, Unit, root_of
 from slurm_bench.pure.remarks import Remark, on
 
 _COPYING = {"deepcopy", "clone", "copy_"}
-_TELLING = {"print", "print0"}
 
 
 def remarks(warm_up: Sequence[Unit], matching: Matching, candidate: Program) -> Iterator[Remark]:
@@ -38,7 +37,7 @@ def _kept(loop: Unit, matching: Matching, candidate: Program) -> Iterator[Remark
     gathered = {name for unit in inside for name in _gathered_by(unit)}
     stored = {name for unit in inside for name in _stored_by(unit)}
     for unit in candidate.units:
-        if unit.is_within(loop) or not matching.is_new(unit) or loaders.calls(unit, _TELLING):
+        if unit.is_within(loop) or not matching.is_new(unit) or loaders.calls(unit, PRINTS):
             continue
         after = unit.where == loop.where and unit.line > loop.line
         if unit.reads & (gathered if after else frozenset()) or unit.reads & stored:
