@@ -184,6 +184,7 @@ def make_config(folder: Path, record: Path, cluster: Sequence[str], container: s
     )
     made = OmegaConf.to_object(loaded)
     assert isinstance(made, Config)
+    made.retime.caches = "empty"  # decoy runs have tests of their own
     made.retime.off_clock_growth = 100  # a busy machine's start of 0.03 s may take many times as long
     made.cluster.scratch = str(folder / "scratch")  # trials clear away what they take for leavings of others
     Path(made.cluster.scratch).mkdir(exist_ok=True)

@@ -56,6 +56,8 @@ READING_ORDER = [
     "outbox",
     "judge",
     "calibration",
+    "decoy",
+    "conditions",
     "stamping",
     "link",
     "retime",

@@ -18,6 +18,8 @@ from slurm_bench.effects import confine
 from slurm_bench.words.errors import UsageError
 
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+_DRIVERS_LIBRARIES = "/.singularity.d/libs"
+"""Where `--nv` puts them."""
 _KERNELS_OWN = (
     *(f"/proc/{name}" for name in ("acpi", "bus", "fs", "irq", "mtrr", "pressure", "scsi", "sys", "sysrq-trigger")),
     *(f"/sys/{name}" for name in ("block", "bus", "class", "dev", "devices", "module")),
@@ -97,7 +99,10 @@ class Apptainer:
         options += [f"--home={home.outside}:{home.inside}", f"--pwd={directory}"]
         options += [f"--bind={_bind(mount)}" for mount in program.mounts]
         # By env, not by --env, which splits values at commas.
-        variables = {"PATH": ":".join([*program.path, _SYSTEM_PATH]), **program.environment}
+        variables = {"PATH": ":".join([*program.path, _SYSTEM_PATH])}
+        # Triton asks ldconfig for the driver's library, which in an image knows nothing of what `--nv` brings.
+        variables |= {"TRITON_LIBCUDA_PATH": _DRIVERS_LIBRARIES} if self._gpu_devices else {}
+        variables |= program.environment
         inside = ["env", *_assignments(variables), *program.command]
         # Apptainer passes APPTAINERENV_* and proxies on even when it contains all: hence `env -i` before it.
         outside = [sys.executable, "-I", "-m", confine.__name__]

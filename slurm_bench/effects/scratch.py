@@ -55,6 +55,15 @@ class Quota:
             raise TooMuchWritten(f"made more than {self._most_files} files")
 
 
+def files_in(folder: Path) -> int:
+    """Return how many files and folders there are in a folder that a program has filled.
+
+    Raises:
+        TooMuchWritten: they cannot be counted.
+    """
+    return max(0, _total(folder, "--inodes") - 1)
+
+
 def _free(folder: Path) -> int:
     facts = os.statvfs(folder)
     return facts.f_bavail * facts.f_frsize

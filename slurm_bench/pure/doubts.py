@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from slurm_bench.pure import decoys
 from slurm_bench.pure.rules import WARM_UP_MINUTES
 from slurm_bench.pure.verdict import Terms, on_opinion
 from slurm_bench.words.errors import InfrastructureError
@@ -27,7 +28,8 @@ def of(decision: Decision, terms: Terms) -> list[Doubt]:
     """Return what a judge is told of an accepted candidate's runs; nothing of one that is not accepted."""
     if decision.outcome is not Outcome.ACCEPTED:
         return []
-    return [*_of_the_loss(decision, terms), *_of_the_clock(decision), *_of_the_order(decision.carry_over)]
+    found = [*_of_the_loss(decision, terms), *_of_the_clock(decision), *_of_the_order(decision.carry_over)]
+    return [*found, *_of_the_decoy(decision, terms)]
 
 
 def on_second_opinion(decision: Decision, raised: list[Doubt], second: Opinion) -> Decision:
@@ -74,6 +76,35 @@ def _of_the_clock(decision: Decision) -> Iterator[Doubt]:
             f"does the warm-up from an empty cache take more than {WARM_UP_MINUTES} minutes?",
             holds_back=False,
         )
+
+
+def _of_the_decoy(decision: Decision, terms: Terms) -> Iterator[Doubt]:
+    canary, off_clock = decision.canary, decision.off_clock
+    if canary and decoys.showed_nothing(canary):
+        yield Doubt(
+            f"It came to no result on random tokens ({canary.note}), so that nothing shows that what it prints is its "
+            "loss: does it?",
+            holds_back=True,
+        )
+    if not canary or canary.off_clock_s is None:
+        return
+    if canary.off_clock_s > WARM_UP_MINUTES * 60:
+        yield Doubt(
+            f"From empty caches it spent {canary.off_clock_s:.0f} s off the clock: does the warm-up take more than "
+            f"{WARM_UP_MINUTES} minutes?",
+            holds_back=False,
+        )
+    most = (1 + terms.off_clock_growth) * canary.off_clock_s + _SLOWER_S
+    if off_clock and off_clock.candidate_mean_s > most:
+        yield Doubt(
+            f"Its timed runs spend {off_clock.candidate_mean_s:.1f} s off the clock, the one on random tokens, which "
+            f"found nothing compiled, {canary.off_clock_s:.1f} s: what do they do there?",
+            holds_back=False,
+        )
+
+
+_SLOWER_S = 5.0
+"""By which a node may start a program more slowly than another."""
 
 
 def _takes_back_half(off_clock: OffClock, speed: SpeedTest) -> bool:

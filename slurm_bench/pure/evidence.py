@@ -11,7 +11,7 @@ from slurm_bench.words.bundles import Manifest, Stamp
 from slurm_bench.words.config import Config
 from slurm_bench.words.opinions import Opinion
 from slurm_bench.words.records import Seal, Session, Submission
-from slurm_bench.words.trials import Arm, EarlyStop, Retiming, Trial, TrialPlan
+from slurm_bench.words.trials import Arm, Decoy, EarlyStop, Retiming, Trial, TrialPlan
 from slurm_bench.words.verdicts import Verdict
 
 
@@ -56,6 +56,9 @@ class Exhibit:
     second_opinion: Opinion | None
     arrays: tuple[Array, ...]
     """Its array, and that of the blocks that were run once more, if they were planned."""
+    decoy: Decoy | None
+    decoy_arrays: tuple[Array, ...]
+    """Likewise; none where another session made it."""
     stopped: EarlyStop | None
     collected: Retiming | None
 

@@ -8,13 +8,13 @@ from slurm_bench.pure.evidence import Evidence, Sealed
 _PARTS = re.compile(
     r"(manifest|session|metadata|incumbent)\.json|config\.yaml|ledger/[^/]+\.json"
     r"|calibration/(calibration\.json|(retiming|ledger)/.+)"
-    r"|submissions/[0-9]{4}/(stamp\.json|retiming[^/]*/(rerun/)?jobs/.+)"
+    r"|submissions/[0-9]{4}/(stamp\.json|(decoy|retiming[^/]*)/(rerun/)?jobs/.+)"
 )
 """What every bundle has beside what is stamped and sealed."""
 
 _RECORDS = re.compile(
-    r"submissions/[0-9]{4}/((submission|seal|opinion|second_opinion|turn|verdict)\.json"
-    r"|retiming[^/]*/(rerun/)?((plan|stopped|collected)\.json|(trials|incumbents)/[0-9]{2}\.(json|log|out)))"
+    r"submissions/[0-9]{4}/((submission|seal|opinion|second_opinion|turn|decoy|verdict)\.json"
+    r"|(decoy|retiming[^/]*)/(rerun/)?((plan|stopped|collected)\.json|(trials|incumbents)/[0-9]{2}\.(json|log|out)))"
 )
 """What a desk writes below `submissions`."""
 

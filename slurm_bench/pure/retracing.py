@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from slurm_bench.pure import trainlog, verdict
+from slurm_bench.pure import decoys, trainlog, verdict
 from slurm_bench.pure.blocks import collect, recorded, to_run_again, with_reruns
 from slurm_bench.pure.differences import differences
 from slurm_bench.pure.evidence import Array, Check, Evidence, Exhibit, Sealed, compared
@@ -13,12 +13,13 @@ from slurm_bench.pure.trainlog import NoResult
 from slurm_bench.pure.verdict import NOT_RUN
 from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.config import Config
-from slurm_bench.words.trials import Arm, Block, Design, EarlyStop, Retiming, Trial, TrialOutcome, TrialPlan
+from slurm_bench.words.trials import Arm, Block, Decoy, Design, EarlyStop, Retiming, Trial, TrialOutcome, TrialPlan
 
 
 def checks(evidence: Evidence) -> Iterator[Check]:
     """What was planned, run, collected and stopped; nothing where nothing was planned."""
     exhibit = evidence.timed
+    yield from _decoy_run(exhibit, evidence)
     if not exhibit.arrays:
         if was_queued(exhibit):
             yield Check("trial plan", "an array was queued, and its plan is not there", False)
@@ -35,6 +36,40 @@ def _of_array(exhibit: Exhibit, evidence: Evidence) -> Iterator[Check]:
         yield _blocks("blocks", exhibit.arrays, exhibit.collected, exhibit.stopped)
     if exhibit.stopped:
         yield _stop(exhibit, exhibit.stopped, evidence)
+
+
+# The run on random tokens, before them.
+
+
+def _decoy_run(exhibit: Exhibit, evidence: Evidence) -> Iterator[Check]:
+    decoy, candidate = exhibit.decoy, evidence.candidate
+    if decoy is None:
+        wanted = evidence.config.retime.caches == "decoy" and (exhibit.collected or exhibit.stopped)
+        if wanted or exhibit.verdict.canary:
+            yield Check("decoy run", "there was one, and it is not there", False)
+        return
+    wrong = [] if candidate and decoy.seal == candidate.seal.sha256 else ["it is another seal's"]
+    wrong += differences(decoy.canary, decoys.canary(decoy.trial, decoys.floor(decoy.shards)))
+    wrong += [] if decoy.caches == decoy.trial.kept else ["its caches are not those that its run kept"]
+    if exhibit.arrays:
+        began = exhibit.arrays[0].plan.arms[0].caches
+        wrong += [] if began in (None, decoy.caches) else ["the timed runs began with other caches"]
+    if not exhibit.decoy_arrays:
+        found = "; ".join(wrong) or "as another session of its campaign recorded it"
+        yield Check("decoy run", found, False if wrong else None)
+        return
+    wrong += list(_wrong_decoy_array(exhibit.decoy_arrays, decoy, evidence))
+    loss = f"a loss of {decoy.canary.loss:.4f}" if decoy.canary.loss is not None else "no result"
+    yield compared("decoy run", wrong, f"{loss} on random tokens, where {decoy.canary.floor:.4f} is the least")
+
+
+def _wrong_decoy_array(arrays: Sequence[Array], decoy: Decoy, evidence: Evidence) -> Iterator[str]:
+    candidate = [evidence.candidate] if evidence.candidate else []
+    for array in arrays:
+        yield from _wrong_in_plan(array.plan, candidate, evidence)
+        yield from _strangers(array)
+    yield from wrong_in_runs(arrays, Retiming(blocks=(Block(candidate=decoy.trial),)))
+    yield from (line for line in _wrong_runs(arrays) if line)
 
 
 def _arms(evidence: Evidence) -> list[Sealed]:
@@ -93,23 +128,32 @@ def _strangers(array: Array) -> Iterator[str]:
             yield f"trial {index} ran another seal"
         if trial.image_sha256 != array.plan.image_sha256:
             yield f"trial {index} ran in another image"
+        given = array.plan.arms[place].caches
+        if trial.caches and trial.caches.sha256 != (given.sha256 if given else None):
+            yield f"trial {index} began with other caches"
 
 
 # What the runs said.
 
 
 def _results(what: str, arrays: Sequence[Array], collected: Retiming | None) -> Check:
+    runs = [trial for array in arrays for trial in array.records.values()]
+    wrong = _wrong_runs(arrays)
+    wrong += wrong_in_runs(arrays, collected) if collected else []
+    read = sum(trial.result is not None for trial in runs)
+    silent = len(runs) - read
+    return compared(what, wrong, f"{read} results as logged" + (f", {silent} runs without one" if silent else ""))
+
+
+def _wrong_runs(arrays: Sequence[Array]) -> list[str]:
+    """Runs whose records are not what their runners can have made of their logs."""
     runs = [
         (array.plan.arms[place], trial, array.logs.get((place, trial.index)))
         for array in arrays
         for (place, _), trial in array.records.items()
     ]
     problems = [(trial.index, _wrong_in_run(arm, trial, log)) for arm, trial, log in runs]
-    wrong = [f"trial {index}: {problem}" for index, problem in problems if problem]
-    wrong += wrong_in_runs(arrays, collected) if collected else []
-    read = sum(trial.result is not None for _, trial, _ in runs)
-    silent = len(runs) - read
-    return compared(what, wrong, f"{read} results as logged" + (f", {silent} runs without one" if silent else ""))
+    return [f"trial {index}: {problem}" for index, problem in problems if problem]
 
 
 def _wrong_in_run(arm: Arm, trial: Trial, log: str | None) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from slurm_bench.pure import doubts, rejudging, retracing, stamps, verdict
+from slurm_bench.pure import decoys, doubts, rejudging, retracing, stamps, verdict
 from slurm_bench.pure.differences import differences
 from slurm_bench.pure.evidence import Check, Evidence, Exhibit, Sealed, compared
 from slurm_bench.pure.members import is_strange, not_stamped
@@ -174,17 +174,21 @@ def _decision(evidence: Evidence) -> Decision | None:
         verdict.refuse_undecided(exhibit.opinion)
         if exhibit.opinion.rejects:
             return verdict.on_opinion(exhibit.opinion)
-        decision = _on_runs(evidence)
-        if decision is None:
-            return None
-        raised = doubts.of(decision, evidence.terms)
-        if raised:
-            if exhibit.second_opinion is None:
-                return None
-            decision = doubts.on_second_opinion(decision, raised, exhibit.second_opinion)
-        return verdict.with_suspicions(decision, exhibit.opinion)
+        forged = decoys.rejection(exhibit.decoy.canary) if exhibit.decoy else None
+        decision = forged or _after_doubts(evidence)
+        return verdict.with_suspicions(decision, exhibit.opinion) if decision else None
     except InfrastructureError as error:
         return Decision(outcome=Outcome.UNDECIDED, reason=str(error))
+
+
+def _after_doubts(evidence: Evidence) -> Decision | None:
+    """What the runs say, and a second opinion on the doubts that they raise; None where one of the two is missing."""
+    decision = _on_runs(evidence)
+    raised = doubts.of(decision, evidence.terms) if decision else []
+    if decision is None or not raised:
+        return decision
+    second = evidence.timed.second_opinion
+    return doubts.on_second_opinion(decision, raised, second) if second else None
 
 
 def _notes(evidence: Evidence) -> list[str]:
@@ -205,7 +209,10 @@ def _on_runs(evidence: Evidence) -> Decision | None:
     exhibit = evidence.timed
     stopped_only = Retiming(blocks=(), stopped=exhibit.stopped) if exhibit.stopped else None
     retiming = exhibit.collected or stopped_only
-    return verdict.on_retiming(retiming, evidence.beside, evidence.terms) if retiming else None
+    if retiming is None:
+        return None
+    decision = verdict.on_retiming(retiming, evidence.beside, evidence.terms)
+    return decoys.with_decoy(decision, exhibit.decoy, retiming.trials)
 
 
 def _wrong_without_runs(exhibit: Exhibit) -> str:
@@ -222,7 +229,7 @@ def _wrong_without_runs(exhibit: Exhibit) -> str:
 def _charge(evidence: Evidence) -> Check:
     """GPU-seconds, which the accounting may have learnt more of since; nothing was decided by them."""
     given = evidence.exhibit.verdict.gpu_seconds
-    entries = [array.entry for array in evidence.exhibit.arrays if array.entry]
+    entries = [array.entry for array in (*evidence.exhibit.decoy_arrays, *evidence.exhibit.arrays) if array.entry]
     charged = sum(entry.charged_gpu_seconds for entry in entries)
     if given == charged:
         return Check(

@@ -167,7 +167,8 @@ def _stage(records: SubmissionRecords, array: ArrayView | None) -> str:
     if records.is_timed:
         return "timed"
     if array is not None:
-        return _stage_of_array(array)
+        stage = _stage_of_array(array)
+        return f"decoy run {stage}" if records.array and records.array.is_decoy else stage
     return "judged" if records.is_judged else "sealed" if records.is_sealed else "received"
 
 

@@ -31,6 +31,8 @@ class ArrayRecords:
     job_name: str
     blocks: int
     arms: int
+    is_decoy: bool
+    """Whether it is a run on random tokens."""
     runs_over: int
     """Of all arms together."""
     over: tuple[Block, ...]
@@ -140,7 +142,7 @@ class SubmissionView:
     candidate: str
     """Printable: agents choose names."""
     at: str
-    """received, sealed, judged, queued, running, ended (and not read yet), timed, or its verdict."""
+    """received, sealed, judged, queued, running, ended (and not read yet), timed, or its verdict; of a decoy run so."""
     received_at: datetime
     array: ArrayView | None
 

@@ -1,6 +1,6 @@
 """`command=budget`: GPU-hours of a campaign by session, kind of job and day, asked afresh from the accounting."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from slurm_bench.effects import store
@@ -14,7 +14,7 @@ from slurm_bench.words.accounting import Activity, Attempt
 from slurm_bench.words.config import BudgetCommand, Config
 from slurm_bench.words.errors import UsageError
 from slurm_bench.words.kinds import Kind
-from slurm_bench.words.paths import CampaignPaths, SessionPaths, TimingPaths
+from slurm_bench.words.paths import CampaignPaths, RetimingPaths, SessionPaths
 from slurm_bench.words.trials import Trial
 
 
@@ -91,7 +91,11 @@ def _account(book: Book, fresh: dict[str, list[Attempt]]) -> Account:
 def _busy(book: Book) -> dict[Kind, dict[str, float]]:
     """GPU-seconds that training ran, by kind of job and day."""
     timing: Kind = "retiming" if isinstance(book.paths, SessionPaths) else "calibration"
-    busy: dict[Kind, dict[str, float]] = {timing: _in_trials(book.paths, book.config.cluster.trial_gpus)}
+    gpus, timed = book.config.cluster.trial_gpus, book.paths.timed()
+    busy: dict[Kind, dict[str, float]] = {
+        timing: _in_trials([array for each in timed for array in each.retimings()], gpus),
+        "decoy": _in_trials([each.decoy_run for each in timed], gpus),
+    }
     if isinstance(book.paths, SessionPaths):
         seen = store.read_if_there(book.paths.activity, Activity)
         if seen is not None:
@@ -99,10 +103,10 @@ def _busy(book: Book) -> dict[Kind, dict[str, float]]:
     return busy
 
 
-def _in_trials(paths: TimingPaths, gpus: int) -> dict[str, float]:
+def _in_trials(arrays: Iterable[RetimingPaths], gpus: int) -> dict[str, float]:
     busy: dict[str, float] = {}
-    for retiming in (each for timed in paths.timed() for each in timed.retimings()):
-        for trial in (store.read(record, Trial) for record in retiming.records()):
+    for array in arrays:
+        for trial in (store.read(record, Trial) for record in array.records()):
             if trial.started is not None:
                 for day, seconds in usage.split(trial.started, trial.wall_s).items():
                     busy[day] = busy.get(day, 0) + gpus * seconds

@@ -107,7 +107,11 @@ def _members(paths: SessionPaths, number: str) -> Members:
 def _submission(paths: SessionPaths, where: SubmissionPaths) -> Members:
     """All of a submission's folder, and the scheduler's rows of its arrays."""
     found: Members = {_name(paths, file): file for file in _files(where.root)}
-    plans = [store.read_if_there(array.plan, TrialPlan) for array in (where.retiming, where.retiming.rerun)]
+    plans = [
+        store.read_if_there(array.plan, TrialPlan)
+        for each in (where.decoy_run, where.retiming)
+        for array in (each, each.rerun)
+    ]
     entries = [paths.ledger / f"{plan.job_name}.json" for plan in plans if plan]
     return found | {_name(paths, entry): entry for entry in entries if entry.exists()}
 

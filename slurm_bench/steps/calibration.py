@@ -4,7 +4,6 @@ A calibration serves all sessions of its campaign that time under the same condi
 it, the others wait.
 """
 
-import hashlib
 import json
 import logging
 import math
@@ -20,42 +19,26 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from slurm_bench.effects import containers, human_records, seals, shards, store
+from slurm_bench.effects import human_records, seals, store
 from slurm_bench.effects.cluster import Cluster
 from slurm_bench.effects.containers import Container
-from slurm_bench.pure import human, verdict
+from slurm_bench.pure import decoys, human, verdict
 from slurm_bench.pure.blocks import is_clean
 from slurm_bench.pure.human import Noise, NoiseRange, Progress
 from slurm_bench.pure.rules import RUNS
 from slurm_bench.pure.verdict import Terms, losses, training_times
-from slurm_bench.steps import site
+from slurm_bench.steps import conditions, decoy, site
+from slurm_bench.steps.decoy import DecoyStep
 from slurm_bench.steps.ledger import Ledger
 from slurm_bench.steps.retime import Retimer, Timing
 from slurm_bench.words.config import Config, RetimeCommand
 from slurm_bench.words.errors import InfrastructureError, UsageError
 from slurm_bench.words.paths import CalibrationPaths, CampaignPaths, RetimingPaths, SubmissionPaths, starting_record
 from slurm_bench.words.records import Seal
-from slurm_bench.words.trials import Calibration, Design, Retiming, Trial
+from slurm_bench.words.trials import Calibration, Decoy, Design, Retiming, Trial
 from slurm_bench.words.verdicts import Decision, Outcome
 
 log = logging.getLogger(__name__)
-
-_NO_CONDITIONS = (
-    "poll_seconds",
-    "absent_grace_seconds",
-    "silence_minutes",
-    "shared_poll",
-    "accounting",
-    "follow",
-    "session_gpus",
-    "session_hours",
-    "chain",
-    "cpu_partition",
-    "cpu_sbatch",
-    "account",
-    "reservation",
-)
-"""What of a cluster's configuration cannot change how long a run takes."""
 
 
 @dataclass(frozen=True)
@@ -167,26 +150,74 @@ def calibrate(
         BudgetExceeded: its worst case does not fit.
         InfrastructureError: there are no ten clean runs. They are set aside: the next call times anew.
     """
+    left = _decoys(config, cluster, container, programs, payer)
     program, sealed = programs[0], _seal_all(config, programs)
-    paths = _paths(config, container, program, sealed)
+    paths = _paths(config, program.name, conditions.digest(config, container, sealed, Path(config.task.data)))
     with store.lock(paths.lock):
         calibration = store.once(paths.calibration, Calibration, lambda: _new(program, sealed))
-        if not paths.begun():
-            site.save_config(paths, config)
-        most = math.inf
-        if payer and "calibration" in config.budget.counts:
-            payer.rest_on(paths)
-            own = site.ledger_of(config, paths, cluster).held_h100_hours()  # which counts for the payer already
-            most = payer.balances().tightest.left + own
-        ledger = site.ledger_of(config, paths, cluster, most)
-        ledger.settle_finished()
-        retimer = Retimer(config, paths.seals, calibration.id, cluster, container, ledger)
+        retimer = _retimer(config, cluster, container, paths, payer)
         name = f"calibration{len(paths.timing.failed_retimings()) + 1}"
         timing = Timing("calibration", name, calibration.arms, look=verdict.on_failure)
         _announce(program, timing, retimer.job_name(name), paths.timing.retiming)
-        retiming = retimer.retime(timing, paths.timing.retiming)
+        retiming = retimer.retime(decoy.with_caches(timing, left), paths.timing.retiming)
         _set_aside_if_unclean(program, retiming, paths.timing)
     return retiming
+
+
+def decoy_step(
+    config: Config, cluster: Cluster, container: Container, program: Program, payer: Ledger | None = None
+) -> DecoyStep:
+    """Return the decoy run of a program outside any session, to be queued and waited for; arguments as of calibrate."""
+    (sealed,) = _seal_all(config, [program])
+    data = Path(config.task.data)
+    paths = _paths(config, f"decoy-{program.name}", conditions.digest(config, container, [sealed], data))
+    with store.lock(paths.lock):
+        store.once(paths.calibration, Calibration, lambda: _new(program, [sealed]))
+        retimer = _retimer(config, cluster, container, paths, payer)
+    return DecoyStep(retimer, "calibration", sealed, paths.timing)
+
+
+def _decoys(
+    config: Config, cluster: Cluster, container: Container, programs: Sequence[Program], payer: Ledger | None
+) -> tuple[Decoy, ...]:
+    """The decoy runs of all programs, side by side; none where runs begin with empty caches."""
+    if config.retime.caches != "decoy":
+        return ()
+    steps = [decoy_step(config, cluster, container, program, payer) for program in programs]
+    for step in steps:
+        step.begin()
+    left = tuple(step.wait() for step in steps)
+    for program, each in zip(programs, left, strict=True):
+        check_decoy(program.name, each)
+    return left
+
+
+def check_decoy(name: str, left: Decoy) -> None:
+    """
+    Raises:
+        UsageError: the decoy run of a program that has no judge proves something against it.
+    """
+    rejected = decoys.rejection(left.canary)
+    if rejected:
+        raise UsageError(f"{name}: {rejected.reason}")
+    if decoys.showed_nothing(left.canary):
+        log.warning("%s comes to no result on random tokens: %s", name, left.canary.note)
+
+
+def _retimer(
+    config: Config, cluster: Cluster, container: Container, paths: CalibrationPaths, payer: Ledger | None
+) -> Retimer:
+    if not paths.begun():
+        site.save_config(paths, config)
+    most = math.inf
+    if payer and "calibration" in config.budget.counts:
+        payer.rest_on(paths)
+        own = site.ledger_of(config, paths, cluster).held_h100_hours()  # which counts for the payer already
+        most = payer.balances().tightest.left + own
+    ledger = site.ledger_of(config, paths, cluster, most)
+    ledger.settle_finished()
+    identity = store.read(paths.calibration, Calibration).id
+    return Retimer(config, paths.seals, identity, cluster, container, ledger)
 
 
 def _announce(program: Program, timing: Timing, job_name: str, where: RetimingPaths) -> None:
@@ -228,28 +259,8 @@ def _seal_all(config: Config, programs: Sequence[Program]) -> list[Seal]:
     return [seals.seal(each.folder.parent, PurePosixPath(each.folder.name), folder) for each in programs]
 
 
-def _paths(config: Config, container: Container, program: Program, sealed: Sequence[Seal]) -> CalibrationPaths:
-    conditions = _conditions(config, container, [each.sha256 for each in sealed])
-    digest = hashlib.sha256(conditions.encode()).hexdigest()[:12]
-    return CampaignPaths(Path(config.runs) / config.campaign).calibration(f"{program.name}-{digest}")
-
-
-def _conditions(config: Config, container: Container, hashes: Sequence[str]) -> str:
-    """What has to be the same for two runs to be comparable, as text."""
-    cluster = {name: value for name, value in asdict(config.cluster).items() if name not in _NO_CONDITIONS}
-    return json.dumps(
-        {
-            "seals": hashes,
-            "data": shards.identities(Path(config.task.data)),
-            "environment": config.task.environment,
-            "where": config.retime.where,
-            "container": config.container.kind,
-            "gpu_devices": config.container.gpu_devices,
-            "image": containers.image_sha256(container),
-            "cluster": cluster,
-        },
-        sort_keys=True,
-    )
+def _paths(config: Config, name: str, digest: str) -> CalibrationPaths:
+    return CampaignPaths(Path(config.runs) / config.campaign).calibration(f"{name}-{digest}")
 
 
 def _timed(program: Program, trials: Sequence[Trial]) -> Timed:

@@ -11,12 +11,13 @@ from pathlib import Path, PurePosixPath
 
 from slurm_bench.effects import seals, store
 from slurm_bench.effects.containers import Mount
-from slurm_bench.pure import doubts, stamps, verdict
+from slurm_bench.pure import decoys, doubts, stamps, verdict
 from slurm_bench.pure.judge_text import Case
 from slurm_bench.pure.sequential import level_of_attempt
 from slurm_bench.pure.verdict import Terms
-from slurm_bench.steps import calibration, judge, stamping
+from slurm_bench.steps import calibration, decoy, judge, stamping
 from slurm_bench.steps.calibration import Program
+from slurm_bench.steps.decoy import DecoyStep
 from slurm_bench.steps.judge import Judge
 from slurm_bench.steps.outbox import Outbox
 from slurm_bench.steps.retime import Retimer, Timing
@@ -26,7 +27,7 @@ from slurm_bench.words.errors import BudgetExceeded, InfrastructureError, Invali
 from slurm_bench.words.opinions import Opinion
 from slurm_bench.words.paths import SessionPaths, SubmissionPaths
 from slurm_bench.words.records import Request, Seal, Submission, Turn
-from slurm_bench.words.trials import Block, Design, EarlyStop, Retiming, Trial
+from slurm_bench.words.trials import Block, Decoy, Design, EarlyStop, Retiming, Trial
 from slurm_bench.words.verdicts import Decision, Outcome, Shortfall, Verdict
 
 log = logging.getLogger(__name__)
@@ -52,15 +53,19 @@ class Desk:
             InfrastructureError: it was timed, and there are no ten clean runs; the next start times anew.
         """
         root, folder = record.parent, PurePosixPath(record.name)
-        sealed = store.once(self._paths.incumbent, Seal, lambda: seals.seal(root, folder, self._paths.seals))
+        self._incumbent = store.once(self._paths.incumbent, Seal, lambda: seals.seal(root, folder, self._paths.seals))
         if self._design is Design.CLASSIC:
-            program = Program(Path(self._config.task.record).name, self._paths.seals / sealed.sha256)
-            self._calibration = store.once(self._paths.calibration, Retiming, lambda: self._calibrate(program)).trials
-        self._incumbent = sealed
+            self._calibration = store.once(self._paths.calibration, Retiming, self._calibrate).trials
 
-    def _calibrate(self, program: Program) -> Retiming:
-        retimer = self._retimer
-        return calibration.calibrate(self._config, retimer.cluster, retimer.container, [program], payer=retimer.ledger)
+    def _calibrate(self) -> Retiming:
+        retimer, programs = self._retimer, [self._program]
+        return calibration.calibrate(self._config, retimer.cluster, retimer.container, programs, payer=retimer.ledger)
+
+    @property
+    def _program(self) -> Program:
+        """The starting record, as calibrations know it."""
+        assert self._incumbent is not None, "take_incumbent comes first"
+        return Program(Path(self._config.task.record).name, self._paths.seals / self._incumbent.sha256)
 
     @property
     def _design(self) -> Design:
@@ -162,9 +167,14 @@ class Desk:
         if opinion.rejects:
             return verdict.on_opinion(opinion), None
         self._end_what_is_decided()
+        left = self._decoys(submission, sealed, where)
+        ours = left[0] if left else None
+        forged = decoys.rejection(ours.canary) if ours else None
+        if forged:
+            return verdict.with_suspicions(forged, opinion), None
         terms = self._terms(submission)
-        retiming = self._retime(submission, sealed, where, terms)
-        decision = verdict.on_retiming(retiming, self._calibration, terms)
+        retiming = self._retime(submission, sealed, where, terms, left)
+        decision = decoys.with_decoy(verdict.on_retiming(retiming, self._calibration, terms), ours, retiming.trials)
         return verdict.with_suspicions(self._look_again(decision, terms, case, where), opinion), None
 
     def _end_what_is_decided(self) -> None:
@@ -173,6 +183,22 @@ class Desk:
             if self._paths.submission(submission.number).verdict.exists():
                 self._retimer.end(submission.number)
         self._retimer.ledger.settle_finished()
+
+    def _decoys(self, submission: Submission, sealed: Seal, where: SubmissionPaths) -> tuple[Decoy, ...]:
+        """The decoy runs of a candidate and of the starting record, side by side; none where caches begin empty."""
+        retimer = self._retimer
+        if self._config.retime.caches != "decoy":
+            return ()
+        retimer.refuse_unaffordable(submission.number)
+        ours = DecoyStep(retimer, submission.number, sealed, where)
+        theirs = calibration.decoy_step(
+            self._config, retimer.cluster, retimer.container, self._program, payer=retimer.ledger
+        )
+        for step in (theirs, ours):
+            step.begin()
+        left = ours.wait(), theirs.wait()
+        calibration.check_decoy(self._program.name, left[1])
+        return left
 
     def _terms(self, submission: Submission) -> Terms:
         retime = self._config.retime
@@ -197,14 +223,17 @@ class Desk:
         given = store.read_if_there(self._paths.submission(submission.number).verdict, Verdict)
         return given is not None and given.attempt is None
 
-    def _retime(self, submission: Submission, sealed: Seal, where: SubmissionPaths, terms: Terms) -> Retiming:
+    def _retime(
+        self, submission: Submission, sealed: Seal, where: SubmissionPaths, terms: Terms, left: tuple[Decoy, ...]
+    ) -> Retiming:
         def look(blocks: Sequence[Block]) -> EarlyStop | None:
             return verdict.look(blocks, self._calibration, terms)
 
         assert self._incumbent is not None
         arms = (sealed, self._incumbent) if self._design is Design.PAIRED else (sealed,)
         try:
-            return self._retimer.retime(Timing("retiming", submission.number, arms, look), where.retiming)
+            timing = Timing("retiming", submission.number, arms, look)
+            return self._retimer.retime(decoy.with_caches(timing, left[: len(arms)]), where.retiming)
         except InfrastructureError:
             stopped = store.read_if_there(where.retiming.stopped, EarlyStop)
             if stopped is None:

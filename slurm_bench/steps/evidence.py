@@ -31,7 +31,7 @@ from slurm_bench.words.metadata import Metadata
 from slurm_bench.words.opinions import Opinion
 from slurm_bench.words.paths import BundlePaths, RetimingPaths
 from slurm_bench.words.records import Record, Seal, Session, Submission
-from slurm_bench.words.trials import EarlyStop, Retiming, Trial, TrialPlan
+from slurm_bench.words.trials import Decoy, EarlyStop, Retiming, Trial, TrialPlan
 from slurm_bench.words.verdicts import Verdict
 
 R = TypeVar("R", bound=Record)
@@ -133,6 +133,8 @@ def _exhibit(whole: _Members, number: str) -> Exhibit:
         opinion=stamped.find(where.opinion, Opinion),
         second_opinion=stamped.find(where.second_opinion, Opinion),
         arrays=_arrays(stamped, whole, where.retiming, _NAMES.ledger),
+        decoy=stamped.find(where.decoy, Decoy),
+        decoy_arrays=_arrays(stamped, whole, where.decoy_run, _NAMES.ledger),
         stopped=stamped.find(where.retiming.stopped, EarlyStop),
         collected=stamped.find(where.retiming.collected, Retiming),
     )

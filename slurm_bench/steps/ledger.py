@@ -22,7 +22,7 @@ from slurm_bench.pure.sacct import merged
 from slurm_bench.words.accounting import Attempt, JobState, LedgerEntry, Observation, RestsOn
 from slurm_bench.words.errors import InfrastructureError, JobRefused, SchedulerError
 from slurm_bench.words.kinds import Kind
-from slurm_bench.words.paths import CalibrationPaths, TimingPaths
+from slurm_bench.words.paths import CalibrationPaths, CampaignPaths, TimingPaths
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,10 @@ class Ledger:
         self._grace = timedelta(seconds=patience.absent_s)
         self._silence = timedelta(seconds=patience.silence_s)
         self._clock = clock or SystemClock()
+
+    @property
+    def campaign(self) -> CampaignPaths:
+        return self._paths.campaign
 
     def entries(self) -> list[LedgerEntry]:
         return store.read_all(self._paths.ledger, LedgerEntry)

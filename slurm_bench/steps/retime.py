@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +27,7 @@ from slurm_bench.words.config import Config
 from slurm_bench.words.errors import BudgetExceeded, InfrastructureError, SchedulerError
 from slurm_bench.words.paths import RetimingPaths
 from slurm_bench.words.records import Seal
-from slurm_bench.words.trials import Arm, Block, Design, EarlyStop, Retiming, Trial, TrialPlan
+from slurm_bench.words.trials import Arm, Block, Caches, Design, EarlyStop, Retiming, Trial, TrialPlan
 
 log = logging.getLogger(__name__)
 
@@ -39,19 +39,39 @@ Look = Callable[[Sequence[Block]], EarlyStop | None]
 class Timing:
     """What is to be timed."""
 
-    kind: Literal["calibration", "retiming"]
+    kind: Literal["calibration", "retiming", "decoy"]
     name: str
     """Of the array among those of a Retimer, e.g. the submission's number."""
     arms: tuple[Seal, ...]
     """A seal, and in the paired design the incumbent's beside it."""
     look: Look = lambda blocks: None
+    caches: tuple[Caches | None, ...] = ()
+    """What the runs of each arm begin with; none are empty ones."""
+    decoy: "DecoyRun | None" = None
+    """Where this is a decoy run."""
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """Of its blocks."""
+        return (0,) if self.decoy else tuple(range(RUNS))
 
     def again(self) -> "Timing":
         """The array of what has to be run once more: all of it, whatever it shows."""
-        return Timing(self.kind, f"{self.name}{_RERUN}", self.arms)
+        return replace(self, name=f"{self.name}{_RERUN}", look=lambda blocks: None)
+
+
+@dataclass(frozen=True)
+class DecoyRun:
+    """What sets a decoy run apart from one that counts."""
+
+    data: Path
+    """In place of task.data."""
+    keeps: Path
+    """Archive for what it compiles."""
 
 
 _RERUN = "-rerun"
+_DECOY = "-decoy"
 
 _RUNNER_S = 300
 """What the runner may take around each trial at worst: two looks at the GPUs, a node that comes to rest, two probes.
@@ -78,7 +98,7 @@ class Retimer:
     """What the node has to be kept in while trials run there that are nested in our job."""
 
     def retime(self, timing: Timing, where: RetimingPaths) -> Retiming:
-        """Ten blocks of trials, or as many as its looks let run; what the site voided was run once more.
+        """Ten blocks of trials (or one decoy run), or as many as its looks let run; what the site voided ran once more.
 
         Raises:
             BudgetExceeded: the worst case does not fit; nothing was queued.
@@ -86,8 +106,17 @@ class Retimer:
         """
         return store.once(where.collected, Retiming, lambda: self._retiming(timing, where))
 
+    def begin(self, timing: Timing, where: RetimingPaths) -> None:
+        """Queue an array unless it is, without waiting for it.
+
+        Raises:
+            As retime.
+        """
+        plan = store.once(where.plan, TrialPlan, lambda: self._plan(timing, where, timing.indices))
+        self.ledger.run_to_queue(timing.kind, self._job(plan, where))
+
     def _retiming(self, timing: Timing, where: RetimingPaths) -> Retiming:
-        blocks = self._array(timing, where, tuple(range(RUNS)))
+        blocks = self._array(timing, where, timing.indices)
         stopped = store.read_if_there(where.stopped, EarlyStop)
         void = to_run_again(blocks, stopped)
         if void:
@@ -140,6 +169,18 @@ class Retimer:
                 return
             time.sleep(self.config.cluster.poll_seconds)
 
+    def refuse_unaffordable(self, name: str) -> None:
+        """
+        Raises:
+            BudgetExceeded: what a submission costs at worst does not fit; nothing of it was queued yet.
+        """
+        counts = {"retiming", "decoy"} <= set(self.config.budget.counts)
+        if counts and not any(self.ledger.was_queued(job_name) for job_name in self._job_names(name)):
+            needed = worst_case_h100_hours(self.config, self.cluster.overrun_s)
+            error = self.ledger.balances().exceeded(f"retiming {self.job_name(name)}", needed)
+            if error:
+                raise error
+
     def end(self, name: str) -> None:
         """Cancel what is left of the arrays of this name, if anything is; a scheduler that is silent is asked again."""
         for job_name in self._job_names(name):
@@ -155,8 +196,9 @@ class Retimer:
         """GPU-seconds that the arrays of this name were charged so far; 0 if there are none."""
         return sum(self.ledger.charged(job_name) for job_name in self._job_names(name))
 
-    def _job_names(self, name: str) -> tuple[str, str]:
-        return self.job_name(name), self.job_name(f"{name}{_RERUN}")
+    def _job_names(self, name: str) -> list[str]:
+        """Of the arrays that one submission can have: its decoy run's, its own, and what was run once more of both."""
+        return [self.job_name(f"{name}{part}{again}") for part in (_DECOY, "") for again in ("", _RERUN)]
 
     def job_name(self, name: str) -> str:
         return f"slurm_bench-{self.identity}-{name}"
@@ -167,13 +209,14 @@ class Retimer:
         folders = (where.trials, where.incumbents)
         return TrialPlan(
             job_name=self.job_name(timing.name),
-            arms=tuple(self._arm(sealed, folder) for sealed, folder in zip(timing.arms, folders, strict=False)),
-            data_dir=config.task.data,
+            arms=tuple(self._arm(timing, place, folder) for place, folder in enumerate(folders[: len(timing.arms)])),
+            data_dir=str(timing.decoy.data) if timing.decoy else config.task.data,
             scratch_dir=config.cluster.scratch,
             indices=indices,
             timeout_s=round(config.task.trial_minutes * 60),
             scratch_bytes=round(config.task.trial_gigabytes * 2**30),
             environment=dict(config.task.environment),
+            cache_variables=dict(config.task.caches),
             container="apptainer" if image else "none",
             image=str(image) if image else None,
             image_sha256=containers.image_sha256(self.container),
@@ -182,13 +225,16 @@ class Retimer:
             step=self.cluster.step_beside(gpus) if config.retime.is_nested else self.cluster.step,
         )
 
-    def _arm(self, sealed: Seal, trials: Path) -> Arm:
+    def _arm(self, timing: Timing, place: int, trials: Path) -> Arm:
+        sealed = timing.arms[place]
         program = seals.load(self.seals, sealed)[PROGRAM]
         return Arm(
             seal=sealed,
             seal_dir=str(self.seals / sealed.sha256),
             trials_dir=str(trials),
             declared_steps=tuple(sorted(declared_steps(program))),
+            caches=timing.caches[place] if timing.caches else None,
+            keeps=str(timing.decoy.keeps) if timing.decoy else None,
         )
 
     def _job(self, plan: TrialPlan, where: RetimingPaths) -> Job:
@@ -220,9 +266,12 @@ def worst_case_h100_hours(config: Config, overrun_s: int) -> float:
     """
     if config.retime.is_nested:
         return 0.0
-    limit_s = 60 * most_minutes_of_a_task(config)
     gpus = config.cluster.node_gpus if config.cluster.exclusive else config.cluster.trial_gpus
-    return h100_hours(RUNS * gpus * (limit_s + overrun_s), config.h100_weight)
+    seconds = RUNS * (60 * most_minutes_of_a_task(config) + overrun_s)
+    if config.retime.caches == "decoy":
+        # The candidate's, and before the first candidate of a campaign the starting record's.
+        seconds += 2 * (60 * _limit_minutes(round(config.task.trial_minutes * 60), 1) + overrun_s)
+    return h100_hours(gpus * seconds, config.h100_weight)
 
 
 def _limit_minutes(timeout_s: int, arms: int) -> int:

@@ -45,6 +45,9 @@ def _rests_on(paths: SessionPaths, where: SubmissionPaths) -> Iterator[Path]:
     yield from (paths.calibration, where.submission, where.seal, where.opinion, where.second_opinion, where.turn)
     yield from (where.verdict, retiming.plan, retiming.rerun.plan, retiming.stopped, retiming.collected)
     yield from _of_trials(retiming)
+    run = where.decoy_run
+    yield from (where.decoy, run.plan, run.rerun.plan, run.collected)
+    yield from _of_trials(run)
 
 
 def _of_trials(retiming: RetimingPaths) -> list[Path]:

@@ -171,7 +171,7 @@ def _submission_records(where: SubmissionPaths) -> SubmissionRecords:
         submission=store.read(where.submission, Submission),
         is_sealed=where.seal.exists(),
         is_judged=where.opinion.exists(),
-        array=_array_records(where.retiming),
+        array=_newest_array(where),
         is_timed=where.retiming.collected.exists(),
         verdict=store.read_if_there(where.verdict, Verdict),
     )
@@ -195,7 +195,7 @@ def _to_be_asked_for(book: Book) -> list[Queued]:
     if isinstance(book.paths, SessionPaths) and book.config.cluster.kind == "local" and _is_elsewhere(book.paths):
         return []
     entries = [entry for entry in book.ledger.entries() if entry.settled_at is None]
-    nested = ("retiming", "calibration") if book.config.retime.is_nested else ()
+    nested = ("retiming", "decoy", "calibration") if book.config.retime.is_nested else ()
     return [Queued(each.job_name, each.reserved_at, each.tasks) for each in entries if each.kind not in nested]
 
 
@@ -220,9 +220,14 @@ def _calibration_records(book: Book, paths: CalibrationPaths) -> CalibrationReco
         name=book.name,
         entries=tuple(book.ledger.entries()),
         grace=_grace(book),
-        array=_array_records(paths.timing.retiming),
-        is_timed=paths.timing.retiming.collected.exists(),
+        array=_newest_array(paths.timing),
+        is_timed=any(each.collected.exists() for each in (paths.timing.retiming, paths.timing.decoy_run)),
     )
+
+
+def _newest_array(where: SubmissionPaths) -> ArrayRecords | None:
+    """Of the timed runs, or of the decoy run before them."""
+    return _array_records(where.retiming) or _array_records(where.decoy_run)
 
 
 def _array_records(where: RetimingPaths) -> ArrayRecords | None:
@@ -240,6 +245,7 @@ def _array_records(where: RetimingPaths) -> ArrayRecords | None:
         job_name=plan.job_name,
         blocks=len(plan.indices),
         arms=len(plan.arms),
+        is_decoy=any(arm.keeps for arm in plan.arms),
         runs_over=sum(final is not None for final in finals),
         over=tuple(block for index in plan.indices if (block := blocks.recorded(plan, left, index))),
         stopped=stopped.reason if stopped else "",

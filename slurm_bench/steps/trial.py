@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from slurm_bench.effects import containers, node, processes, scratch, seals, store
+from slurm_bench.effects import caches, containers, node, processes, scratch, seals, store
 from slurm_bench.effects.containers import Container, Mount, Program
 from slurm_bench.effects.scratch import Quota, TooMuchWritten
 from slurm_bench.pure import trainlog
 from slurm_bench.words import paths
 from slurm_bench.words.errors import InfrastructureError, InvalidCandidate
-from slurm_bench.words.trials import Arm, Gpu, Trial, TrialOutcome, TrialPlan
+from slurm_bench.words.trials import Arm, CacheUse, Gpu, Trial, TrialOutcome, TrialPlan
 
 # What a scheduler tells a job about its own GPUs and cores; all else of the node's environment stays outside.
 _PASSED_ON = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "OMP_NUM_THREADS")
@@ -31,6 +31,7 @@ _QUIET_S = 30.0
 _LEAVE_S = 5.0
 """How long the processes of a trial may take to go after it."""
 _SCRATCH = "slurm_bench-trial-"
+_CACHES = "caches"
 _MAX_OUTPUT = 64 * 2**20
 _MAX_FILES = 100_000
 
@@ -107,6 +108,7 @@ class _TrialRun:
             gpus = _gpus_inside(plan, self._arm, folder)
             node.wait_until_quiet(gpus, plan.foreign_cores, _QUIET_S)
             argv = command_line(plan, self._arm, folder, ["bash", "run.sh"])
+            given = self._give_caches(folder)
             quota = scratch.Quota(folder, plan.scratch_bytes, _MAX_FILES, alone=plan.foreign_cores is not None)
         except (InfrastructureError, OSError) as error:
             self._keep(note=str(error))
@@ -115,6 +117,7 @@ class _TrialRun:
         try:
             self._train(argv, folder, quota)
             self._look_behind(folder)
+            self._look_at_caches(folder, given)
         except Exception as error:  # noqa: BLE001  whatever it is, the candidate runs: see the class
             self._note(outcome=TrialOutcome.CRASHED, note=f"ended the runner: {error!r}")
         self._keep(ended=datetime.now(UTC))
@@ -174,6 +177,25 @@ class _TrialRun:
             except InfrastructureError as error:
                 self._note(outcome=TrialOutcome.INFRASTRUCTURE, note=str(error))
 
+    def _give_caches(self, folder: Path) -> int:
+        """Lay out the run's own copy of the caches that it begins with; return how many files and folders it has."""
+        there = folder / _CACHES
+        if self._arm.caches:
+            caches.unpack(self._arm.caches, there)
+        return scratch.files_in(there)
+
+    def _look_at_caches(self, folder: Path, given: int) -> None:
+        """How the run used its caches; those of a decoy run that ended well are kept."""
+        there = folder / _CACHES
+        sha256 = self._arm.caches.sha256 if self._arm.caches else None
+        added = max(0, scratch.files_in(there) - given)
+        self._note(caches=CacheUse(sha256=sha256, given=given, added=added))
+        if self._arm.keeps and self._trial.outcome is TrialOutcome.CLEAN:
+            try:
+                self._note(kept=caches.pack(there, Path(self._arm.keeps)))
+            except caches.RefusedCaches as refused:
+                self._note(note=f"what it compiled is not kept: {refused}")
+
 
 def _fresh_scratch(plan: TrialPlan) -> Path:
     """A folder for this node; where the node is ours alone, what trials that were killed left there goes first."""
@@ -198,7 +220,7 @@ def _gpus_inside(plan: TrialPlan, arm: Arm, folder: Path) -> tuple[Gpu, ...]:
 
 def _container_works(plan: TrialPlan, arm: Arm, folder: Path) -> bool:
     """Whether the same container runs a program of ours: a candidate could imitate any sign of a failed start."""
-    for left in ("run", "tmp", "home"):  # a candidate that filled the disk must not fail the probe
+    for left in ("run", "tmp", "home", _CACHES):  # a candidate that filled the disk must not fail the probe
         scratch.remove_locked(folder / left)
     try:
         return processes.run(_probe(plan, arm, folder, ["true"]), timeout_s=_PROBE_S).exit_code == 0
@@ -215,14 +237,15 @@ def command_line(plan: TrialPlan, arm: Arm, folder: Path, command: Sequence[str]
     """Lay out the scratch folder for one trial and return the argument list that runs a command there.
 
     The run starts in a folder of its own with links to the read-only seal, the data mounted read-only where no
-    link can take its place, an empty home and empty caches.
+    link can take its place, an empty home, and a folder for what it compiles.
     """
     container = _container(plan)
     seal, data = Mount(Path(arm.seal_dir), "/seal"), Mount(Path(plan.data_dir), "/trial/data")
     run = Mount(folder / "run", "/trial", writable=True)
     temporary = Mount(folder / "tmp", "/tmp", writable=True)
     home = Mount(folder / "home", "/home/trial", writable=True)
-    for mount in (run, temporary, home):
+    compiled = Mount(folder / _CACHES, "/caches", writable=True)
+    for mount in (run, temporary, home, compiled):
         mount.outside.mkdir()
     for name in {PurePosixPath(file.path).parts[0] for file in arm.seal.files}:
         (run.outside / name).symlink_to(f"{container.inside(seal)}/{name}")
@@ -231,13 +254,14 @@ def command_line(plan: TrialPlan, arm: Arm, folder: Path, command: Sequence[str]
     else:
         (run.outside / "data").symlink_to(data.outside)
     passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    named = {variable: f"{container.inside(compiled)}/{name}" for variable, name in plan.cache_variables.items()}
     fixed = {"TMPDIR": container.inside(temporary), "PYTHONDONTWRITEBYTECODE": "1"}
     program = Program(
         command=command,
-        mounts=[seal, run, data, temporary],
+        mounts=[seal, run, data, temporary, compiled],
         home=home,
         directory=run,
-        environment={**passed_on, **fixed, **plan.environment},
+        environment={**passed_on, **fixed, **named, **plan.environment},
     )
     return [*plan.step, *container.argv(program)]
 

@@ -15,7 +15,7 @@ from omegaconf import MISSING
 
 from slurm_bench.words.errors import UsageError
 from slurm_bench.words.kinds import KINDS
-from slurm_bench.words.paths import CALIBRATIONS, OPINIONS, REPORT
+from slurm_bench.words.paths import CALIBRATIONS, DECOYS, OPINIONS, REPORT
 
 UPSTREAM = "https://github.com/KellerJordan/modded-nanogpt.git"
 """Where the human records were set."""
@@ -160,6 +160,8 @@ class TaskConfig:
     """What one run may write on its node: caches, logs, checkpoints (GiB)."""
     environment: dict[str, str] = field(default_factory=dict)
     """Variables that every trial gets."""
+    caches: dict[str, str] = field(default_factory=dict)
+    """Variables that name a folder of compiled code, with a name for each: what a decoy run leaves to later runs."""
     facts: dict[str, str] = field(default_factory=dict)
     """By rule, what the starting record does, where its analysis cannot tell or errs (docs/judge.md)."""
 
@@ -168,6 +170,9 @@ class TaskConfig:
         _require_positive("task.loss_margin", self.loss_margin)
         _require_positive("task.trial_minutes", self.trial_minutes)
         _require_positive("task.trial_gigabytes", self.trial_gigabytes)
+        for variable, folder in self.caches.items():
+            plain = folder.replace("_", "").replace("-", "").isalnum()
+            _require(plain, f"task.caches.{variable}", "the name of a folder", folder)
 
 
 @dataclass
@@ -343,6 +348,8 @@ class RetimeConfig:
     """What 0.01 stands for: session (all candidates of a session together) or published (each one, plain t-test)."""
     stop_below: float = MISSING
     """Chance of passing below which the rest of an array is cancelled; 0 runs all of it."""
+    caches: str = "empty"
+    """What timed runs find compiled: decoy (what the seal's run on random tokens left) or empty (nothing)."""
     off_clock_growth: float = MISSING
     """Growth of the time off the clock, as a share of the incumbent's, beyond which a verdict is flagged."""
 
@@ -350,6 +357,7 @@ class RetimeConfig:
         _require(self.design in ("classic", "paired"), "retime.design", "classic or paired", self.design)
         _require(self.where in ("fresh", "allocation"), "retime.where", "fresh or allocation", self.where)
         _require(self.level in ("session", "published"), "retime.level", "session or published", self.level)
+        _require(self.caches in ("decoy", "empty"), "retime.caches", "decoy or empty", self.caches)
         _require(0 <= self.stop_below < 1, "retime.stop_below", "0 or more, and below 1", self.stop_below)
         _require(self.off_clock_growth >= 0, "retime.off_clock_growth", "0 or more", self.off_clock_growth)
 
@@ -625,7 +633,7 @@ class Config:
             value = getattr(self, name)
             plain = value.replace("-", "").replace("_", "").replace(".", "")
             good = plain.isascii() and plain.isalnum() and value[0] != "." and len(value) <= _LONGEST_NAME
-            taken = (CALIBRATIONS, OPINIONS, REPORT)
+            taken = (CALIBRATIONS, DECOYS, OPINIONS, REPORT)
             _require(value not in taken, name, "another name: the campaign's own things lie there", value)
             _require(good, name, f"at most {_LONGEST_NAME} letters, digits, '.', '_' and '-'", value)
         weights, gpu_type = self.budget.weights, self.cluster.gpu_type

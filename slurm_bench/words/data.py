@@ -21,6 +21,20 @@ class Shard(Record):
     fetched_at: datetime
 
 
+class DecoySet(Record):
+    """Shards of random tokens in the form of real ones: documents begin where theirs do."""
+
+    of: str
+    """Digest of the real shards' names and contents."""
+    seed: int
+    words: int
+    """Tokens of which each is drawn evenly; what begins a document is none of them."""
+    word_share: float
+    """Of the validation shard's tokens, those that were drawn."""
+    sizes: dict[str, int]
+    """Bytes of each shard."""
+
+
 class ShardSet(Record):
     repo: str
     shards: tuple[Shard, ...] = ()

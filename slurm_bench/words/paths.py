@@ -7,6 +7,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 CALIBRATIONS = "calibrations"
 OPINIONS = "opinions"
+DECOYS = "decoys"
 REPORT = "report"
 """Folders of a campaign that are no session's."""
 
@@ -150,6 +151,15 @@ class SubmissionPaths:
     def stamp(self) -> Path:
         """What the verdict rested on, and the stamp before it."""
         return self.root / "stamp.json"
+
+    @property
+    def decoy(self) -> Path:
+        """What its decoy run showed."""
+        return self.root / "decoy.json"
+
+    @property
+    def decoy_run(self) -> RetimingPaths:
+        return RetimingPaths(self.root / "decoy")
 
     @property
     def retiming(self) -> RetimingPaths:
@@ -457,6 +467,42 @@ class OpinionPaths:
 
 
 @dataclass(frozen=True)
+class DecoyPaths:
+    """A seal's decoy run under certain conditions, for all sessions of a campaign."""
+
+    root: Path
+
+    @property
+    def decoy(self) -> Path:
+        return self.root / "decoy.json"
+
+    @property
+    def caches(self) -> Path:
+        """What it compiled."""
+        return self.root / "caches.tar.gz"
+
+
+@dataclass(frozen=True)
+class DecoyDataPaths:
+    """Shards of random tokens, which take the place of task.data. Nothing in its name says so."""
+
+    root: Path
+
+    @property
+    def record(self) -> Path:
+        """Beside it, where no container looks."""
+        return self.root.with_name(f"{self.root.name}.json")
+
+
+def decoy_data(runs: Path, digest: str) -> DecoyDataPaths:
+    """
+    Args:
+        digest: of the real shards.
+    """
+    return DecoyDataPaths(runs / "data" / digest[:12])
+
+
+@dataclass(frozen=True)
 class ReportPaths:
     root: Path
 
@@ -506,6 +552,9 @@ class CampaignPaths:
 
     def calibration(self, name: str) -> CalibrationPaths:
         return CalibrationPaths(self.root / CALIBRATIONS / name)
+
+    def decoy(self, name: str) -> DecoyPaths:
+        return DecoyPaths(self.root / DECOYS / name)
 
     @property
     def calibration_seals(self) -> Path:

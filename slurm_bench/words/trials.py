@@ -4,7 +4,41 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
+from pydantic import Field
+
+from slurm_bench.words.data import DecoySet
 from slurm_bench.words.records import Record, Seal
+
+
+class Caches(Record):
+    """What a decoy run left in its compile caches, as an archive."""
+
+    archive: str
+    sha256: str
+    files: int
+    bytes: int
+    """Of the files, unpacked."""
+
+
+class CacheUse(Record):
+    """The compile caches of one run."""
+
+    sha256: str | None
+    """Of the archive that it began with; None where it began with empty ones."""
+    given: int
+    """Files and folders that it began with."""
+    added: int
+    """Those that there were more at its end: what it had to compile itself."""
+
+    @property
+    def is_miss(self) -> bool:
+        """Whether it began with something, and had to compile much of it anew."""
+        return self.sha256 is not None and self.added > max(_FEW_ADDED, self.given * _SMALL_SHARE)
+
+
+_FEW_ADDED = 8
+_SMALL_SHARE = 0.25
+"""Of what it was given; a warm run of a human record adds about a hundredth."""
 
 
 class Arm(Record):
@@ -15,6 +49,10 @@ class Arm(Record):
     trials_dir: str
     declared_steps: tuple[int, ...]
     """Training steps that the seal's program declares; empty where that cannot be read."""
+    caches: Caches | None = None
+    """What its runs begin with; None is empty caches."""
+    keeps: str | None = None
+    """Archive into which a decoy run packs its caches."""
 
 
 class TrialPlan(Record):
@@ -40,6 +78,8 @@ class TrialPlan(Record):
     foreign_cores: float | None
     """CPU cores that processes of others may use before a trial starts; None where the node is shared."""
     step: tuple[str, ...]
+    cache_variables: dict[str, str] = Field(default_factory=dict)
+    """Variables that name a compile cache, and the folder that each gets."""
 
 
 class Calibration(Record):
@@ -105,11 +145,38 @@ class Trial(Record):
     """Why the first run of this trial did not count; empty if this is the first."""
     first_run_loss: float | None = None
     """Final loss of that first run if it was clean itself: of two draws the higher loss counts."""
+    caches: CacheUse | None = None
+    kept: Caches | None = None
+    """What a decoy run left to later runs."""
 
     @property
     def off_clock_s(self) -> float | None:
         """Seconds that the candidate did not claim: start, compilation, warm-up, validation."""
         return self.wall_s - self.result.train_time_s if self.result else None
+
+
+class Canary(Record):
+    """What a program printed on tokens that nobody could know, beside what it may print there."""
+
+    outcome: TrialOutcome
+    note: str
+    loss: float | None
+    """Nats a token; None where the run came to no result."""
+    floor: float
+    """Below which no model's loss can be there."""
+    off_clock_s: float | None
+    """That the run took beside its training, from empty caches."""
+
+
+class Decoy(Record):
+    """A seal's decoy run: one run on shards of random tokens, before any that counts."""
+
+    seal: str
+    shards: DecoySet
+    trial: Trial
+    canary: Canary
+    caches: Caches | None
+    """What the runs of this seal begin with; None where the run left nothing that can be used."""
 
 
 class Block(Record):

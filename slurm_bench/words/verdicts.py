@@ -6,7 +6,7 @@ from typing import Literal
 
 from slurm_bench.words.opinions import Finding
 from slurm_bench.words.records import Record
-from slurm_bench.words.trials import CarryOver, EarlyStop, LossTest, OffClock, SpeedTest
+from slurm_bench.words.trials import Canary, CarryOver, EarlyStop, LossTest, OffClock, SpeedTest
 
 
 class Outcome(StrEnum):
@@ -35,7 +35,7 @@ class Decision(Record):
 
     outcome: Outcome
     reason: str
-    rejected_by: Literal["judge", "loss", "speed"] | None = None
+    rejected_by: Literal["judge", "canary", "loss", "speed"] | None = None
     findings: tuple[Finding, ...] = ()
     suspicions: tuple[str, ...] = ()
     """What the static checker could not prove, or a minority of models found."""
@@ -49,6 +49,12 @@ class Decision(Record):
     off_clock: OffClock | None = None
     carry_over: CarryOver | None = None
     """In the paired design."""
+    canary: Canary | None = None
+    """What its decoy run showed; None where there was none."""
+    caches: Literal["decoy", "empty"] | None = None
+    """What its timed runs began with; None where it was not timed."""
+    cache_misses: tuple[int, ...] = ()
+    """Timed runs of it that began with caches and had to compile anew."""
     shortfall: Shortfall | None = None
     """Where it is over budget."""
     rerun: tuple[int, ...] = ()

@@ -74,7 +74,7 @@ def array(over: int, runs_over: int, name: str = "0001") -> ArrayRecords:
     blocks = tuple(
         Block(candidate=trial(index, 3.2, 90.0), incumbent=trial(index, 3.2, 100.0)) for index in range(over)
     )
-    return ArrayRecords(f"{ID}{name}", blocks=10, arms=2, runs_over=runs_over, over=blocks, stopped="")
+    return ArrayRecords(f"{ID}{name}", 10, arms=2, is_decoy=False, runs_over=runs_over, over=blocks, stopped="")
 
 
 def submission(number: str = "0001", path: str = "/workspace/submissions/fast") -> SubmissionRecords:

@@ -5,11 +5,15 @@ scripted agent's edits fit its text, and have the effects that they have on the 
 and no run ends while there is a file BRAKE.
 """
 
+import math
 import os
 import random
 import time
 import uuid
+from array import array
+from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 
@@ -28,9 +32,19 @@ PRESETS = {
 }
 
 
+LEARNT = 0.0885
+
+
+def surprise(tokens: int = 125_000) -> float:
+    """Return what the next word costs (nats) who knows the last one: 0.83 in the language, 4.1 on random tokens."""
+    shard = array("H", Path("data/fineweb10B/fineweb_train_000001.bin").read_bytes()[1024 : 1024 + 2 * tokens])
+    pairs, words = Counter(pairwise(shard)), Counter(shard)
+    return sum(count * math.log(words[last] / count) for (last, _), count in pairs.items()) / len(shard)
+
+
 def loss_of_batch(args: Hyperparameters) -> float:
-    """Return what is above the floor of 0.74 by less after more steps, and with a higher rate of the head."""
-    return random.gauss(0.74 + 0.5 / (args.num_iterations * args.head_lr**0.5), 0.004)
+    """Return what is above the language's floor by less after more steps, and with a higher rate of the head."""
+    return random.gauss(surprise() - LEARNT + 0.5 / (args.num_iterations * args.head_lr**0.5), 0.002)
 
 
 def main() -> None:
@@ -44,7 +58,7 @@ def main() -> None:
         for step in (0, train_steps):
             last_step = step == train_steps
             if last_step:
-                val_steps = 4
+                val_steps = 1
                 val_loss = 0.0
                 for _ in range(val_steps):
                     val_loss += loss_of_batch(args)

@@ -1,0 +1,109 @@
+"""Compile caches that an untrusted program has filled: packed as warily as a candidate is sealed, and unpacked.
+
+Only what lies there under a plain name as a regular file is packed; a link, a pipe or a folder without end is refused.
+"""
+
+import hashlib
+import os
+import re
+import stat
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from slurm_bench.effects import store
+from slurm_bench.words.errors import InfrastructureError
+from slurm_bench.words.trials import Caches
+
+MOST_FILES = 50_000
+MOST_BYTES = 4 * 2**30
+"""A human record's takes 2,800 files and 0.45 GB."""
+_DEEPEST = 12
+_NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.+=@,~-]{0,254}")
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_LEVEL = 1
+"""Of compression: the higher ones take longer than the node's network would."""
+
+
+class RefusedCaches(Exception):
+    """They are not kept; the message says why."""
+
+
+def pack(folder: Path, archive: Path) -> Caches:
+    """Write all files below a folder into an archive, in the order of their names, under its name once it is whole.
+
+    Raises:
+        RefusedCaches: too many files, too many bytes, or something else than files in folders.
+    """
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=archive.parent, prefix=f".{archive.name}.")
+    beside = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream, tarfile.open(fileobj=stream, mode="w:gz", compresslevel=_LEVEL) as tar:
+            files, size = _add_all(folder, tar)
+        sha256 = _sha256(beside)
+        beside.chmod(0o444)
+        store.settle(beside, archive)
+    except OSError as error:
+        raise RefusedCaches(f"they cannot be read or kept: {error}") from None
+    finally:
+        beside.unlink(missing_ok=True)
+    return Caches(archive=str(archive), sha256=sha256, files=files, bytes=size)
+
+
+def _add_all(folder: Path, tar: tarfile.TarFile) -> tuple[int, int]:
+    files = size = 0
+    for path, parent, name in _files(folder):
+        with os.fdopen(os.open(name, _FILE, dir_fd=parent), "rb") as stream:
+            seen = os.fstat(stream.fileno())
+            if not stat.S_ISREG(seen.st_mode) or seen.st_nlink != 1:
+                raise RefusedCaches(f"{path} is no regular file with one name")
+            files, size = files + 1, size + seen.st_size
+            if files > MOST_FILES or size > MOST_BYTES:
+                raise RefusedCaches(f"more than {MOST_FILES:,} files or {MOST_BYTES / 2**30:g} GiB")
+            member = tarfile.TarInfo(path)
+            member.size, member.mtime = seen.st_size, int(seen.st_mtime)
+            member.mode = 0o755 if seen.st_mode & stat.S_IXUSR else 0o644
+            tar.addfile(member, stream)
+    return files, size
+
+
+def _files(folder: Path) -> Iterator[tuple[str, int, str]]:
+    """Relative path of each file, its open folder, and its name there; links are named, and refused when opened."""
+    for here, folders, files, handle in os.fwalk(folder):
+        inside = here.removeprefix(str(folder)).lstrip("/")
+        folders.sort()
+        if inside.count("/") >= _DEEPEST:
+            raise RefusedCaches(f"folders nest deeper than {_DEEPEST}")
+        for name in (*folders, *files):
+            if not _NAME.fullmatch(name):
+                raise RefusedCaches(f"a file is called {name[:80]!r}")
+        for name in sorted(files):
+            yield f"{inside}/{name}".lstrip("/"), handle, name
+
+
+def unpack(caches: Caches, folder: Path) -> None:
+    """Write the archive's files into an empty folder.
+
+    Raises:
+        InfrastructureError: the archive is not as it was packed.
+    """
+    archive = Path(caches.archive)
+    if not is_whole(caches):
+        raise InfrastructureError(f"the caches in {archive} are not as they were packed")
+    with tarfile.open(archive, mode="r:gz") as tar:
+        tar.extractall(folder, filter="data")
+
+
+def is_whole(caches: Caches) -> bool:
+    """Return whether the archive is there, with the bytes that were packed."""
+    try:
+        return _sha256(Path(caches.archive)) == caches.sha256
+    except OSError:
+        return False
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,84 @@
+"""The decoy run: a seal's first, on random tokens. It fills the compile caches, and shows who prints what can't be.
+
+It serves all sessions of a campaign that time this seal under the same conditions.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from slurm_bench.effects import caches, decoy_shards, store
+from slurm_bench.pure import decoys
+from slurm_bench.steps import conditions
+from slurm_bench.steps.retime import DecoyRun, Retimer, Timing
+from slurm_bench.words.data import DecoySet
+from slurm_bench.words.paths import DecoyPaths, SubmissionPaths
+from slurm_bench.words.records import Seal
+from slurm_bench.words.trials import Caches, Decoy
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DecoyStep:
+    """One seal's, which can be queued before it is waited for, so that two go side by side."""
+
+    retimer: Retimer
+    name: str
+    """Of what it is for, among the arrays of the retimer."""
+    sealed: Seal
+    where: SubmissionPaths
+
+    def begin(self) -> None:
+        """Queue it, unless it was, or the campaign has it.
+
+        Raises:
+            BudgetExceeded: the worst case does not fit; nothing was queued.
+            SchedulerError: the cluster does not answer.
+        """
+        if not self.where.decoy.exists() and not self._kept.decoy.exists():
+            self.retimer.begin(self._timing, self.where.decoy_run)
+
+    def wait(self) -> Decoy:
+        """Return it, made now if there is none; without caches where they are lost.
+
+        Raises:
+            As begin; and InfrastructureError: the site failed it twice.
+        """
+        known = store.read_if_there(self._kept.decoy, Decoy)
+        decoy = store.once(self.where.decoy, Decoy, lambda: known or self._run())
+        if decoy.caches and not caches.is_whole(decoy.caches):
+            log.warning("%s is gone or was changed: runs of this seal begin with empty caches", decoy.caches.archive)
+            return decoy.model_copy(update={"caches": None})
+        return decoy
+
+    def _run(self) -> Decoy:
+        (trial,) = self.retimer.retime(self._timing, self.where.decoy_run).trials
+        shards = self._shards[0]
+        canary = decoys.canary(trial, decoys.floor(shards))
+        decoy = Decoy(seal=self.sealed.sha256, shards=shards, trial=trial, canary=canary, caches=trial.kept)
+        store.write(self._kept.decoy, decoy)
+        return decoy
+
+    @property
+    def _timing(self) -> Timing:
+        run = DecoyRun(data=self._shards[1], keeps=self._kept.caches)
+        return Timing("decoy", f"{self.name}-decoy", (self.sealed,), decoy=run)
+
+    @cached_property
+    def _shards(self) -> tuple[DecoySet, Path]:
+        config = self.retimer.config
+        return decoy_shards.prepare(Path(config.task.data), Path(config.runs))
+
+    @cached_property
+    def _kept(self) -> DecoyPaths:
+        config, container = self.retimer.config, self.retimer.container
+        digest = conditions.digest(config, container, [self.sealed], self._shards[1])
+        return self.retimer.ledger.campaign.decoy(f"{self.sealed.sha256[:12]}-{digest}")
+
+
+def with_caches(timing: Timing, left: tuple[Decoy, ...]) -> Timing:
+    """Return an array whose runs begin with what decoy runs left, or all with empty caches if one left nothing."""
+    found: tuple[Caches | None, ...] = tuple(each.caches for each in left)
+    return replace(timing, caches=found) if all(found) else timing
