@@ -22,7 +22,7 @@ from benchmarks.machine import said
 from slurm_bench.effects import store
 from slurm_bench.effects.slurm_commands import last_line
 from slurm_bench.words.accounting import LedgerEntry
-from slurm_bench.words.paths import CampaignPaths, SessionPaths, trial_log
+from slurm_bench.words.paths import CampaignPaths, SessionPaths, TimingPaths, trial_log
 from slurm_bench.words.trials import Trial, TrialOutcome
 from slurm_bench.words.verdicts import Verdict
 
@@ -124,8 +124,6 @@ def overrides_for(gpus: int, image: str, runs: Path) -> list[str]:
         f"agent.image={image}",
         *(f"cluster.{name}={value}" for name, value in cluster.items()),
         f"+budget.weights={{{gpu_type()}: 1}}",
-        # Compilation takes longer than this training, and there are 26 runs.
-        "+task.environment.TRAIN_COMPILE='0'",
         f"runs={runs}",
         "campaign=proof",
         "session=rehearsal",
@@ -178,11 +176,14 @@ def verdicts(paths: SessionPaths) -> Iterator[dict[str, Any]]:
 
 def trials(paths: SessionPaths) -> Iterator[dict[str, Any]]:
     for submission in sorted(paths.submissions.glob("*")):
-        for retiming in paths.submission(submission.name).retimings():
-            for arm, folder in (("candidate", retiming.trials), ("incumbent", retiming.incumbents)):
-                for record in sorted(folder.glob("[!.]*.json")):
-                    trial = store.read(record, Trial)
-                    yield {"submission": submission.name, "arm": arm, **trial_facts(trial, folder)}
+        where = paths.submission(submission.name)
+        folders = [("decoy run", where.decoy_run.trials)]
+        for retiming in where.retimings():
+            folders += [("candidate", retiming.trials), ("incumbent", retiming.incumbents)]
+        for arm, folder in folders:
+            for record in sorted(folder.glob("[!.]*.json")):
+                trial = store.read(record, Trial)
+                yield {"submission": submission.name, "arm": arm, **trial_facts(trial, folder)}
 
 
 def trial_facts(trial: Trial, folder: Path) -> dict[str, Any]:
@@ -196,11 +197,12 @@ def trial_facts(trial: Trial, folder: Path) -> dict[str, Any]:
         "val_loss": trial.result.val_loss if trial.result else None,
         "train_time_s": trial.result.train_time_s if trial.result else None,
         "wall_s": round(trial.wall_s, 2),
+        "compiled_files": trial.caches.added if trial.caches else None,
         "speed": last_line(log.read_text()) if log.exists() else "",
     }
 
 
-def jobs(paths: SessionPaths) -> Iterator[dict[str, Any]]:
+def jobs(paths: TimingPaths) -> Iterator[dict[str, Any]]:
     """GPU-seconds by the ledger and by sacct, whose rows are summed here without any code of the ledger's."""
     for file in sorted(paths.ledger.glob("*.json")):
         entry = store.read(file, LedgerEntry)

@@ -212,7 +212,10 @@ def _gpus_inside(plan: TrialPlan, arm: Arm, folder: Path) -> tuple[Gpu, ...]:
     """The GPUs that the trial's own container sees: `--nv` succeeds without any."""
     if not plan.gpus:
         return ()
-    seen = node.gpus(_probe(plan, arm, folder, node.GPU_QUERY))
+    # nvidia-smi also lists GPUs of the node that belong to other jobs, where Slurm does not hide their devices.
+    ours = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    query = [*node.GPU_QUERY, f"--id={ours}"] if ours else list(node.GPU_QUERY)
+    seen = node.gpus(_probe(plan, arm, folder, query))
     if len(seen) < plan.gpus:
         raise InfrastructureError(f"{len(seen)} GPUs in the container, {plan.gpus} are allocated")
     return seen
