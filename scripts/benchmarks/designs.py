@@ -29,9 +29,12 @@ from study_simulations import (
 )
 
 GPUS = 8
-START_UP_S = 91.0
-"""Of a run beside its training: what the rehearsal's `medium` took on two H200 (docs/measurements.md: 212 s in all,
-120.7 s of training). The record's own is not measured here."""
+WARM_S = 63.9
+"""That a run of the record takes beside its training with what a decoy run compiled, on one H200 (docs/gpus.md)."""
+COLD_S = 634.2
+"""With nothing compiled; likewise."""
+RUNNER_S = 3.5
+"""That the runner takes around each: unpacking the caches, a look at the GPUs, clearing away."""
 POLL_S = 30
 """As in conf/cluster/slurm.yaml."""
 POWER = 0.8
@@ -40,17 +43,28 @@ _STEP_S = 0.001
 
 def gpu_hours(_: Path) -> Iterator[Figure]:
     """GPU-hours of a verdict in the paired design, by kind of candidate, with looks and without."""
-    run_s = training_s() + START_UP_S
-    block = h100_hours(2 * GPUS * round(run_s), weight=1)
+    warm, cold = run_h(WARM_S + RUNNER_S), run_h(COLD_S + RUNNER_S)
+    block = 2 * warm
     what = "H100-hours a verdict"
-    note = f"ten blocks of two runs on {GPUS} GPUs, each {training_s():.1f} s of training (2025-09-03_FA3) and "
-    yield Figure(f"{what}, without early stopping", RUNS * block, "h", note=f"{note}{START_UP_S:.0f} s of start-up")
+    each = f"{training_s():.1f} s of training on {GPUS} GPUs (2025-09-03_FA3), {WARM_S + RUNNER_S:.0f} s beside it"
+    once = f"a run with nothing compiled, {COLD_S + RUNNER_S:.0f} s beside the training; once for a seal"
+    yield Figure(f"{what}, paired, without early stopping", RUNS * block, "h", 14, f"ten blocks of two runs, {each}")
+    yield Figure(f"{what}, classic, without early stopping", RUNS * warm, "h", 8, f"ten runs, {each}")
+    yield Figure("H100-hours a decoy run", cold, "h", 2, once)
+    yield Figure(f"{what}, paired, empty caches", 2 * RUNS * cold, "h", note="retime.caches=empty: twenty runs like it")
+    row = f"ten runs in a row, whose first one compiles for the others; {WARM_S:.0f} s beside the training of those"
+    yield Figure(f"{what}, the original's way", run_h(COLD_S) + (RUNS - 1) * run_h(WARM_S), "h", note=row)
     found = costs(*read_noise())
     for kind in KINDS[:-1]:  # a very good one is like a good one
         cost, truth = found[kind.name], f"loss {kind.loss:g}, saves {kind.saved_s:g} s"
         for nodes, blocks in ((1, cost.runs_one_by_one), (AT_ONCE, cost.runs_at_once)):
             name = f"{what}, {kind.name}, {nodes} node{'s' if nodes > 1 else ''}"
             yield Figure(name, blocks * block, "h", note=f"{truth}; {blocks_note(blocks, nodes)}")
+
+
+def run_h(beside_s: float) -> float:
+    """H100-hours of a run of the record."""
+    return h100_hours(GPUS * round(training_s() + beside_s), weight=1)
 
 
 def blocks_note(blocks: float, nodes: int) -> str:

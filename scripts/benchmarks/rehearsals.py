@@ -1,4 +1,4 @@
-"""The whole rehearsal, and in it the time from `submit` to a queued array."""
+"""The whole rehearsal, and in it the time from `submit` to its first queued job."""
 
 import sys
 from collections.abc import Iterator
@@ -23,6 +23,6 @@ def rehearsal(runs: Path, where: str, overrides: list[str]) -> Iterator[Figure]:
     yield Figure(f"rehearsal, {where}", took, "s", 180, "four candidates, real training on two cores")
     waits = list(waits_for_queue(SessionPaths(runs / "rehearsal" / "one")))
     if not waits:
-        raise RuntimeError("the rehearsal queued no array")
+        raise RuntimeError("the rehearsal queued nothing")
     note = f"worst of {len(waits)}, from the request's file on, static judge included"
-    yield Figure(f"submit to queued array, {where}", max(waits), "s", 1, note)
+    yield Figure(f"submit to queued decoy run, {where}", max(waits), "s", 1, note)

@@ -24,13 +24,14 @@ def composed(overrides: Sequence[str]) -> Config:
 
 
 def waits_for_queue(paths: SessionPaths) -> Iterator[float]:
-    """Seconds from each request's file to the line in the ledger that its array is queued."""
+    """Seconds from each request's file to the line in the ledger that its first job is queued: its decoy run."""
     entries = [store.read(path, LedgerEntry) for path in paths.ledger.glob("*.json")]
     for record in sorted(paths.submissions.glob("*/submission.json")):
         submission = store.read(record, Submission)
-        for entry in entries:
-            if entry.job_name.endswith(f"-{submission.number}") and entry.queued_at:
-                yield entry.queued_at.timestamp() - asked_at(paths, submission)
+        names = tuple(f"-{submission.number}{part}" for part in ("", "-decoy"))
+        queued = [entry.queued_at for entry in entries if entry.job_name.endswith(names) and entry.queued_at]
+        if queued:
+            yield min(queued).timestamp() - asked_at(paths, submission)
 
 
 def waits_for_verdict(paths: SessionPaths) -> Iterator[float]:

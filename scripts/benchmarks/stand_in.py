@@ -54,7 +54,7 @@ class StandIn:
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        return (*CLUSTER, f"cluster.slurm_conf={self.conf}")
+        return (*CLUSTER, f"cluster.slurm_conf={self.conf}", "retime.caches=empty")
 
     def calls(self) -> list[tuple[float, str]]:
         """When each command was called (epoch seconds), and which."""

@@ -6,7 +6,6 @@ import logging
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,8 +33,9 @@ def prepare(data: Path, runs: Path) -> tuple[DecoySet, Path]:
     digest = hashlib.sha256(json.dumps(shards.identities(data)).encode()).hexdigest()
     where = paths.decoy_data(runs, digest)
     try:
-        made = store.read_if_there(where.record, DecoySet) or _make(data, digest, where)
-    except OSError as error:
+        with store.lock(where.lock):
+            made = store.once(where.record, DecoySet, lambda: _make(data, digest, where))
+    except (OSError, ValueError, IndexError) as error:  # of a shard without tokens, or with half of one
         raise UsageError(f"retime.caches=decoy: no decoys of {data} can be written in {where.root}: {error}") from None
     _check(made, where)
     return made, where.root
@@ -49,45 +49,27 @@ def _check(made: DecoySet, where: DecoyDataPaths) -> None:
 
 
 def _make(data: Path, digest: str, where: DecoyDataPaths) -> DecoySet:
-    """Write the decoys under another name and rename them, so that they are complete or absent."""
+    """Write all shards; a writer that was killed left some, and no record."""
     real = sorted(path for path in (data / FOLDER).iterdir() if path.is_file())
     originals = [path for path in real if path.suffix == ".bin"]
     start, highest = _alphabet(originals)
     seed = secrets.randbits(63)  # nobody can draw the same tokens
-    where.root.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=where.root.parent, prefix=f".{where.root.name}."))
-    try:
-        (beside / FOLDER).mkdir()
-        starts = {}
-        for number, path in enumerate(originals):
-            log.info("random tokens in the form of %s, %d of %d", path.name, number + 1, len(originals))
-            rng = np.random.default_rng([seed, number])
-            starts[path.name] = _write(path, beside / FOLDER / path.name, start, highest, rng)
-        for path in real:
-            _finish(path, beside / FOLDER / path.name)
-        tokens = _tokens(data / FOLDER / VALIDATION)
-        made = DecoySet(
-            of=digest,
-            seed=seed,
-            words=highest,  # of highest + 1 tokens, all but that one
-            word_share=1 - starts[VALIDATION] / len(tokens),
-            sizes={path.name: path.stat().st_size for path in originals},
-        )
-        beside.chmod(0o755)
-        return _keep(made, beside, where)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def _keep(made: DecoySet, beside: Path, where: DecoyDataPaths) -> DecoySet:
-    """The record comes first, and stays with its shards: of several writers at once one wins."""
-    with store.lock(where.root.with_name(f".{where.root.name}.lock")):
-        known = store.read_if_there(where.record, DecoySet)
-        if known is None:
-            shutil.rmtree(where.root, ignore_errors=True)  # by a writer that was killed here
-            beside.rename(where.root)
-            store.write(where.record, made)
-        return known or made
+    shutil.rmtree(where.root, ignore_errors=True)
+    (where.root / FOLDER).mkdir(parents=True)
+    documents = {}
+    for number, path in enumerate(originals):
+        log.info("random tokens in the form of %s, %d of %d", path.name, number + 1, len(originals))
+        rng = np.random.default_rng([seed, number])
+        documents[path.name] = _write(path, where.root / FOLDER / path.name, start, highest, rng)
+    for path in real:
+        _finish(path, where.root / FOLDER / path.name)
+    return DecoySet(
+        of=digest,
+        seed=seed,
+        words=highest,  # of highest + 1 tokens, all but that one
+        word_share=1 - documents[VALIDATION] / len(_tokens(data / FOLDER / VALIDATION)),
+        sizes={path.name: path.stat().st_size for path in originals},
+    )
 
 
 def _alphabet(originals: Sequence[Path]) -> tuple[int, int]:

@@ -88,10 +88,11 @@ def _of_the_decoy(decision: Decision, terms: Terms) -> Iterator[Doubt]:
         )
     if not canary or canary.off_clock_s is None:
         return
-    if canary.off_clock_s > WARM_UP_MINUTES * 60:
+    compiling_s = canary.off_clock_s - (off_clock.candidate_mean_s if off_clock else 0)
+    if compiling_s > WARM_UP_MINUTES * 60:
         yield Doubt(
-            f"From empty caches it spent {canary.off_clock_s:.0f} s off the clock: does the warm-up take more than "
-            f"{WARM_UP_MINUTES} minutes?",
+            f"With nothing compiled it took {compiling_s:.0f} s longer to start: does the warm-up from empty caches "
+            f"take more than {WARM_UP_MINUTES} minutes?",
             holds_back=False,
         )
     most = (1 + terms.off_clock_growth) * canary.off_clock_s + _SLOWER_S

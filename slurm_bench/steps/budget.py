@@ -94,7 +94,7 @@ def _busy(book: Book) -> dict[Kind, dict[str, float]]:
     gpus, timed = book.config.cluster.trial_gpus, book.paths.timed()
     busy: dict[Kind, dict[str, float]] = {
         timing: _in_trials([array for each in timed for array in each.retimings()], gpus),
-        "decoy": _in_trials([each.decoy_run for each in timed], gpus),
+        "decoy": _in_trials([array for each in timed for array in each.decoy_runs()], gpus),
     }
     if isinstance(book.paths, SessionPaths):
         seen = store.read_if_there(book.paths.activity, Activity)

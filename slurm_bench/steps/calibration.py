@@ -174,7 +174,9 @@ def decoy_step(
     with store.lock(paths.lock):
         store.once(paths.calibration, Calibration, lambda: _new(program, [sealed]))
         retimer = _retimer(config, cluster, container, paths, payer)
-    return DecoyStep(retimer, "calibration", sealed, paths.timing)
+        _set_aside_if_void(paths.timing)
+    failed = len(paths.timing.failed_decoy_runs())
+    return DecoyStep(retimer, f"calibration{failed + 1}", sealed, paths.timing)
 
 
 def _decoys(
@@ -232,6 +234,15 @@ def set_aside_if_unfinished(where: SubmissionPaths) -> None:
     """What was cancelled is of no use: the next call of `calibrate` times anew, and not only the one after."""
     if where.retiming.plan.exists() and not where.retiming.collected.exists():
         where.retiming.root.rename(where.next_failed_retiming())
+    if where.decoy_run.plan.exists() and not where.decoy_run.collected.exists():
+        where.decoy_run.root.rename(where.next_failed_decoy_run())
+
+
+def _set_aside_if_void(where: SubmissionPaths) -> None:
+    """A decoy run that the site failed shows nothing: the next who needs one makes it anew."""
+    run = store.read_if_there(where.decoy_run.collected, Retiming)
+    if run and any(trial.outcome in verdict.NOT_RUN for trial in run.trials):
+        where.decoy_run.root.rename(where.next_failed_decoy_run())
 
 
 def _set_aside_if_unclean(program: Program, retiming: Retiming, where: SubmissionPaths) -> None:

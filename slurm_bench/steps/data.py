@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-from slurm_bench.effects import shards, store
+from slurm_bench.effects import decoy_shards, shards, store
 from slurm_bench.effects.hub import Hub
 from slurm_bench.effects.sources import Folder, Offer, Offered, Source
 from slurm_bench.pure.shards import FOLDER, PUBLISHED, RECORD, is_foreign, names, problem, size_of
@@ -33,6 +33,9 @@ def perform(config: Config) -> None:
     command = config.command
     folder = _folder(config)
     collect(command, folder, _source(command))
+    if config.retime.caches == "decoy" and folder.parent == Path(os.path.abspath(config.task.data)):
+        made, where = decoy_shards.prepare(folder.parent, Path(os.path.abspath(config.runs)))
+        print(f"random tokens in the form of these shards (docs/decoys.md): {len(made.sizes)} shards in {where}")
 
 
 def collect(command: DataCommand, folder: Path, source: Source) -> None:

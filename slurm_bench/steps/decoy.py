@@ -30,6 +30,11 @@ class DecoyStep:
     sealed: Seal
     where: SubmissionPaths
 
+    @property
+    def is_there(self) -> bool:
+        """Whether nothing is left to run."""
+        return self.where.decoy.exists() or self._kept.decoy.exists()
+
     def begin(self) -> None:
         """Queue it, unless it was, or the campaign has it.
 
@@ -37,7 +42,7 @@ class DecoyStep:
             BudgetExceeded: the worst case does not fit; nothing was queued.
             SchedulerError: the cluster does not answer.
         """
-        if not self.where.decoy.exists() and not self._kept.decoy.exists():
+        if not self.is_there:
             self.retimer.begin(self._timing, self.where.decoy_run)
 
     def wait(self) -> Decoy:

@@ -23,7 +23,7 @@ from slurm_bench.steps.outbox import Outbox
 from slurm_bench.steps.retime import Retimer, Timing
 from slurm_bench.words.bundles import Stamp
 from slurm_bench.words.config import Config
-from slurm_bench.words.errors import BudgetExceeded, InfrastructureError, InvalidCandidate
+from slurm_bench.words.errors import BudgetExceeded, InfrastructureError, InvalidCandidate, UsageError
 from slurm_bench.words.opinions import Opinion
 from slurm_bench.words.paths import SessionPaths, SubmissionPaths
 from slurm_bench.words.records import Request, Seal, Submission, Turn
@@ -127,7 +127,7 @@ class Desk:
             short = Shortfall(needed=error.worst_case, left=error.left, limit=error.limit)
             over = _failed(Outcome.OVER_BUDGET, error).model_copy(update={"shortfall": short})
             decision, repeats = over, None
-        except InfrastructureError as error:
+        except (InfrastructureError, UsageError) as error:
             decision, repeats = _failed(Outcome.UNDECIDED, error), None
         except Exception as error:
             log.exception("submission %s: a defect of the desk", submission.number)
@@ -189,12 +189,13 @@ class Desk:
         retimer = self._retimer
         if self._config.retime.caches != "decoy":
             return ()
-        retimer.refuse_unaffordable(submission.number)
         ours = DecoyStep(retimer, submission.number, sealed, where)
         theirs = calibration.decoy_step(
             self._config, retimer.cluster, retimer.container, self._program, payer=retimer.ledger
         )
-        for step in (theirs, ours):
+        steps = (theirs, ours)
+        retimer.refuse_unaffordable(submission.number, sum(not step.is_there for step in steps))
+        for step in steps:
             step.begin()
         left = ours.wait(), theirs.wait()
         calibration.check_decoy(self._program.name, left[1])

@@ -71,6 +71,11 @@ class Ledger:
         self._clock = clock or SystemClock()
 
     @property
+    def overrun_s(self) -> int:
+        """How long a task may outlive its time limit."""
+        return self._cluster.overrun_s
+
+    @property
     def campaign(self) -> CampaignPaths:
         return self._paths.campaign
 

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 
 from slurm_bench.effects import node, store
 from slurm_bench.effects.clock import Clock, SystemClock
-from slurm_bench.pure.budget import Balances
+from slurm_bench.pure.budget import Balances, h100_hours
 from slurm_bench.pure.usage import split
-from slurm_bench.steps import link
+from slurm_bench.steps import link, retime
 from slurm_bench.steps.ledger import Ledger
 from slurm_bench.words.accounting import Activity, BudgetNote
 from slurm_bench.words.config import Config
@@ -78,11 +78,22 @@ class Meter:
             spent=balances.own.spent,
             reserved=balances.own.reserved,
             left=left,
+            a_submission_reserves=round(retime.worst_case_h100_hours(self._config, self._ledger.overrun_s), 4),
+            a_submission_took=self._mean_of_a_submission(),
             ends_at=self.deadline,
             notice=self._notice,
         )
         if note != store.read_if_there(self._paths.budget_in_inbox, BudgetNote):
             store.write(self._paths.budget_in_inbox, note)
+
+    def _mean_of_a_submission(self) -> float | None:
+        """H100-hours that submissions which were timed to their end took, their decoy runs included."""
+        jobs = [entry for entry in self._ledger.entries() if entry.kind in ("retiming", "decoy")]
+        arrays = [entry for entry in jobs if entry.kind == "retiming" and not entry.job_name.endswith(retime.RERUN)]
+        if not arrays or any(entry.settled_at is None for entry in jobs):
+            return None
+        used = sum(h100_hours(entry.charged_gpu_seconds, entry.weight) for entry in jobs)
+        return round(used / len(arrays), 4)
 
     def _keep_working(self, now: datetime, acted_at: datetime | None) -> None:
         earlier = store.read_if_there(self._paths.working, Working)

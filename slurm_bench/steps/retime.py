@@ -57,7 +57,7 @@ class Timing:
 
     def again(self) -> "Timing":
         """The array of what has to be run once more: all of it, whatever it shows."""
-        return replace(self, name=f"{self.name}{_RERUN}", look=lambda blocks: None)
+        return replace(self, name=f"{self.name}{RERUN}", look=lambda blocks: None)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ class DecoyRun:
     """Archive for what it compiles."""
 
 
-_RERUN = "-rerun"
+RERUN = "-rerun"
+"""At the end of the name of what is run once more."""
 _DECOY = "-decoy"
 
 _RUNNER_S = 300
@@ -169,14 +170,17 @@ class Retimer:
                 return
             time.sleep(self.config.cluster.poll_seconds)
 
-    def refuse_unaffordable(self, name: str) -> None:
+    def refuse_unaffordable(self, name: str, decoy_runs: int) -> None:
         """
+        Args:
+            decoy_runs: that have to be made first.
+
         Raises:
             BudgetExceeded: what a submission costs at worst does not fit; nothing of it was queued yet.
         """
         counts = {"retiming", "decoy"} <= set(self.config.budget.counts)
         if counts and not any(self.ledger.was_queued(job_name) for job_name in self._job_names(name)):
-            needed = worst_case_h100_hours(self.config, self.cluster.overrun_s)
+            needed = worst_case_h100_hours(self.config, self.cluster.overrun_s, decoy_runs)
             error = self.ledger.balances().exceeded(f"retiming {self.job_name(name)}", needed)
             if error:
                 raise error
@@ -198,7 +202,7 @@ class Retimer:
 
     def _job_names(self, name: str) -> list[str]:
         """Of the arrays that one submission can have: its decoy run's, its own, and what was run once more of both."""
-        return [self.job_name(f"{name}{part}{again}") for part in (_DECOY, "") for again in ("", _RERUN)]
+        return [self.job_name(f"{name}{part}{again}") for part in (_DECOY, "") for again in ("", RERUN)]
 
     def job_name(self, name: str) -> str:
         return f"slurm_bench-{self.identity}-{name}"
@@ -259,8 +263,11 @@ def most_minutes_of_a_task(config: Config) -> int:
     return _limit_minutes(round(config.task.trial_minutes * 60), arms)
 
 
-def worst_case_h100_hours(config: Config, overrun_s: int) -> float:
+def worst_case_h100_hours(config: Config, overrun_s: int, decoy_runs: int = 2) -> float:
     """What one submission may cost under this configuration, reruns of void blocks left out.
+
+    Args:
+        decoy_runs: that have to be made first: its own, and before a campaign's first one the starting record's.
 
     Nothing where it is timed in the session's own job, whose GPUs are paid for all the time.
     """
@@ -269,8 +276,7 @@ def worst_case_h100_hours(config: Config, overrun_s: int) -> float:
     gpus = config.cluster.node_gpus if config.cluster.exclusive else config.cluster.trial_gpus
     seconds = RUNS * (60 * most_minutes_of_a_task(config) + overrun_s)
     if config.retime.caches == "decoy":
-        # The candidate's, and before the first candidate of a campaign the starting record's.
-        seconds += 2 * (60 * _limit_minutes(round(config.task.trial_minutes * 60), 1) + overrun_s)
+        seconds += decoy_runs * (60 * _limit_minutes(round(config.task.trial_minutes * 60), 1) + overrun_s)
     return h100_hours(gpus * seconds, config.h100_weight)
 
 

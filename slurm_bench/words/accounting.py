@@ -209,6 +209,10 @@ class BudgetNote(Record):
     reserved: float
     left: float
     """Of it, or of the campaign's if that is less."""
+    a_submission_reserves: float = 0.0
+    """What must be left for one: its worst case, of which it gives back what it does not use."""
+    a_submission_took: float | None = None
+    """What those that were timed took, on average; None before the first."""
     ends_at: datetime
     """At the latest."""
     notice: str = ""

@@ -161,6 +161,17 @@ class SubmissionPaths:
     def decoy_run(self) -> RetimingPaths:
         return RetimingPaths(self.root / "decoy")
 
+    def failed_decoy_runs(self) -> list[Path]:
+        """Decoy runs set aside because the site failed them."""
+        return sorted(self.root.glob("decoy-failed*"))
+
+    def next_failed_decoy_run(self) -> Path:
+        return self.root / f"decoy-failed{len(self.failed_decoy_runs()) + 1}"
+
+    def decoy_runs(self) -> list[RetimingPaths]:
+        """All of them, those set aside too."""
+        return [self.decoy_run, *(RetimingPaths(aside) for aside in self.failed_decoy_runs())]
+
     @property
     def retiming(self) -> RetimingPaths:
         return RetimingPaths(self.root / "retiming")
@@ -490,8 +501,13 @@ class DecoyDataPaths:
 
     @property
     def record(self) -> Path:
-        """Beside it, where no container looks."""
+        """Beside it, where no container looks; written when all shards are."""
         return self.root.with_name(f"{self.root.name}.json")
+
+    @property
+    def lock(self) -> Path:
+        """Held by whoever writes them."""
+        return self.root.with_name(f".{self.root.name}.lock")
 
 
 def decoy_data(runs: Path, digest: str) -> DecoyDataPaths:
@@ -499,7 +515,7 @@ def decoy_data(runs: Path, digest: str) -> DecoyDataPaths:
     Args:
         digest: of the real shards.
     """
-    return DecoyDataPaths(runs / "data" / digest[:12])
+    return DecoyDataPaths(runs / "shards" / digest[:12])
 
 
 @dataclass(frozen=True)

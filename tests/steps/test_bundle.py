@@ -21,6 +21,7 @@ from slurm_bench.words.records import Session, SessionState
 from slurm_bench.words.verdicts import Verdict
 from tests.conftest import make_config, make_quick_record
 from tests.fake_cluster import FakeCluster
+from tests.steps.test_decoy import CAUTIOUS, CONSTANT, another_session, decoy_config
 from tests.steps.test_desk import CRASHES, FAST, HOPELESS, SLOW, Scene
 
 pytestmark = pytest.mark.long
@@ -52,7 +53,8 @@ def begin(folder: Path, design: str = "paired", one_by_one: bool = False) -> Sce
 
 def write_session(scene: Scene) -> None:
     now = datetime.now(UTC)
-    begun = Session(id="id", name="one", campaign="test", revision="r1", state=SessionState.RUNNING, started=now)
+    named = {"id": scene.identity, "name": scene.config.session, "campaign": scene.config.campaign}
+    begun = Session(**named, revision="r1", state=SessionState.RUNNING, started=now)
     store.write(scene.paths.session, begun)
 
 
@@ -120,6 +122,17 @@ def in_classic(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     scene.submit(scene.candidate("accepted", FAST), "a0")
     scene.submit(scene.candidate("loss", HOPELESS), "a1")
     scene.submit(scene.candidate("speed", SLOW), "a2")
+    return Exported(scene, export(scene))
+
+
+@pytest.fixture(scope="module")
+def with_decoys(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """A session whose candidates have decoy runs, before arrays that are not looked at meanwhile."""
+    scene = Scene(decoy_config(tmp_path_factory.mktemp("decoys")), FakeCluster())
+    write_session(scene)
+    scene.submit(scene.candidate("accepted", FAST), "a0")
+    scene.submit(scene.candidate("canary", CONSTANT), "a1")
+    scene.submit(scene.candidate("cautious", FAST, CAUTIOUS), "a2")
     return Exported(scene, export(scene))
 
 
@@ -241,6 +254,38 @@ def test_the_classic_design_is_confirmed(in_classic: Exported, verify: Verify, n
         assert found.checks[what][0] is True
 
 
+@pytest.mark.parametrize(
+    ("name", "outcome", "said"),
+    [
+        ("accepted", "accepted", "a loss of "),
+        ("canary", "rejected by canary", "a loss of 3.2"),
+        ("cautious", "undecided", "no result on random tokens, where "),
+    ],
+)
+def test_a_decoy_run_is_confirmed(with_decoys: Exported, verify: Verify, name: str, outcome: str, said: str) -> None:
+    path = with_decoys.archives[name]
+    given = store.read(with_decoys.scene.paths.submission(path.stem[-4:]).verdict, Verdict)
+    assert f"{given.outcome}{f' by {given.rejected_by}' if given.rejected_by else ''}" == outcome
+    found = verify(path)
+    assert found.exit_code == 0, found.said
+    assert found.as_recorded == ["digest", "metadata"]
+    assert found.checks["decoy run"][0] is True and found.checks["decoy run"][1].startswith(said)
+    assert found.checks["verdict"][0] is True
+
+
+def test_a_decoy_run_of_another_session_is_as_recorded(with_decoys: Exported, verify: Verify, tmp_path: Path) -> None:
+    """It lies in that one's folder, so that only its record is there; what that says still has to fit."""
+    other = another_session(with_decoys.scene)
+    write_session(other)
+    other.submit(other.candidate("accepted", FAST), "a0")
+    (path,) = export(other).values()
+    found = verify(path)
+    assert found.exit_code == 0, found.said
+    assert found.checks["decoy run"] == (None, "as another session of its campaign recorded it")
+    changed = forged(path, {"submissions/0001/decoy.json": change("canary", "loss", to=6.5)}, tmp_path)
+    assert "decoy run" in verify(changed).differing
+
+
 def test_a_stamp_that_is_known_from_elsewhere(paired: Exported, verify: Verify) -> None:
     path = paired.archives["accepted"]
     known = stamps.digest(store.read(paired.scene.paths.submission("0003").stamp, Stamp))
@@ -286,17 +331,20 @@ def forge(paired: Exported, tmp_path: Path) -> Callable[..., Path]:
     """Makes an archive anew with other content; restamped, with a chain that is consistent again."""
 
     def make(edits: Edits, restamp: bool = True, name: str = "accepted") -> Path:
-        source, number = paired.archives[name], paired.archives[name].stem[-4:]
-        contents = members(source)
-        for member, edit in edits.items():
-            changed = edit(contents[member])
-            contents = {**contents, member: changed} if changed is not None else without(contents, member)
-        if restamp:
-            contents |= restamped(contents, number)
-        bundles.write(tmp_path / source.name, contents)
-        return tmp_path / source.name
+        return forged(paired.archives[name], edits, tmp_path, restamp)
 
     return make
+
+
+def forged(source: Path, edits: Edits, folder: Path, restamp: bool = True) -> Path:
+    contents = members(source)
+    for member, edit in edits.items():
+        changed = edit(contents[member])
+        contents = {**contents, member: changed} if changed is not None else without(contents, member)
+    if restamp:
+        contents |= restamped(contents, source.stem[-4:])
+    bundles.write(folder / source.name, contents)
+    return folder / source.name
 
 
 def members(path: Path) -> dict[str, bytes]:
@@ -416,6 +464,78 @@ def test_what_does_not_follow_is_found(
     assert found.exit_code == 1
     assert differs in found.differing, found.checks
     assert differs in found.said
+
+
+Changed = Callable[[str, Edits], Found]
+
+
+@pytest.fixture
+def changed(with_decoys: Exported, verify: Verify, tmp_path: Path) -> Changed:
+    """Verifies a candidate's archive that was made anew with other records of its submission."""
+
+    def make(name: str, edits: Edits) -> Found:
+        source = with_decoys.archives[name]
+        below = f"submissions/{source.stem[-4:]}"
+        return verify(forged(source, {f"{below}/{member}": edit for member, edit in edits.items()}, tmp_path))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("place", "edit", "differs"),
+    [
+        ("accepted/decoy.json", change("canary", "loss", to=6.5), ["decoy run", "verdict"]),
+        ("accepted/decoy.json", change("canary", "floor", to=3.0), ["decoy run", "verdict"]),
+        ("accepted/decoy.json", change("shards", "words", to=25), ["decoy run"]),
+        ("accepted/decoy.json", change("shards", "word_share", to=0.5), ["decoy run"]),
+        ("accepted/decoy.json", change("trial", "result", "val_loss", to=6.5), ["decoy run"]),
+        ("accepted/decoy.json", change("seal", to="0" * 64), ["decoy run"]),
+        ("accepted/decoy.json", change("caches", "sha256", to="0" * 64), ["decoy run"]),
+        ("accepted/decoy.json", gone, ["decoy run", "verdict"]),
+        ("accepted/decoy/trials/00.json", change("result", "val_loss", to=6.5), ["decoy run"]),
+        ("accepted/decoy/trials/00.json", gone, ["decoy run"]),
+        ("accepted/decoy/trials/00.log", replace("val_loss:6", "val_loss:7"), ["decoy run"]),
+        ("accepted/decoy/trials/00.log", gone, ["decoy run"]),
+        ("accepted/decoy/plan.json", change("environment", to={"FAST": "1"}), ["decoy run"]),
+        ("accepted/retiming/plan.json", change("arms", 0, "caches", "sha256", to="0" * 64), ["decoy run"]),
+        ("accepted/retiming/trials/03.json", change("caches", "sha256", to="0" * 64), ["trial plan"]),
+        ("accepted/verdict.json", change("canary", "loss", to=6.5), ["verdict"]),
+        ("accepted/verdict.json", change("canary", to=None), ["verdict"]),
+        ("accepted/verdict.json", change("caches", to="empty"), ["verdict"]),
+        ("accepted/verdict.json", change("cache_misses", to=[3]), ["verdict"]),
+        ("canary/decoy.json", change("canary", "loss", to=6.0), ["decoy run", "verdict"]),
+        ("canary/decoy.json", gone, ["decoy run", "verdict"]),
+        ("canary/decoy/trials/00.log", replace("val_loss:3", "val_loss:6"), ["decoy run"]),
+        ("canary/verdict.json", change("reason", to="no reason"), ["verdict"]),
+        ("cautious/decoy.json", change("canary", "loss", to=6.0), ["decoy run", "verdict"]),
+    ],
+)
+def test_a_decoy_run_that_was_changed_is_found(
+    changed: Changed, place: str, edit: Callable[[bytes], bytes | None], differs: list[str]
+) -> None:
+    """Though its stamp was made anew."""
+    name, _, member = place.partition("/")
+    found = changed(name, {member: edit})
+    assert found.exit_code == 1
+    assert set(differs) <= set(found.differing), found.checks
+
+
+def test_a_loss_that_was_changed_in_all_records_of_a_decoy_run(with_decoys: Exported, changed: Changed) -> None:
+    """Attack: take the canary's rejection back, in the log, the records and the verdict alike.
+
+    Defence: the verdict is computed again; and what is left then is a candidate that nobody timed.
+    """
+    canary = store.read(with_decoys.scene.paths.submission("0002").verdict, Verdict).canary
+    assert canary
+
+    def everywhere(content: bytes) -> bytes:
+        assert f"{canary.loss}".encode() in content
+        return content.replace(f"{canary.loss:.4f}".encode(), b"6.0100").replace(f"{canary.loss}".encode(), b"6.01")
+
+    names = ("decoy.json", "decoy/trials/00.json", "decoy/trials/00.log", "decoy/collected.json", "verdict.json")
+    found = changed("canary", dict.fromkeys(names, everywhere))
+    assert found.differing == ["verdict"]
+    assert "without runs that decide" in found.checks["verdict"][1]
 
 
 def test_a_session_of_another_name_is_not_confirmed_by_its_digest(
