@@ -7,6 +7,7 @@ of a submission; `trial` is one run of a candidate that every judge let pass, on
 import os
 import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
@@ -19,7 +20,7 @@ from slurm_bench.steps.retime import Timing
 from slurm_bench.words.config import Config
 from slurm_bench.words.opinions import Opinion
 from slurm_bench.words.paths import RetimingPaths
-from slurm_bench.words.trials import Trial
+from slurm_bench.words.trials import Caches, Trial
 from slurm_bench.words.verdicts import Verdict
 from tests.clusters import DEV_CLUSTER
 from tests.conftest import IMAGE, make_config, make_quick_record
@@ -35,13 +36,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Scene(BaseScene):
-    def __init__(self, folder: Path) -> None:
-        config = make_scene_config(folder)
+    def __init__(self, config: Config) -> None:
         container = site.container_of(config.container)
         super().__init__(config, site.cluster_of(config), container, uuid.uuid4().hex[:12])
         for empty in (self.paths.submissions, self.paths.seals):  # whichever test comes first
             empty.mkdir(exist_ok=True)
-        (Path(config.task.data) / "validation.bin").write_text("true tokens")
         workspace.stage(config, self.paths, self.record)
 
     def agent(self, script: str, timeout_s: float = 600) -> processes.Completed:
@@ -67,7 +66,7 @@ class Scene(BaseScene):
 
     def submit(self, path: Path | str, request: str = "", judge_fooled: bool = False) -> Verdict:
         if judge_fooled:
-            number = f"{len(list(self.paths.submissions.glob('*'))) + 1:04}"
+            number = f"{len(list(self.paths.submissions.glob('*/submission.json'))) + 1:04}"
             store.write(self.paths.submission(number).opinion, Opinion(judge="fooled", seal=""))
         return super().submit(path, request)
 
@@ -75,16 +74,29 @@ class Scene(BaseScene):
         where = self.paths.submission(verdict.submission).retiming
         return [store.read(where.trial(index), Trial) for index in range(10)]
 
-    def trial(self, candidate: Path, **changes: object) -> tuple[Trial, RetimingPaths]:
+    def trial(
+        self, candidate: Path, caches: tuple[Caches | None, ...] = (), **changes: object
+    ) -> tuple[Trial, RetimingPaths]:
         """One run of a candidate by a real array task, and where its output lies."""
+        return self.begin_trial(candidate, caches, **changes)()
+
+    def begin_trial(
+        self, candidate: Path, caches: tuple[Caches | None, ...] = (), **changes: object
+    ) -> Callable[[], tuple[Trial, RetimingPaths]]:
+        """Queue it, and return what waits for it."""
         name = f"single{next(self._numbers)}"
         sealed = seals.seal(self.paths.workspace, PurePosixPath("submissions") / candidate.name, self.paths.seals)
         where = RetimingPaths(self.paths.root / name)
-        timing = Timing("retiming", name, (sealed,))
+        timing = Timing("retiming", name, (sealed,), caches=caches)
         plan = self.retimer._plan(timing, where, (0,)).model_copy(update=changes)
         store.write(where.plan, plan)
-        (only,) = self.retimer._array(timing, where, (0,))
-        return only.candidate, where
+        self.retimer.begin(timing, where)
+
+        def wait() -> tuple[Trial, RetimingPaths]:
+            (only,) = self.retimer._array(timing, where, (0,))
+            return only.candidate, where
+
+        return wait
 
     def trial_argv(self, candidate: Path) -> list[str]:
         """The command line of a candidate's trial, without the cluster's step."""
@@ -120,7 +132,10 @@ def make_scene_config(folder: Path) -> Config:
 @pytest.fixture(scope="session")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     """One session: its attacks share it, as those of one agent do."""
-    return Scene(tmp_path_factory.mktemp("scene"))
+    config = make_scene_config(tmp_path_factory.mktemp("scene"))
+    Path(config.task.data).mkdir()
+    (Path(config.task.data) / "validation.bin").write_text("true tokens")
+    return Scene(config)
 
 
 @pytest.fixture(autouse=True)
