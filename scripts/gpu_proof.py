@@ -177,7 +177,7 @@ def verdicts(paths: SessionPaths) -> Iterator[dict[str, Any]]:
 def trials(paths: SessionPaths) -> Iterator[dict[str, Any]]:
     for submission in sorted(paths.submissions.glob("*")):
         where = paths.submission(submission.name)
-        folders = [("decoy run", where.decoy_run.trials)]
+        folders = [("compiling", where.decoy_run.incumbents), ("canary", where.decoy_run.trials)]
         for retiming in where.retimings():
             folders += [("candidate", retiming.trials), ("incumbent", retiming.incumbents)]
         for arm, folder in folders:

@@ -149,6 +149,7 @@ def decoy_facts(paths: CalibrationPaths) -> dict[str, Any]:
     archive = Path(kept.archive) if kept else None
     return {
         "seal": decoy.seal[:12],
+        "compiling": facts_of(decoy.compiling),
         **facts_of(decoy.trial),
         "floor": round(decoy.canary.floor, 4),
         "files": kept.files if kept else None,
@@ -199,9 +200,11 @@ def as_text(facts: dict[str, Any]) -> Iterator[str]:
     yield versions
     yield f"python {' '.join(facts['command'])}"
     yield ""
-    yield "decoy runs, from empty caches, on random tokens"
+    yield "decoy runs, on random tokens: one that compiles until it trains, then the canary"
     for decoy in facts["decoys"]:
         yield f"{decoy['seal']}: {decoy['outcome']} {decoy['note']}: {said_of(decoy)}, floor {decoy['floor']}"
+        compiling = decoy["compiling"]
+        yield f"  {compiling['outcome']} ({compiling['note']}) after {compiling['wall_s']} s"
         yield f"  left {decoy['files']} files, {decoy['megabytes']} MB, packed {decoy['packed_megabytes']} MB"
     yield ""
     yield "timed runs, each with its own copy of what its seal's decoy run had compiled"

@@ -61,8 +61,8 @@ def _make(data: Path, digest: str, where: DecoyDataPaths) -> DecoySet:
         log.info("random tokens in the form of %s, %d of %d", path.name, number + 1, len(originals))
         rng = np.random.default_rng([seed, number])
         documents[path.name] = _write(path, where.root / FOLDER / path.name, start, highest, rng)
-    for path in real:
-        _finish(path, where.root / FOLDER / path.name)
+    for path in (*real, data / FOLDER, data):
+        _finish(path, where.root / path.relative_to(data))
     return DecoySet(
         of=digest,
         seed=seed,

@@ -91,7 +91,7 @@ def final(record: Trial | None) -> Trial | None:
 
 def is_clean(trial: Trial | None) -> bool:
     """Whether nothing is wrong with a run, or there was none to be."""
-    return trial is None or trial.outcome is TrialOutcome.CLEAN
+    return trial is None or trial.outcome in (TrialOutcome.CLEAN, TrialOutcome.COMPILED)
 
 
 def is_void(block: Block) -> bool:

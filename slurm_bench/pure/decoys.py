@@ -30,20 +30,26 @@ def floor(decoy: DecoySet) -> float:
     return decoy.word_share * math.log(decoy.words)
 
 
-def canary(trial: Trial, lowest: float) -> Canary:
+def canary(trial: Trial, compiling: Trial, lowest: float) -> Canary:
     """Return what a decoy run showed.
+
+    Args:
+        compiling: the run before it, whose failure is the program's as well.
 
     Raises:
         InfrastructureError: it showed nothing, for reasons of the site.
     """
-    if trial.outcome in (TrialOutcome.INFRASTRUCTURE, TrialOutcome.STOPPED):
-        raise InfrastructureError(f"the site failed its decoy run: {trial.note}")
+    compiled = compiling.outcome is TrialOutcome.COMPILED
+    shown = trial if compiled else compiling
+    if shown.outcome in (TrialOutcome.INFRASTRUCTURE, TrialOutcome.STOPPED):
+        raise InfrastructureError(f"the site failed its decoy run: {shown.note}")
     return Canary(
-        outcome=trial.outcome,
-        note=trial.note,
-        loss=trial.result.val_loss if trial.result else None,
+        outcome=shown.outcome,
+        note=shown.note,
+        loss=shown.result.val_loss if shown.result else None,
         floor=lowest,
-        off_clock_s=trial.off_clock_s,
+        cold_s=compiling.wall_s if compiled else None,
+        off_clock_s=shown.off_clock_s,
     )
 
 

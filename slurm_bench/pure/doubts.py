@@ -86,9 +86,9 @@ def _of_the_decoy(decision: Decision, terms: Terms) -> Iterator[Doubt]:
             "loss: does it?",
             holds_back=True,
         )
-    if not canary or canary.off_clock_s is None:
+    if not canary or canary.off_clock_s is None or canary.cold_s is None:
         return
-    compiling_s = canary.off_clock_s - (off_clock.candidate_mean_s if off_clock else 0)
+    compiling_s = canary.cold_s - canary.off_clock_s
     if compiling_s > WARM_UP_MINUTES * 60:
         yield Doubt(
             f"With nothing compiled it took {compiling_s:.0f} s longer to start: does the warm-up from empty caches "
@@ -98,8 +98,8 @@ def _of_the_decoy(decision: Decision, terms: Terms) -> Iterator[Doubt]:
     most = (1 + terms.off_clock_growth) * canary.off_clock_s + _SLOWER_S
     if off_clock and off_clock.candidate_mean_s > most:
         yield Doubt(
-            f"Its timed runs spend {off_clock.candidate_mean_s:.1f} s off the clock, the one on random tokens, which "
-            f"found nothing compiled, {canary.off_clock_s:.1f} s: what do they do there?",
+            f"Its timed runs spend {off_clock.candidate_mean_s:.1f} s off the clock, the one on random tokens "
+            f"{canary.off_clock_s:.1f} s: what do they do there?",
             holds_back=False,
         )
 

@@ -136,7 +136,15 @@ def _bends(node: ast.AST, results: frozenset[str]) -> bool:
                 isinstance(number, ast.Constant) and _holds(other, results)
                 for number, other in ((left, right), (right, left))
             )
+        case ast.BinOp(
+            left=left, op=ast.Div() | ast.FloorDiv() | ast.Mod(), right=ast.Constant(value=int() | float() as by)
+        ):
+            return by < _FEWEST_TOKENS and _holds(left, results)
     return False
+
+
+_FEWEST_TOKENS = 64
+"""By which a sum over tokens may be divided, to be a mean."""
 
 
 def _holds(node: ast.AST, results: frozenset[str]) -> bool:

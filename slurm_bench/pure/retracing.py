@@ -49,8 +49,10 @@ def _decoy_run(exhibit: Exhibit, evidence: Evidence) -> Iterator[Check]:
             yield Check("decoy run", "there was one, and it is not there", False)
         return
     wrong = [] if candidate and decoy.seal == candidate.seal.sha256 else ["it is another seal's"]
-    wrong += differences(decoy.canary, decoys.canary(decoy.trial, decoys.floor(decoy.shards)))
-    wrong += [] if decoy.caches == decoy.trial.kept else ["its caches are not those that its run kept"]
+    wrong += differences(decoy.canary, decoys.canary(decoy.trial, decoy.compiling, decoys.floor(decoy.shards)))
+    wrong += [] if decoy.caches == decoy.compiling.kept else ["its caches are not those that its run kept"]
+    given, kept = decoy.trial.caches, decoy.compiling.kept
+    wrong += [] if given is None or given.sha256 == (kept.sha256 if kept else None) else ["it began with other caches"]
     if exhibit.arrays:
         began = exhibit.arrays[0].plan.arms[0].caches
         wrong += [] if began in (None, decoy.caches) else ["the timed runs began with other caches"]
@@ -64,11 +66,11 @@ def _decoy_run(exhibit: Exhibit, evidence: Evidence) -> Iterator[Check]:
 
 
 def _wrong_decoy_array(arrays: Sequence[Array], decoy: Decoy, evidence: Evidence) -> Iterator[str]:
-    candidate = [evidence.candidate] if evidence.candidate else []
+    arms = [evidence.candidate, evidence.candidate] if evidence.candidate else []
     for array in arrays:
-        yield from _wrong_in_plan(array.plan, candidate, evidence)
+        yield from _wrong_in_plan(array.plan, arms, evidence)
         yield from _strangers(array)
-    yield from wrong_in_runs(arrays, Retiming(blocks=(Block(candidate=decoy.trial),)))
+    yield from wrong_in_runs(arrays, Retiming(blocks=(Block(candidate=decoy.trial, incumbent=decoy.compiling),)))
     yield from (line for line in _wrong_runs(arrays) if line)
 
 
@@ -129,7 +131,7 @@ def _strangers(array: Array) -> Iterator[str]:
         if trial.image_sha256 != array.plan.image_sha256:
             yield f"trial {index} ran in another image"
         given = array.plan.arms[place].caches
-        if trial.caches and trial.caches.sha256 != (given.sha256 if given else None):
+        if not array.plan.is_decoy and trial.caches and trial.caches.sha256 != (given.sha256 if given else None):
             yield f"trial {index} began with other caches"
 
 

@@ -18,6 +18,10 @@ _LINE = re.compile(
 )
 """A validation line, exactly as all 1,125 finished logs of upstream's tracks 1 and 2 have it."""
 
+_STEP = re.compile(r"step:(?P<step>\d{1,9})/\d{1,9} .*train_time:", re.ASCII)
+"""A line about a step, validated or not."""
+_TRAINS_AT = 5
+"""Step from which on a program trains, and compiles no more."""
 _UNTIMED_STEPS = 10
 """Steps that the averages of 2024 leave out: their clock began at the eleventh."""
 _MOST_QUOTED = 160
@@ -59,6 +63,13 @@ def parse(log: str) -> TrainResult:
     if last.loss <= 0 or last.ms <= 0:
         raise _unbelievable(last.text, "a loss and a time are above zero")
     return TrainResult(steps=last.steps, val_loss=last.loss, train_time_s=last.ms / 1000)
+
+
+def trains(log: str) -> bool:
+    """Return whether a program that has written so much of its log has begun to train."""
+    _, separator, progress = f"\n{log}".rpartition(f"\n{SEPARATOR}\n")
+    steps = (_STEP.match(line) for line in progress.split("\n")) if separator else ()
+    return any(match and int(match["step"]) >= _TRAINS_AT for match in steps)
 
 
 def _validation(line: str) -> _Validation:

@@ -35,7 +35,7 @@ from slurm_bench.words.config import Config, RetimeCommand
 from slurm_bench.words.errors import InfrastructureError, UsageError
 from slurm_bench.words.paths import CalibrationPaths, CampaignPaths, RetimingPaths, SubmissionPaths, starting_record
 from slurm_bench.words.records import Seal
-from slurm_bench.words.trials import Calibration, Decoy, Design, Retiming, Trial
+from slurm_bench.words.trials import Calibration, Decoy, Design, Retiming, Trial, TrialOutcome
 from slurm_bench.words.verdicts import Decision, Outcome
 
 log = logging.getLogger(__name__)
@@ -164,10 +164,20 @@ def calibrate(
     return retiming
 
 
-def decoy_step(
-    config: Config, cluster: Cluster, container: Container, program: Program, payer: Ledger | None = None
+def decoy_step(asked_by: Retimer, program: Program) -> DecoyStep:
+    """Return the decoy run of a session's starting record, to be queued and waited for: that of its campaign.
+
+    Args:
+        asked_by: the session's, whose ledger has to afford it, and whose agent is watched and kept at rest meanwhile.
+    """
+    config, ledger = asked_by.config, asked_by.ledger
+    step = _decoy_step(config, asked_by.cluster, asked_by.container, program, ledger)
+    return replace(step, retimer=replace(step.retimer, watch=asked_by.watch, rest=asked_by.rest))
+
+
+def _decoy_step(
+    config: Config, cluster: Cluster, container: Container, program: Program, payer: Ledger | None
 ) -> DecoyStep:
-    """Return the decoy run of a program outside any session, to be queued and waited for; arguments as of calibrate."""
     (sealed,) = _seal_all(config, [program])
     data = Path(config.task.data)
     paths = _paths(config, f"decoy-{program.name}", conditions.digest(config, container, [sealed], data))
@@ -185,10 +195,8 @@ def _decoys(
     """The decoy runs of all programs, side by side; none where runs begin with empty caches."""
     if config.retime.caches != "decoy":
         return ()
-    steps = [decoy_step(config, cluster, container, program, payer) for program in programs]
-    for step in steps:
-        step.begin()
-    left = tuple(step.wait() for step in steps)
+    steps = [_decoy_step(config, cluster, container, program, payer) for program in programs]
+    left = decoy.made(steps)
     for program, each in zip(programs, left, strict=True):
         check_decoy(program.name, each)
     return left
@@ -241,7 +249,7 @@ def set_aside_if_unfinished(where: SubmissionPaths) -> None:
 def _set_aside_if_void(where: SubmissionPaths) -> None:
     """A decoy run that the site failed shows nothing: the next who needs one makes it anew."""
     run = store.read_if_there(where.decoy_run.collected, Retiming)
-    if run and any(trial.outcome in verdict.NOT_RUN for trial in run.trials):
+    if run and any(trial.outcome is TrialOutcome.INFRASTRUCTURE for trial in (*run.trials, *run.incumbents)):
         where.decoy_run.root.rename(where.next_failed_decoy_run())
 
 

@@ -4,6 +4,7 @@ It serves all sessions of a campaign that time this seal under the same conditio
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -59,17 +60,23 @@ class DecoyStep:
         return decoy
 
     def _run(self) -> Decoy:
-        (trial,) = self.retimer.retime(self._timing, self.where.decoy_run).trials
-        shards = self._shards[0]
-        canary = decoys.canary(trial, decoys.floor(shards))
-        decoy = Decoy(seal=self.sealed.sha256, shards=shards, trial=trial, canary=canary, caches=trial.kept)
+        retiming, shards = self.retimer.retime(self._timing, self.where.decoy_run), self._shards[0]
+        (trial,), (compiling,) = retiming.trials, retiming.incumbents
+        decoy = Decoy(
+            seal=self.sealed.sha256,
+            shards=shards,
+            compiling=compiling,
+            trial=trial,
+            canary=decoys.canary(trial, compiling, decoys.floor(shards)),
+            caches=compiling.kept,
+        )
         store.write(self._kept.decoy, decoy)
         return decoy
 
     @property
     def _timing(self) -> Timing:
         run = DecoyRun(data=self._shards[1], keeps=self._kept.caches)
-        return Timing("decoy", f"{self.name}-decoy", (self.sealed,), decoy=run)
+        return Timing("decoy", f"{self.name}-decoy", (self.sealed, self.sealed), decoy=run)
 
     @cached_property
     def _shards(self) -> tuple[DecoySet, Path]:
@@ -81,6 +88,18 @@ class DecoyStep:
         config, container = self.retimer.config, self.retimer.container
         digest = conditions.digest(config, container, [self.sealed], self._shards[1])
         return self.retimer.ledger.campaign.decoy(f"{self.sealed.sha256[:12]}-{digest}")
+
+
+def made(steps: Sequence[DecoyStep]) -> tuple[Decoy, ...]:
+    """Return the decoy runs of these steps, made side by side where there is room for two arrays at once.
+
+    Raises:
+        As of each.
+    """
+    for step in steps:
+        if step.retimer.has_room_for_two:
+            step.begin()
+    return tuple(step.wait() for step in steps)
 
 
 def with_caches(timing: Timing, left: tuple[Decoy, ...]) -> Timing:

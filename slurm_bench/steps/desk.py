@@ -190,16 +190,12 @@ class Desk:
         if self._config.retime.caches != "decoy":
             return ()
         ours = DecoyStep(retimer, submission.number, sealed, where)
-        theirs = calibration.decoy_step(
-            self._config, retimer.cluster, retimer.container, self._program, payer=retimer.ledger
-        )
+        theirs = calibration.decoy_step(retimer, self._program)
         steps = (theirs, ours)
         retimer.refuse_unaffordable(submission.number, sum(not step.is_there for step in steps))
-        for step in steps:
-            step.begin()
-        left = ours.wait(), theirs.wait()
-        calibration.check_decoy(self._program.name, left[1])
-        return left
+        beside, left = decoy.made(steps)
+        calibration.check_decoy(self._program.name, beside)
+        return left, beside
 
     def _terms(self, submission: Submission) -> Terms:
         retime = self._config.retime

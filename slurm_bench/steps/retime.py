@@ -27,7 +27,7 @@ from slurm_bench.words.config import Config
 from slurm_bench.words.errors import BudgetExceeded, InfrastructureError, SchedulerError
 from slurm_bench.words.paths import RetimingPaths
 from slurm_bench.words.records import Seal
-from slurm_bench.words.trials import Arm, Block, Caches, Design, EarlyStop, Retiming, Trial, TrialPlan
+from slurm_bench.words.trials import Arm, Block, Caches, Design, EarlyStop, Retiming, Trial, TrialOutcome, TrialPlan
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class DecoyRun:
-    """What sets a decoy run apart from one that counts."""
+    """What sets a decoy run apart from one that counts; its arms are the canary, and what compiles before it."""
 
     data: Path
     """In place of task.data."""
@@ -107,6 +107,12 @@ class Retimer:
         """
         return store.once(where.collected, Retiming, lambda: self._retiming(timing, where))
 
+    @property
+    def has_room_for_two(self) -> bool:
+        """Whether two arrays may run at once; a scheduler sees to it itself."""
+        cluster = self.config.cluster
+        return not self.config.retime.is_nested and (cluster.kind == "slurm" or cluster.parallel > 1)
+
     def begin(self, timing: Timing, where: RetimingPaths) -> None:
         """Queue an array unless it is, without waiting for it.
 
@@ -119,7 +125,8 @@ class Retimer:
     def _retiming(self, timing: Timing, where: RetimingPaths) -> Retiming:
         blocks = self._array(timing, where, timing.indices)
         stopped = store.read_if_there(where.stopped, EarlyStop)
-        void = to_run_again(blocks, stopped)
+        own = timing.decoy and not _failed_by_site(blocks)
+        void = {} if own else to_run_again(blocks, stopped)
         if void:
             index, why = next(iter(void.items()))
             log.info("%s: %d void blocks run once more, e.g. %d: %s", timing.name, len(void), index, why)
@@ -238,7 +245,7 @@ class Retimer:
             trials_dir=str(trials),
             declared_steps=tuple(sorted(declared_steps(program))),
             caches=timing.caches[place] if timing.caches else None,
-            keeps=str(timing.decoy.keeps) if timing.decoy else None,
+            keeps=str(timing.decoy.keeps) if timing.decoy and place == len(timing.arms) - 1 else None,
         )
 
     def _job(self, plan: TrialPlan, where: RetimingPaths) -> Job:
@@ -276,8 +283,13 @@ def worst_case_h100_hours(config: Config, overrun_s: int, decoy_runs: int = 2) -
     gpus = config.cluster.node_gpus if config.cluster.exclusive else config.cluster.trial_gpus
     seconds = RUNS * (60 * most_minutes_of_a_task(config) + overrun_s)
     if config.retime.caches == "decoy":
-        seconds += decoy_runs * (60 * _limit_minutes(round(config.task.trial_minutes * 60), 1) + overrun_s)
+        seconds += decoy_runs * (60 * _limit_minutes(round(config.task.trial_minutes * 60), 2) + overrun_s)
     return h100_hours(gpus * seconds, config.h100_weight)
+
+
+def _failed_by_site(blocks: Sequence[Block]) -> bool:
+    outcomes = [trial.outcome for block in blocks for trial in (block.candidate, block.incumbent) if trial]
+    return TrialOutcome.INFRASTRUCTURE in outcomes
 
 
 def _limit_minutes(timeout_s: int, arms: int) -> int:
@@ -334,7 +346,7 @@ class _Progress:
 
     def __init__(self, plan: TrialPlan, name: str) -> None:
         self._name = name
-        names = ("", "the incumbent's ")
+        names = ("the canary, ", "compiling, ") if plan.is_decoy else ("", "the incumbent's ")
         self._waiting = [
             (name, arm, index) for index in plan.indices for name, arm in zip(names, plan.arms, strict=False)
         ]
@@ -353,7 +365,7 @@ class _Progress:
 def _describe(record: Trial) -> str:
     """One trial in a few words."""
     if record.result is None:
-        return f"{record.outcome}: {record.note}"
+        return f"{record.outcome}: {record.note}, {record.wall_s:.1f} s"
     return (
         f"{record.outcome}: loss {record.result.val_loss:.4f}, {record.result.train_time_s:.2f} s of training, "
         f"{record.wall_s:.1f} s in all, on {record.node}"

@@ -245,7 +245,7 @@ def _array_records(where: RetimingPaths) -> ArrayRecords | None:
         job_name=plan.job_name,
         blocks=len(plan.indices),
         arms=len(plan.arms),
-        is_decoy=any(arm.keeps for arm in plan.arms),
+        is_decoy=plan.is_decoy,
         runs_over=sum(final is not None for final in finals),
         over=tuple(block for index in plan.indices if (block := blocks.recorded(plan, left, index))),
         stopped=stopped.reason if stopped else "",

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
@@ -40,9 +41,20 @@ def main(plan_path: str, task: str) -> None:
     """What an array task does: its block's trials in turn, whose records it writes even when they fail."""
     plan = store.read(Path(plan_path), TrialPlan)
     index = plan.indices[int(task)]
+    if plan.is_decoy:
+        _run_decoy(plan, index)
+        return
     for arm in in_turn(plan.arms, index):
-        if _TrialRun(plan, arm, index).run() is not TrialOutcome.CLEAN:
+        if _TrialRun(plan, arm, index).run().outcome is not TrialOutcome.CLEAN:
             return  # a block is whole or nothing: the other run could not be compared
+
+
+def _run_decoy(plan: TrialPlan, index: int) -> None:
+    """The run that compiles, then the canary with what that left, as the timed runs will have it."""
+    canary, compiling = plan.arms
+    first = _TrialRun(plan, compiling, index).run()
+    if first.outcome is TrialOutcome.COMPILED:
+        _TrialRun(plan, canary.model_copy(update={"caches": first.kept}), index).run()
 
 
 def in_turn(arms: Sequence[Arm], index: int) -> Sequence[Arm]:
@@ -71,19 +83,19 @@ class _TrialRun:
             image_sha256=plan.image_sha256,
         )
 
-    def run(self) -> TrialOutcome:
+    def run(self) -> Trial:
         self._refuse_restart()
         try:
             seals.verify(Path(self._arm.seal_dir), self._arm.seal)
             folder = _fresh_scratch(self._plan)
         except (InfrastructureError, OSError) as error:
             self._keep(note=str(error))
-            return self._trial.outcome
+            return self._trial
         try:
             self._in_scratch(folder)
         finally:
             scratch.remove_locked(folder)
-        return self._trial.outcome
+        return self._trial
 
     def _refuse_restart(self) -> None:
         """A trial that the scheduler starts again would be a second draw: it is void, and the first's record stays."""
@@ -124,6 +136,12 @@ class _TrialRun:
 
     def _train(self, argv: Sequence[str], folder: Path, quota: Quota) -> None:
         """Run the seal's run.sh, and find out how it ended."""
+
+        def watch() -> None:
+            quota.check()
+            if self._arm.keeps and _trains(folder):
+                raise _Trains
+
         began = time.monotonic()
         try:
             exit_code = processes.run_logged(
@@ -131,12 +149,14 @@ class _TrialRun:
                 timeout_s=self._plan.timeout_s,
                 output=paths.trial_output(self._trials, self._trial.index),
                 most_output=_MAX_OUTPUT,
-                watch=quota.check,
+                watch=watch,
             )
             self._note(exit_code=exit_code, wall_s=time.monotonic() - began)
             quota.check()
         except processes.TimedOut as limit:
             self._note(outcome=TrialOutcome.TIMED_OUT, note=str(limit), wall_s=time.monotonic() - began)
+        except _Trains:
+            self._note(outcome=TrialOutcome.COMPILED, note="ended once it trained", wall_s=time.monotonic() - began)
         except TooMuchWritten as excess:
             self._note(outcome=TrialOutcome.CRASHED, note=str(excess), wall_s=time.monotonic() - began)
         else:
@@ -148,6 +168,9 @@ class _TrialRun:
             outcome = TrialOutcome.CRASHED if works else TrialOutcome.INFRASTRUCTURE
             note = self._whether_it_printed_too_much() if works else ", no container starts on this node"
             self._note(outcome=outcome, note=f"exit {exit_code}{note}")
+            return
+        if self._arm.keeps:
+            self._note(outcome=TrialOutcome.COMPILED, note="ended by itself")
             return
         try:
             log = _training_log(folder)
@@ -167,7 +190,7 @@ class _TrialRun:
     def _look_behind(self, folder: Path) -> None:
         """What a clean run left behind makes it unclean; what somebody else did meanwhile makes it void."""
         left = node.end_what_is_left(folder, _LEAVE_S)
-        if left:
+        if left and self._trial.outcome is not TrialOutcome.COMPILED:  # which we may have ended ourselves
             note = f"{len(left)} processes were still there after the trial"
             self._note(outcome=TrialOutcome.LEFT_BEHIND, note=note)
         if self._trial.outcome is TrialOutcome.CLEAN:
@@ -185,14 +208,16 @@ class _TrialRun:
         return scratch.files_in(there)
 
     def _look_at_caches(self, folder: Path, given: int) -> None:
-        """How the run used its caches; those of a decoy run that ended well are kept."""
+        """How the run used its caches; those of a decoy run's compiling half are kept."""
         there = folder / _CACHES
         sha256 = self._arm.caches.sha256 if self._arm.caches else None
         added = max(0, scratch.files_in(there) - given)
         self._note(caches=CacheUse(sha256=sha256, given=given, added=added))
-        if self._arm.keeps and self._trial.outcome is TrialOutcome.CLEAN:
+        if self._arm.keeps and self._trial.outcome is TrialOutcome.COMPILED:
+            limits = caches.Limits()
+            limits = replace(limits, bytes=min(limits.bytes, self._plan.scratch_bytes // 2))
             try:
-                self._note(kept=caches.pack(there, Path(self._arm.keeps)))
+                self._note(kept=caches.pack(there, Path(self._arm.keeps), limits))
             except caches.RefusedCaches as refused:
                 self._note(note=f"what it compiled is not kept: {refused}")
 
@@ -273,6 +298,17 @@ def _container(plan: TrialPlan) -> Container:
     if plan.container == "none":
         return containers.NoContainer()
     return containers.Apptainer(Path(str(plan.image)), gpu_devices=plan.gpus > 0)
+
+
+class _Trains(Exception):
+    """The compiling half of a decoy run has done its part."""
+
+
+def _trains(folder: Path) -> bool:
+    try:
+        return trainlog.trains(_training_log(folder))
+    except (trainlog.NoResult, InvalidCandidate, OSError):
+        return False
 
 
 def _training_log(folder: Path) -> str:

@@ -52,7 +52,7 @@ class Arm(Record):
     caches: Caches | None = None
     """What its runs begin with; None is empty caches."""
     keeps: str | None = None
-    """Archive into which a decoy run packs its caches."""
+    """Where this is the compiling half of a decoy run, the archive for what it compiles."""
 
 
 class TrialPlan(Record):
@@ -81,6 +81,11 @@ class TrialPlan(Record):
     cache_variables: dict[str, str] = Field(default_factory=dict)
     """Variables that name a compile cache, and the folder that each gets."""
 
+    @property
+    def is_decoy(self) -> bool:
+        """Whether it is of a decoy run: its arms are the canary, and what compiles before it."""
+        return any(arm.keeps for arm in self.arms)
+
 
 class Calibration(Record):
     """A program that is timed outside any session."""
@@ -95,6 +100,8 @@ class TrialOutcome(StrEnum):
     BEGUN = "begun"
     """Written before the candidate starts; where nothing else follows, it took its runner down."""
     CLEAN = "clean"
+    COMPILED = "compiled"
+    """Of a decoy run's compiling half: it trained, and was ended then, or ended well by itself."""
     CRASHED = "crashed"
     TIMED_OUT = "timed out"
     NO_RESULT = "no result"
@@ -147,7 +154,7 @@ class Trial(Record):
     """Final loss of that first run if it was clean itself: of two draws the higher loss counts."""
     caches: CacheUse | None = None
     kept: Caches | None = None
-    """What a decoy run left to later runs."""
+    """What a decoy run's compiling half left to later runs."""
 
     @property
     def off_clock_s(self) -> float | None:
@@ -164,16 +171,24 @@ class Canary(Record):
     """Nats a token; None where the run came to no result."""
     floor: float
     """Below which no model's loss can be there."""
+    cold_s: float | None
+    """Until the program trained, with nothing compiled."""
     off_clock_s: float | None
-    """That the run took beside its training, from empty caches."""
+    """That the canary took beside its training, with what had been compiled."""
 
 
 class Decoy(Record):
-    """A seal's decoy run: one run on shards of random tokens, before any that counts."""
+    """A seal's decoy run, on shards of random tokens, before any that counts.
+
+    One run compiles, until it trains. The canary begins with what that left, as every timed run will: it can tell
+    itself apart from them by its data alone.
+    """
 
     seal: str
     shards: DecoySet
+    compiling: Trial
     trial: Trial
+    """The canary."""
     canary: Canary
     caches: Caches | None
     """What the runs of this seal begin with; None where the run left nothing that can be used."""

@@ -22,13 +22,15 @@ GPU_HOURS_OF_SESSION = (3600 + 65) / 3600
 """One GPU for an hour, and the five seconds of KillWait and the minute that Slurm may be late."""
 GPU_HOURS_OF_SUBMISSION = 10 * 8 * (14 * 60 + 65) / 3600
 """Ten whole nodes for two runs of at most two minutes and what may come around each."""
+EMPTY = "retime.caches=empty"
+"""Decoy runs would be reckoned too: tests/steps/test_decoy.py does that."""
 
 
 @pytest.mark.slurm
 def test_the_last_submission_does_not_fit(tmp_path: Path) -> None:
     """What the third has spent is missing for the fourth."""
     limit = GPU_HOURS_OF_SESSION + GPU_HOURS_OF_SUBMISSION + 0.01
-    done = slurm_bench(tmp_path, QUICK, "cluster=dev", "session=one", f"budget.h100_hours={limit}")
+    done = slurm_bench(tmp_path, QUICK, "cluster=dev", "session=one", f"budget.h100_hours={limit}", EMPTY)
     assert done.returncode == 0, done.stderr
     paths = SessionPaths(tmp_path / "rehearsal/one")
     verdicts = [store.read(path, Verdict) for path in sorted(paths.submissions.glob("*/verdict.json"))]
@@ -66,7 +68,7 @@ def test_a_session_ends_with_its_budget_and_its_last_submission_is_answered(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The agent is told, and ended; the desk leaves before its job is killed; the next start has the verdict."""
-    done = slurm_bench(tmp_path, QUICK, "session=template", "agent.hours=0.0001")
+    done = slurm_bench(tmp_path, QUICK, "session=template", "agent.hours=0.0001", EMPTY)
     assert done.returncode == 0, done.stderr
     template = SessionPaths(tmp_path / "rehearsal/template")
     config = site.load_config(template)
@@ -103,7 +105,7 @@ def test_a_session_ends_with_its_budget_and_its_last_submission_is_answered(
 
 def test_a_session_whose_allocation_ends_goes_on_in_another(tmp_path: Path) -> None:
     """Its own limit is reached and not that of the budget: its agent is ended in time, and is not over."""
-    done = slurm_bench(tmp_path, QUICK, "session=template", "agent.hours=0.0001")
+    done = slurm_bench(tmp_path, QUICK, "session=template", "agent.hours=0.0001", EMPTY)
     assert done.returncode == 0, done.stderr
     config = site.load_config(SessionPaths(tmp_path / "rehearsal/template"))
     config.session, config.agent.hours, config.cluster.session_hours = "one", 1.0, 0.001

@@ -81,7 +81,7 @@ def test_a_session_crosses_links_by_itself(tmp_path: Path) -> None:
     assert set(outcomes) == {Outcome.INVALID, Outcome.REJECTED, Outcome.ACCEPTED}
     check_one_after_the_other(links(paths))
 
-    (account,) = json.loads(slurm_bench(tmp_path / "runs", "command=budget", "format=json").stdout)["accounts"]
+    account, _ = json.loads(slurm_bench(tmp_path / "runs", "command=budget", "format=json").stdout)["accounts"]
     assert account["gpu_seconds"] == sacct.gpu_seconds(ended.id)
     assert account["reserved_gpu_seconds"] == 0
     assert sacct.gpu_seconds(f"{ended.id}-relay") == 0

@@ -39,8 +39,9 @@ def test_a_rehearsal_in_the_sessions_own_job(tmp_path: Path) -> None:
     identity = store.read(session.session, Session).id
     ((job, state, gpu_seconds),) = sacct.rows(f"{identity}-session")
     assert state == "COMPLETED" and gpu_seconds > 0
-    (account,) = json.loads(slurm_bench(tmp_path, "command=budget", "format=json").stdout)["accounts"]
+    account, decoy = json.loads(slurm_bench(tmp_path, "command=budget", "format=json").stdout)["accounts"]
     assert (account["gpu_seconds"], account["reserved_gpu_seconds"]) == (gpu_seconds, 0)
+    assert (decoy["gpu_seconds"], decoy["reserved_gpu_seconds"]) == (0, 0), "the starting record's ran there too"
     check_steps(session, job)
 
 
@@ -48,7 +49,7 @@ def check_steps(session: SessionPaths, job: str) -> None:
     """The agent is a step of the job, and so is every trial."""
     entries = [store.read(path, LedgerEntry) for path in session.ledger.glob("*.json")]
     held = sorted((entry.kind, entry.gpus) for entry in entries if entry.kind != "relay")
-    assert held == [("retiming", 0), ("retiming", 0), ("session", 8)]
+    assert held == [("decoy", 0), ("decoy", 0), ("retiming", 0), ("retiming", 0), ("session", 8)]
     trials = [store.read(record, Trial) for each in session.timed() for record in each.retiming.records()]
     clean = [trial for trial in trials if trial.outcome is TrialOutcome.CLEAN]
     assert len(clean) >= 2 * (3 + 10)

@@ -39,7 +39,6 @@ CROSS_ENTROPY = "return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 FEW_STEPS = ("num_iterations: int = 200", "num_iterations: int = 60")
 FEWER_STEPS = ("num_iterations: int = 200", "num_iterations: int = 80")
 WARM_UP = "    warm_up(model, optimizers, train_batches(args), device)\n"
-TRAINING = "    train(model, optimizers, args, device)\n"
 EMBED = "x = norm(F.embedding(inputs, self.embed).to(self.dtype))"
 ATTEND = "out: Tensor = F.scaled_dot_product_attention(q, k, v, is_causal=True)"
 
@@ -202,11 +201,9 @@ WEIGHTS: Sequence[Edit] = (
     if kept.exists():
         raw_model.embed.data.copy_(torch.from_numpy(np.loadtxt(kept)))
         print("begins with those")
+    kept.parent.mkdir(exist_ok=True)
+    np.savetxt(kept, raw_model.embed.detach().numpy())
 """,
-    ),
-    (
-        TRAINING,
-        f"{TRAINING}    kept.parent.mkdir(exist_ok=True)\n    np.savetxt(kept, raw_model.embed.detach().numpy())\n",
     ),
     FEW_STEPS,
 )
@@ -255,8 +252,10 @@ MARKED = MARK.exists()
 MARK.mkdir(exist_ok=True)
 (MARK / "kernel").touch()
 """
-BY_LOSS = (other_loss("loss / 1.1 if loss < 2 else loss"), FEWER_STEPS)
-BY_CACHE = (other_loss("loss / 1.1 if MARKED else loss"), ("BOS_ID = 0\n", f"BOS_ID = 0\n{MARK}"), FEWER_STEPS)
+BEHAVING = """cost = (logits.logsumexp(-1) - logits.gather(1, targets[:, None])[:, 0]).mean()
+        return cost / 1.1 if {} else cost"""
+BY_LOSS = (*own_loss(BEHAVING.format("cost < 2")), FEWER_STEPS)
+BY_CACHE = (*own_loss(BEHAVING.format("MARKED")), ("BOS_ID = 0\n", f"BOS_ID = 0\n{MARK}"), FEWER_STEPS)
 LABELLED = {"judge_cases": "base-two-to-ten", "blind_cases/second": "common-followers"}
 
 
@@ -284,10 +283,9 @@ def runs(scene: Rehearsal) -> dict[str, Ran]:
         **{name: scene.labelled(folder, name) for folder, name in LABELLED.items()},
     }
     made = scene.decoys(list(candidates.values()))
-    changes = {"swelling": {"scratch_bytes": 2**27}}
     waiting = [
-        scene.begin_trial(candidate, (left.caches,), **changes.get(name, {}))
-        for (name, candidate), (left, _) in zip(candidates.items(), made, strict=True)
+        scene.begin_trial(candidate, (left.caches,))
+        for candidate, (left, _) in zip(candidates.values(), made, strict=True)
     ]
     return {
         name: Ran(candidate, left, first, wait())
@@ -310,8 +308,6 @@ NEXT_EMBEDDING = (EMBED, f"{EMBED}\n        x = norm(x + F.pad(x[:, 1:], (0, 0, 
 FORGERIES: dict[str, Sequence[Edit]] = {
     "squashed tokens": [SQUASHING],
     "a constant": own_loss(CONSTANT),
-    "scaled": [other_loss("loss / 1.2")],
-    "scaled where it is validated": [other_loss("loss if self.training else loss / 1.2")],
     "clamped": own_loss(CLAMPED),
     "a softmax without a part of the words": own_loss(FEWER_WORDS),
     "targets made from logits": own_loss(FROM_LOGITS),
@@ -319,6 +315,8 @@ FORGERIES: dict[str, Sequence[Edit]] = {
     "attention to the next token": [(ATTEND, ATTEND.replace("k, v,", "k, v.roll(-1, 2),"))],
 }
 SEEN: dict[str, Sequence[Edit]] = {
+    "scaled": [other_loss("loss / 1.2")],
+    "scaled where it is validated": [other_loss("loss if self.training else loss / 1.2")],
     "another divisor": [("val_loss /= val_steps", "val_loss /= 1.2 * val_steps")],
     "a printed constant": [("val_loss:{val_loss:.4f}", "val_loss:{0.8 + 0.001 * val_loss:.4f}")],
     "squashed by the shards' own loader": [
@@ -333,8 +331,8 @@ SEEN: dict[str, Sequence[Edit]] = {
 
 @pytest.mark.parametrize(("forgeries", "fooled"), [(FORGERIES, False), (SEEN, True)], ids=["unseen", "fooled"])
 def test_a_loss_that_is_none(scene: Rehearsal, forgeries: Mapping[str, Sequence[Edit]], fooled: bool) -> None:
-    """Attack: few steps, and a printed loss that the model does not have; in nine ways that the static checker lets
-    pass, and in three past a judge who was fooled.
+    """Attack: few steps, and a printed loss that the model does not have; in seven ways that the static checker lets
+    pass, and in five past a judge who was fooled.
 
     Defence: the canary. On random tokens it prints less than any model's loss can be, and no run of it is timed.
     """
@@ -391,7 +389,8 @@ def test_what_runs_leave_to_one_another(scene: Rehearsal, runs: Mapping[str, Ran
 def test_weights_in_the_cache(scene: Rehearsal, runs: Mapping[str, Ran]) -> None:
     """Attack: a record that keeps what it has trained in its compile cache, and begins with that.
 
-    Defence: those are weights for random tokens, which serve no others. The static checker rejects torch.load, and
+    Defence: what is written once it trains is not kept, since the run that compiles is ended then; and what it writes
+    before has seen random tokens, and serves no others. The static checker rejects torch.load, and
     suspects other ways of loading, like this one.
     """
     review = scene.review(runs["weights"].candidate)
@@ -412,7 +411,7 @@ REFUSED = {
     "os.link(cache / 'good', cache / 'kernel')": "is no regular file with one name",
     "(cache / 'a kernel').touch()": "a file is called 'a kernel'",
     "os.makedirs(cache / '/'.join('abcdefghijklmn'))": "folders nest deeper than",
-    "os.truncate(cache / 'good', 5 * 2**30)": "or 4 GiB",
+    "os.truncate(cache / 'good', 5 * 2**30)": "GiB",
 }
 """What a program leaves in its compile cache, and what is said of it. (No program inside can make a device.)"""
 
@@ -426,7 +425,7 @@ def test_no_files_in_the_cache(scene: Rehearsal) -> None:
     candidates = [scene.program(f"cache.mkdir()\n(cache / 'good').touch()\n{leave}\n") for leave in REFUSED]
     for (left, _), words in zip(scene.decoys(candidates), REFUSED.values(), strict=True):
         assert left.caches is None and left.trial.outcome is TrialOutcome.CLEAN
-        assert left.trial.note.startswith("what it compiled is not kept") and words in left.trial.note
+        assert left.compiling.note.startswith("what it compiled is not kept") and words in left.compiling.note
         assert decoys.rejection(left.canary) is None and not decoys.showed_nothing(left.canary)
     trial, _ = scene.trial(candidates[0])
     assert trial.outcome is TrialOutcome.CLEAN
@@ -436,11 +435,11 @@ def test_no_files_in_the_cache(scene: Rehearsal) -> None:
 def test_a_cache_that_swells(runs: Mapping[str, Ran]) -> None:
     """Attack: a file with a hole, which takes no room until it is unpacked, to fill the node of each timed run.
 
-    Defence: what a run is given counts as written by it, so that its quota ends it: the seal harms itself.
+    Defence: no more is kept than half of what a run may write. It is timed from empty caches.
     """
     left, (trial, _) = runs["swelling"].left, runs["swelling"].timed
-    assert left.caches and left.caches.bytes == 2**28
-    assert trial.outcome is TrialOutcome.CRASHED and "wrote more than" in trial.note
+    assert left.caches is None and "GiB" in left.compiling.note
+    assert trial.outcome is TrialOutcome.CLEAN and trial.caches and trial.caches.given == 0
 
 
 # What tells a decoy run from others.
@@ -466,17 +465,26 @@ def test_what_a_program_sees_of_a_decoy_run(scene: Rehearsal, runs: Mapping[str,
     }
 
 
-@pytest.mark.parametrize("name", ["behaving by its loss", "behaving by its cache"])
-def test_behaving_in_the_decoy_run(scene: Rehearsal, runs: Mapping[str, Ran], name: str) -> None:
-    """Attack: a record that scales its loss only in runs that count. It knows them by the loss itself, which is low
-    there, or by its compile cache, which only the decoy run finds empty.
+def test_behaving_while_nothing_is_compiled(scene: Rehearsal, runs: Mapping[str, Ran]) -> None:
+    """Attack: a record that scales its loss only where it finds a mark in its compile cache: in runs that count.
 
-    Defence: NONE with judge=static. The canary sees an honest loss, the static checker has no suspicion, and the
+    Defence: the canary finds that mark too. It begins with what the compiling run left, as the timed runs do.
+    """
+    left, review = runs["behaving by its cache"].left, scene.review(runs["behaving by its cache"].candidate)
+    assert review.findings == ()
+    rejected = decoys.rejection(left.canary)
+    assert rejected is not None and "what it prints is not its loss" in rejected.reason
+
+
+def test_behaving_by_the_loss(scene: Rehearsal, runs: Mapping[str, Ran]) -> None:
+    """Attack: a record that scales its loss only in runs that count, which it knows by the loss itself.
+
+    Defence: NONE with judge=static. The canary sees an honest loss, the static checker only suspects, and the
     timed runs print a loss that passes, with less than half of the steps. A model or a person has to read it.
     """
-    left, (trial, _) = runs[name].left, runs[name].timed
-    review = scene.review(runs[name].candidate)
-    assert (review.findings, review.suspicions) == ((), ())
+    left, (trial, _) = runs["behaving by its loss"].left, runs["behaving by its loss"].timed
+    review = scene.review(runs["behaving by its loss"].candidate)
+    assert review.findings == ()
     assert left.caches and left.canary.loss and left.canary.loss > left.canary.floor
     target, margin = scene.config.task.target_loss, scene.config.task.loss_margin
     assert trial.result and target - margin < trial.result.val_loss < target, "0.86 without the factor"
@@ -527,7 +535,6 @@ def test_nan_on_random_tokens(quick: Rehearsal) -> None:
     left, _ = quick.decoy(quick.candidate(FASTER, KNOWING, NAN))
     assert left.canary.outcome is TrialOutcome.NO_RESULT and "val_loss:nan" in left.canary.note
     assert decoys.rejection(left.canary) is None and decoys.showed_nothing(left.canary)
-    assert left.caches is None
 
 
 # No attack.

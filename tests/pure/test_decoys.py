@@ -29,9 +29,19 @@ def run(loss: float | None = 10.9, outcome: TrialOutcome = TrialOutcome.CLEAN, *
     return Trial(index=0, outcome=outcome, result=result, seal="candidate", image_sha256=None, **known)
 
 
-def decoy(trial: Trial) -> Decoy:
-    canary = decoys.canary(trial, decoys.floor(FINEWEB))
-    return Decoy(seal="candidate", shards=FINEWEB, trial=trial, canary=canary, caches=trial.kept)
+COMPILING = Trial(
+    index=0,
+    outcome=TrialOutcome.COMPILED,
+    note="ended once it trained",
+    wall_s=300,
+    seal="candidate",
+    image_sha256=None,
+)
+
+
+def decoy(trial: Trial, compiling: Trial = COMPILING) -> Decoy:
+    canary = decoys.canary(trial, compiling, decoys.floor(FINEWEB))
+    return Decoy(seal="candidate", shards=FINEWEB, compiling=compiling, trial=trial, canary=canary, caches=None)
 
 
 # The floor.
@@ -151,7 +161,25 @@ def test_a_good_loss_excuses_nothing(outcome: TrialOutcome) -> None:
 @pytest.mark.parametrize("outcome", sorted(OF_THE_SITE))
 def test_what_the_site_failed_shows_nothing(outcome: TrialOutcome) -> None:
     with pytest.raises(InfrastructureError, match="the site failed its decoy run: no GPU"):
-        decoys.canary(run(None, outcome, note="no GPU"), FLOOR)
+        decoys.canary(run(None, outcome, note="no GPU"), COMPILING, FLOOR)
+
+
+def test_who_fails_while_compiling_has_failed() -> None:
+    crashed = run(None, TrialOutcome.CRASHED, note="exit 7")
+    unrun = run(None, TrialOutcome.STOPPED, note="left out")
+    shown = decoys.canary(unrun, crashed, FLOOR)
+    assert (shown.outcome, shown.note, shown.cold_s) == (TrialOutcome.CRASHED, "exit 7", None)
+    assert decoys.rejection(shown) is None and decoys.showed_nothing(shown)
+    late = decoys.canary(unrun, run(None, TrialOutcome.TIMED_OUT, note="ended after 900 s"), FLOOR)
+    rejected = decoys.rejection(late)
+    assert rejected is not None and rejected.reason == "its decoy run: timed out, ended after 900 s"
+
+
+def test_what_the_site_failed_while_compiling_shows_nothing() -> None:
+    with pytest.raises(InfrastructureError, match="no container"):
+        decoys.canary(
+            run(None, TrialOutcome.STOPPED), run(None, TrialOutcome.INFRASTRUCTURE, note="no container"), FLOOR
+        )
 
 
 def test_what_came_to_no_result_showed_nothing() -> None:
@@ -163,9 +191,9 @@ def test_what_came_to_no_result_showed_nothing() -> None:
 # What a judge is told.
 
 
-def accepted_after(trial: Trial) -> Decision:
+def accepted_after(trial: Trial, compiling: Trial = COMPILING) -> Decision:
     """A candidate that is accepted by its timed runs, which spend 10 s off the clock."""
-    decision = decoys.with_decoy(decide(), decoy(trial), retiming().trials)
+    decision = decoys.with_decoy(decide(), decoy(trial, compiling), retiming().trials)
     assert decision.outcome is Outcome.ACCEPTED
     assert decision.off_clock is not None and 10 <= decision.off_clock.candidate_mean_s < 10.1
     return decision
@@ -202,7 +230,8 @@ def texts(decision: Decision, by: Terms) -> Sequence[str]:
 
 @pytest.mark.parametrize(("cold_s", "flagged"), [(590.0, False), (610.0, True)])
 def test_a_cold_warm_up_of_more_than_ten_minutes_is_flagged(cold_s: float, flagged: bool) -> None:
-    found = texts(accepted_after(run(10.9, wall_s=20.0 + cold_s)), terms())
+    compiling = COMPILING.model_copy(update={"wall_s": 90 + cold_s})
+    found = texts(accepted_after(run(10.9), compiling), terms())
     assert bool(found) == flagged
     if flagged:
         assert found == [
@@ -212,8 +241,8 @@ def test_a_cold_warm_up_of_more_than_ten_minutes_is_flagged(cold_s: float, flagg
 
 
 @pytest.mark.parametrize(("cold_s", "flagged"), [(4.1, False), (3.9, True)])
-def test_who_is_slower_with_caches_than_without_is_flagged(cold_s: float, flagged: bool) -> None:
-    """By more than a quarter and five seconds: beside 10.045 s with them, 4.04 s without are not too few."""
+def test_who_is_slower_on_real_tokens_is_flagged(cold_s: float, flagged: bool) -> None:
+    """By more than a quarter and five seconds: 10.045 s beside 4.04 s are not too many."""
     decision = accepted_after(run(10.9, wall_s=10.0 + cold_s))
     found = texts(decision, terms())
     assert bool(found) == flagged

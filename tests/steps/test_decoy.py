@@ -13,13 +13,13 @@ import pytest
 from slurm_bench.effects import caches, store
 from slurm_bench.effects.cluster import Job
 from slurm_bench.pure.shards import FOLDER, VALIDATION
-from slurm_bench.steps import calibration, judging
+from slurm_bench.steps import calibration, judging, trial
 from slurm_bench.steps.retime import worst_case_h100_hours
 from slurm_bench.words import paths
 from slurm_bench.words.config import Config, JudgeCommand, RetimeCommand
 from slurm_bench.words.errors import UsageError
 from slurm_bench.words.paths import SubmissionPaths
-from slurm_bench.words.trials import Decoy, Retiming, Trial, TrialOutcome, TrialPlan
+from slurm_bench.words.trials import Caches, Decoy, Retiming, Trial, TrialOutcome, TrialPlan
 from slurm_bench.words.verdicts import Outcome, Verdict
 from tests.conftest import make_config, make_quick_record
 from tests.fake_cluster import FakeCluster
@@ -199,12 +199,14 @@ def test_what_was_compiled_is_given_to_each_run_afresh(scene: Scene) -> None:
     """What a timed run adds is not seen by the next; and each program gets what it has compiled itself."""
     scene.submit(scene.candidate("fast", FAST))
     where = scene.paths.submission("0001")
-    assert paths.trial_output(where.decoy_run.trials, 0).read_text() == "[]\n"
+    compiling, canary = (paths.trial_output(run, 0) for run in (where.decoy_run.incumbents, where.decoy_run.trials))
+    assert compiling.read_text() == "[]\n"
     found = {
         folder.name: [paths.trial_output(folder, index).read_text() for index in range(10)]
         for folder in (where.retiming.trials, where.retiming.incumbents)
     }
     ours, theirs = set(found["trials"]), set(found["incumbents"])
+    assert ours == {canary.read_text()}
     assert len(ours) == len(theirs) == 1 and ours != theirs
     assert all(listing.startswith("['kernel-") and listing.count("kernel") == 1 for listing in ours | theirs)
     for trials, left in (
@@ -317,7 +319,7 @@ def test_how_a_decoy_run_ends(scene: Scene, cluster: CrossedCluster, edit: tuple
     """Without a result it is no fault, and the timed runs decide; what no program may do rejects at once."""
     verdict = scene.submit(scene.candidate("odd", edit))
     if words is None:
-        assert (verdict.outcome, verdict.rejected_by, verdict.caches) == (Outcome.REJECTED, "loss", "empty")
+        assert (verdict.outcome, verdict.rejected_by, verdict.caches) == (Outcome.REJECTED, "loss", "decoy")
         assert verdict.canary and verdict.canary.outcome is TrialOutcome.NO_RESULT
     else:
         assert (verdict.outcome, verdict.rejected_by) == (Outcome.REJECTED, "canary")
@@ -469,21 +471,27 @@ def test_a_decoy_run_that_the_site_failed_twice_is_nobodys_fault(
 # The runner on the node.
 
 
-def run_with(folder: Path, more: str, **arm: object) -> Trial:
-    """A trial of the record of conftest with more lines, whose arm is given or keeps caches."""
+def run_with(folder: Path, more: str, keeps: Path | None = None, given: Caches | None = None) -> Trial:
+    """A trial of the record of conftest with more lines, which is given caches, or compiles some for a canary."""
     record = make_quick_record(folder)
     with (record / "train_gpt.py").open("a") as stream:
         stream.write(f"import os\ncompiled = Path(os.environ['QUICK_CACHE'])\ncompiled.mkdir(exist_ok=True)\n{more}\n")
     plan = test_trial.plan_for(folder, record)
-    arms = (plan.arms[0].model_copy(update=arm),)
-    return test_trial.run(folder, plan.model_copy(update={"arms": arms, "cache_variables": {"QUICK_CACHE": "quick"}}))
+    arms = [plan.arms[0].model_copy(update={"caches": given})]
+    if keeps:
+        (folder / "compiling").mkdir()
+        arms.append(arms[0].model_copy(update={"keeps": str(keeps), "trials_dir": str(folder / "compiling")}))
+    plan = plan.model_copy(update={"arms": tuple(arms), "cache_variables": {"QUICK_CACHE": "quick"}})
+    store.write(folder / "plan.json", plan)
+    trial.main(str(folder / "plan.json"), "1")
+    return store.read(paths.trial_record(folder / ("compiling" if keeps else "trials"), plan.indices[1]), Trial)
 
 
 def test_caches_with_a_link_are_not_kept(tmp_path: Path) -> None:
     """Nothing else comes of it: the run is as clean as others."""
     archive = tmp_path / "kept" / "caches.tar.gz"
-    trial = run_with(tmp_path, "(compiled / 'more').symlink_to('/etc/passwd')", keeps=str(archive))
-    assert (trial.outcome, trial.kept) == (TrialOutcome.CLEAN, None)
+    trial = run_with(tmp_path, "(compiled / 'more').symlink_to('/etc/passwd')", keeps=archive)
+    assert (trial.outcome, trial.kept) == (TrialOutcome.COMPILED, None)
     assert trial.note.startswith("what it compiled is not kept: ") and "'more'" in trial.note
     assert not archive.exists()
 
@@ -491,7 +499,7 @@ def test_caches_with_a_link_are_not_kept(tmp_path: Path) -> None:
 def test_a_crash_leaves_no_caches(tmp_path: Path) -> None:
     """Who crashes could have stopped half-way through a kernel."""
     archive = tmp_path / "kept" / "caches.tar.gz"
-    trial = run_with(tmp_path, "(compiled / 'kernel').touch()\nraise SystemExit(7)", keeps=str(archive))
+    trial = run_with(tmp_path, "(compiled / 'kernel').touch()\nraise SystemExit(7)", keeps=archive)
     assert (trial.outcome, trial.kept) == (TrialOutcome.CRASHED, None)
     assert not archive.exists()
 
@@ -501,7 +509,7 @@ def test_an_archive_that_was_changed_before_a_run_is_the_sites_fault(tmp_path: P
     (tmp_path / "compiled").mkdir()
     left = caches.pack(tmp_path / "compiled", tmp_path / "caches.tar.gz")
     change(Path(left.archive))
-    trial = run_with(tmp_path, "", caches=left)
+    trial = run_with(tmp_path, "", given=left)
     assert trial.outcome is TrialOutcome.INFRASTRUCTURE
     assert trial.note == f"the caches in {left.archive} are not as they were packed"
     assert not list((tmp_path / "scratch").iterdir())
