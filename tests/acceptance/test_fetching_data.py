@@ -21,7 +21,8 @@ LARGE = small_shards(training=1, tokens=LARGE_TOKENS)
 
 
 def argv(data: Path, tokens: int, *overrides: str) -> list[str]:
-    own = (f"repo={REPO}", "training_shards=1", f"shard_tokens={tokens}", f"task.data={data}")
+    there = (f"runs={data.parent / 'runs'}", f"task.data={data}")
+    own = (f"repo={REPO}", "training_shards=1", f"shard_tokens={tokens}", *there)
     return [sys.executable, "-m", "slurm_bench", "command=data", "task=nanogpt_speedrun", *own, *overrides]
 
 
@@ -72,6 +73,9 @@ def test_the_hub_that_the_environment_names(tmp_path: Path) -> None:
     assert COMMIT in (folder / "shards.json").read_text()
     assert "hf_secret" not in (folder / "shards.json").read_text()
     assert shards.check(tmp_path / "data", whole=True) == []
+    assert "random tokens in the form of these shards (docs/decoys.md): 2 shards in " in done.stdout
+    (decoys,) = (tmp_path / "runs" / "shards").glob("*/fineweb10B")
+    assert sorted(path.name for path in decoys.iterdir()) == [*sorted(FILES), "shards.json"]
     assert not list((tmp_path / "home").rglob("*")), "nothing is written into HOME"
 
 

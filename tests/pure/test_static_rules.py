@@ -338,6 +338,24 @@ def test_how_the_state_is_put_back_may_be_rewritten() -> None:
     assert rules_broken((restored, ""))
 
 
+def returned(expression: str) -> tuple[str, str]:
+    """What a pass through the model returns in place of its loss."""
+    return RETURNED, f"{RETURNED.replace('return', 'loss =')}\n        return {expression}"
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["loss / 1.2", "loss if self.training else loss / 1.2", "loss / 1.1 if loss < 2 else loss", "loss % 1"],
+)
+def test_a_loss_that_a_number_makes_smaller(expression: str) -> None:
+    assert rules_broken(returned(expression)) == {"comparable"}
+
+
+def test_a_sum_over_tokens_may_become_a_mean() -> None:
+    summed = RETURNED.replace("targets.flatten())", "targets.flatten(), reduction='sum')")
+    assert not rules_broken((RETURNED, f"{summed.replace('return', 'loss =')}\n        return loss / 4096"))
+
+
 def test_another_loss_than_pytorchs_is_told() -> None:
     text = PROGRAM.replace(
         RETURNED, "        return (logits.logsumexp(-1) - logits.gather(-1, targets[..., None])[..., 0]).mean()"

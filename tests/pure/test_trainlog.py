@@ -1,7 +1,7 @@
 import pytest
 
 from slurm_bench.pure.rules import SEPARATOR
-from slurm_bench.pure.trainlog import NoResult, parse
+from slurm_bench.pure.trainlog import NoResult, parse, trains
 
 PROGRAM = """\
 print(f"step:9/9 val_loss:{loss} train_time:{ms}ms step_avg:{avg}ms")
@@ -89,3 +89,19 @@ def test_lines_as_the_human_records_have_them(line: str) -> None:
     steps = int(line.partition("/")[2].partition(" ")[0])
     last = f"step:{steps}/{steps} val_loss:3.2769 train_time:6000000ms step_avg:{6000000 / steps:.2f}ms"
     assert parse(log(f"{line}\n", f"{last}\n")).steps == steps
+
+
+@pytest.mark.parametrize(
+    ("text", "training"),
+    [
+        (log(START), False),
+        (log(START, "step:4/9 train_time:900ms step_avg:225.00ms\n"), False),
+        (log(START, "step:5/9 train_time:1100ms step_avg:220.00ms\n"), True),
+        (log(START, PROGRESS, "step:9/9 val_lo"), True),
+        (PROGRAM, False),
+        ("", False),
+    ],
+)
+def test_a_program_trains_from_its_fifth_step_on(text: str, training: bool) -> None:
+    """What stands in its own text, before the last separator, does not count."""
+    assert trains(text) == training

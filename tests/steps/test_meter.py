@@ -7,7 +7,7 @@ import pytest
 
 from slurm_bench.effects import store
 from slurm_bench.effects.cluster import Job
-from slurm_bench.steps import site
+from slurm_bench.steps import retime, site
 from slurm_bench.steps.meter import Meter
 from slurm_bench.words.accounting import Activity, BudgetNote, LedgerEntry
 from slurm_bench.words.config import Config
@@ -89,6 +89,19 @@ def test_the_note_says_what_is_left(scene: Scene) -> None:
     assert scene.note().spent == pytest.approx(0.01)
     assert scene.note().left == pytest.approx(9.99)
     assert (scene.note().reserved, scene.note().notice) == (0, "")
+
+
+def test_the_note_says_what_a_submission_costs(scene: Scene) -> None:
+    """What it may take at worst, and what those that are over took on average, with their decoy runs."""
+    assert not scene.after(5)
+    worst = retime.worst_case_h100_hours(scene.config, scene.cluster.overrun_s)
+    assert scene.note().a_submission_reserves == pytest.approx(worst, abs=1e-4)
+    assert scene.note().a_submission_took is None
+    scene.spend("slurm_bench-id-0001", 3600)
+    scene.spend("slurm_bench-id-0002", 1800)
+    scene.spend("slurm_bench-id-0002-rerun", 900)
+    scene.after(5)
+    assert scene.note().a_submission_took == pytest.approx((3600 + 1800 + 900) / 2 / 3600, abs=1e-4)
 
 
 def test_the_agent_is_told_once_when_most_of_its_time_is_used(scene: Scene) -> None:
