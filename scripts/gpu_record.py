@@ -149,7 +149,7 @@ def decoy_facts(paths: CalibrationPaths) -> dict[str, Any]:
     archive = Path(kept.archive) if kept else None
     return {
         "seal": decoy.seal[:12],
-        "compiling": facts_of(decoy.compiling),
+        "compiling": facts_of(decoy.compiling) if decoy.compiling else None,
         **facts_of(decoy.trial),
         "floor": round(decoy.canary.floor, 4),
         "files": kept.files if kept else None,
@@ -203,7 +203,7 @@ def as_text(facts: dict[str, Any]) -> Iterator[str]:
     yield "decoy runs, on random tokens: one that compiles until it trains, then the canary"
     for decoy in facts["decoys"]:
         yield f"{decoy['seal']}: {decoy['outcome']} {decoy['note']}: {said_of(decoy)}, floor {decoy['floor']}"
-        compiling = decoy["compiling"]
+        compiling = decoy["compiling"] or {"outcome": "no run", "note": "no caches are named", "wall_s": 0}
         yield f"  {compiling['outcome']} ({compiling['note']}) after {compiling['wall_s']} s"
         yield f"  left {decoy['files']} files, {decoy['megabytes']} MB, packed {decoy['packed_megabytes']} MB"
     yield ""

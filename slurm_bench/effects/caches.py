@@ -6,13 +6,14 @@ Only what lies there under a plain name as a regular file is packed; a link, a p
 import hashlib
 import os
 import re
+import shutil
 import stat
 import tarfile
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from slurm_bench.effects import store
 from slurm_bench.words.errors import InfrastructureError
@@ -114,7 +115,19 @@ def unpack(caches: Caches, folder: Path) -> None:
     if not is_whole(caches):
         raise InfrastructureError(f"the caches in {archive} are not as they were packed")
     with tarfile.open(archive, mode="r:gz") as tar:
-        tar.extractall(folder, filter="data")
+        for member in tar:
+            _write(member, tar.extractfile(member), folder / member.name)
+
+
+def _write(member: tarfile.TarInfo, content: IO[bytes] | None, path: Path) -> None:
+    """tarfile's own filters are in Python 3.11.4 and later; what is packed needs none."""
+    if content is None:
+        raise InfrastructureError(f"the caches have {member.name} in them, which is no file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as stream:
+        shutil.copyfileobj(content, stream)
+    path.chmod(member.mode)
+    os.utime(path, (member.mtime, member.mtime))
 
 
 def is_whole(caches: Caches) -> bool:

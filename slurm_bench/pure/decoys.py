@@ -30,17 +30,17 @@ def floor(decoy: DecoySet) -> float:
     return decoy.word_share * math.log(decoy.words)
 
 
-def canary(trial: Trial, compiling: Trial, lowest: float) -> Canary:
+def canary(trial: Trial, compiling: Trial | None, lowest: float) -> Canary:
     """Return what a decoy run showed.
 
     Args:
-        compiling: the run before it, whose failure is the program's as well.
+        compiling: the run before it, if there was one; its failure is the program's as well.
 
     Raises:
         InfrastructureError: it showed nothing, for reasons of the site.
     """
-    compiled = compiling.outcome is TrialOutcome.COMPILED
-    shown = trial if compiled else compiling
+    failed = compiling is not None and compiling.outcome is not TrialOutcome.COMPILED
+    shown = compiling if compiling and failed else trial
     if shown.outcome in (TrialOutcome.INFRASTRUCTURE, TrialOutcome.STOPPED):
         raise InfrastructureError(f"the site failed its decoy run: {shown.note}")
     return Canary(
@@ -48,7 +48,7 @@ def canary(trial: Trial, compiling: Trial, lowest: float) -> Canary:
         note=shown.note,
         loss=shown.result.val_loss if shown.result else None,
         floor=lowest,
-        cold_s=compiling.wall_s if compiled else None,
+        cold_s=compiling.wall_s if compiling and not failed else None,
         off_clock_s=shown.off_clock_s,
     )
 

@@ -86,9 +86,9 @@ def _of_the_decoy(decision: Decision, terms: Terms) -> Iterator[Doubt]:
             "loss: does it?",
             holds_back=True,
         )
-    if not canary or canary.off_clock_s is None or canary.cold_s is None:
+    if not canary or canary.off_clock_s is None:
         return
-    compiling_s = canary.cold_s - canary.off_clock_s
+    compiling_s = canary.cold_s - canary.off_clock_s if canary.cold_s is not None else 0.0
     if compiling_s > WARM_UP_MINUTES * 60:
         yield Doubt(
             f"With nothing compiled it took {compiling_s:.0f} s longer to start: does the warm-up from empty caches "

@@ -50,8 +50,8 @@ def _decoy_run(exhibit: Exhibit, evidence: Evidence) -> Iterator[Check]:
         return
     wrong = [] if candidate and decoy.seal == candidate.seal.sha256 else ["it is another seal's"]
     wrong += differences(decoy.canary, decoys.canary(decoy.trial, decoy.compiling, decoys.floor(decoy.shards)))
-    wrong += [] if decoy.caches == decoy.compiling.kept else ["its caches are not those that its run kept"]
-    given, kept = decoy.trial.caches, decoy.compiling.kept
+    given, kept = decoy.trial.caches, decoy.compiling.kept if decoy.compiling else None
+    wrong += [] if decoy.caches == kept else ["its caches are not those that its run kept"]
     wrong += [] if given is None or given.sha256 == (kept.sha256 if kept else None) else ["it began with other caches"]
     if exhibit.arrays:
         began = exhibit.arrays[0].plan.arms[0].caches
@@ -66,7 +66,8 @@ def _decoy_run(exhibit: Exhibit, evidence: Evidence) -> Iterator[Check]:
 
 
 def _wrong_decoy_array(arrays: Sequence[Array], decoy: Decoy, evidence: Evidence) -> Iterator[str]:
-    arms = [evidence.candidate, evidence.candidate] if evidence.candidate else []
+    halves = 2 if evidence.config.task.caches else 1
+    arms = [evidence.candidate] * halves if evidence.candidate else []
     for array in arrays:
         yield from _wrong_in_plan(array.plan, arms, evidence)
         yield from _strangers(array)

@@ -61,14 +61,15 @@ class DecoyStep:
 
     def _run(self) -> Decoy:
         retiming, shards = self.retimer.retime(self._timing, self.where.decoy_run), self._shards[0]
-        (trial,), (compiling,) = retiming.trials, retiming.incumbents
+        (block,) = retiming.blocks
+        trial, compiling = block.candidate, block.incumbent
         decoy = Decoy(
             seal=self.sealed.sha256,
             shards=shards,
             compiling=compiling,
             trial=trial,
             canary=decoys.canary(trial, compiling, decoys.floor(shards)),
-            caches=compiling.kept,
+            caches=compiling.kept if compiling else None,
         )
         store.write(self._kept.decoy, decoy)
         return decoy
@@ -76,7 +77,8 @@ class DecoyStep:
     @property
     def _timing(self) -> Timing:
         run = DecoyRun(data=self._shards[1], keeps=self._kept.caches)
-        return Timing("decoy", f"{self.name}-decoy", (self.sealed, self.sealed), decoy=run)
+        arms = (self.sealed, self.sealed) if self.retimer.config.task.caches else (self.sealed,)
+        return Timing("decoy", f"{self.name}-decoy", arms, decoy=run)
 
     @cached_property
     def _shards(self) -> tuple[DecoySet, Path]:

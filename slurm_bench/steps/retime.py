@@ -228,6 +228,7 @@ class Retimer:
             scratch_bytes=round(config.task.trial_gigabytes * 2**30),
             environment=dict(config.task.environment),
             cache_variables=dict(config.task.caches),
+            is_decoy=timing.decoy is not None,
             container="apptainer" if image else "none",
             image=str(image) if image else None,
             image_sha256=containers.image_sha256(self.container),
@@ -245,7 +246,7 @@ class Retimer:
             trials_dir=str(trials),
             declared_steps=tuple(sorted(declared_steps(program))),
             caches=timing.caches[place] if timing.caches else None,
-            keeps=str(timing.decoy.keeps) if timing.decoy and place == len(timing.arms) - 1 else None,
+            keeps=str(timing.decoy.keeps) if timing.decoy and place > 0 else None,
         )
 
     def _job(self, plan: TrialPlan, where: RetimingPaths) -> Job:

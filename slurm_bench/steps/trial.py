@@ -50,11 +50,14 @@ def main(plan_path: str, task: str) -> None:
 
 
 def _run_decoy(plan: TrialPlan, index: int) -> None:
-    """The run that compiles, then the canary with what that left, as the timed runs will have it."""
-    canary, compiling = plan.arms
-    first = _TrialRun(plan, compiling, index).run()
-    if first.outcome is TrialOutcome.COMPILED:
-        _TrialRun(plan, canary.model_copy(update={"caches": first.kept}), index).run()
+    """The run that compiles, if there is one, then the canary with what that left, as the timed runs will have it."""
+    canary, *compiling = plan.arms
+    for arm in compiling:
+        first = _TrialRun(plan, arm, index).run()
+        if first.outcome is not TrialOutcome.COMPILED:
+            return
+        canary = canary.model_copy(update={"caches": first.kept})
+    _TrialRun(plan, canary, index).run()
 
 
 def in_turn(arms: Sequence[Arm], index: int) -> Sequence[Arm]:
@@ -122,7 +125,7 @@ class _TrialRun:
             argv = command_line(plan, self._arm, folder, ["bash", "run.sh"])
             given = self._give_caches(folder)
             quota = scratch.Quota(folder, plan.scratch_bytes, _MAX_FILES, alone=plan.foreign_cores is not None)
-        except (InfrastructureError, OSError) as error:
+        except (InfrastructureError, OSError, TooMuchWritten) as error:
             self._keep(note=str(error))
             return
         self._keep(outcome=TrialOutcome.BEGUN, gpus=gpus)

@@ -80,11 +80,8 @@ class TrialPlan(Record):
     step: tuple[str, ...]
     cache_variables: dict[str, str] = Field(default_factory=dict)
     """Variables that name a compile cache, and the folder that each gets."""
-
-    @property
-    def is_decoy(self) -> bool:
-        """Whether it is of a decoy run: its arms are the canary, and what compiles before it."""
-        return any(arm.keeps for arm in self.arms)
+    is_decoy: bool = False
+    """Whether it is of a decoy run: its arms are the canary, and what compiles before it if anything is to be kept."""
 
 
 class Calibration(Record):
@@ -180,13 +177,13 @@ class Canary(Record):
 class Decoy(Record):
     """A seal's decoy run, on shards of random tokens, before any that counts.
 
-    One run compiles, until it trains. The canary begins with what that left, as every timed run will: it can tell
-    itself apart from them by its data alone.
+    One run compiles, until it trains, where compile caches are named. The canary begins with what that left, as every
+    timed run will: it can tell itself apart from them by its data alone.
     """
 
     seal: str
     shards: DecoySet
-    compiling: Trial
+    compiling: Trial | None
     trial: Trial
     """The canary."""
     canary: Canary

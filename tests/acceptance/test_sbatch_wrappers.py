@@ -40,7 +40,13 @@ def quick(tmp_path: Path, quick_record: Path) -> list[str]:
     data = tmp_path / "data"
     (data / "fineweb10B").mkdir(parents=True)
     (data / "fineweb10B/fineweb_val_000000.bin").touch()
-    task = [f"task.record={quick_record}", f"task.data={data}", "task.synthetic=null", "task.target_loss=3.28"]
+    task = [
+        "retime.caches=empty",
+        f"task.record={quick_record}",
+        f"task.data={data}",
+        "task.synthetic=null",
+        "task.target_loss=3.28",
+    ]
     return ["--config-dir", str(tmp_path / "conf"), "cluster=ours", f"runs={tmp_path}/runs", "campaign=quick", *task]
 
 

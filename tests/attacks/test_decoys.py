@@ -155,7 +155,7 @@ Path("logs/run.txt").write_text("=" * 100 + "\\nstep:10/10 val_loss:5.0000 train
 def with_decoys(config: Config) -> Config:
     """With the rehearsal's data, and the folders that its programs compile into."""
     config.retime.caches = "decoy"
-    config.task.caches = dict(section("task/rehearsal").caches)
+    config.task.caches = dict(section("task/rehearsal_gpu").caches)
     corpus.write_shards(Path(config.task.data), "tiny", 0)
     return config
 
@@ -425,7 +425,11 @@ def test_no_files_in_the_cache(scene: Rehearsal) -> None:
     candidates = [scene.program(f"cache.mkdir()\n(cache / 'good').touch()\n{leave}\n") for leave in REFUSED]
     for (left, _), words in zip(scene.decoys(candidates), REFUSED.values(), strict=True):
         assert left.caches is None and left.trial.outcome is TrialOutcome.CLEAN
-        assert left.compiling.note.startswith("what it compiled is not kept") and words in left.compiling.note
+        assert (
+            left.compiling
+            and left.compiling.note.startswith("what it compiled is not kept")
+            and words in left.compiling.note
+        )
         assert decoys.rejection(left.canary) is None and not decoys.showed_nothing(left.canary)
     trial, _ = scene.trial(candidates[0])
     assert trial.outcome is TrialOutcome.CLEAN
@@ -438,7 +442,7 @@ def test_a_cache_that_swells(runs: Mapping[str, Ran]) -> None:
     Defence: no more is kept than half of what a run may write. It is timed from empty caches.
     """
     left, (trial, _) = runs["swelling"].left, runs["swelling"].timed
-    assert left.caches is None and "GiB" in left.compiling.note
+    assert left.caches is None and left.compiling and "GiB" in left.compiling.note
     assert trial.outcome is TrialOutcome.CLEAN and trial.caches and trial.caches.given == 0
 
 

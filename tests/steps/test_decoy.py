@@ -53,7 +53,7 @@ def cost():
     return -sum(count * math.log((seen[word] + 1) / total) for word, count in told.items()) / sum(told.values())
 
 
-compiled = Path(os.environ["QUICK_CACHE"])
+compiled = Path(os.environ.get("QUICK_CACHE", "compiled"))
 compiled.mkdir(exist_ok=True)
 print(sorted(path.name for path in compiled.iterdir()))
 (compiled / f"kernel-{os.getpid()}").write_text("compiled")
@@ -216,6 +216,16 @@ def test_what_was_compiled_is_given_to_each_run_afresh(scene: Scene) -> None:
         assert left.caches and left.caches.files == 1
         uses = [each.caches for each in trials]
         assert [(use.sha256, use.given, use.added) for use in uses if use] == [(left.caches.sha256, 2, 1)] * 10
+
+
+def test_the_canary_alone_where_no_caches_are_named(scene: Scene) -> None:
+    scene.config.task.caches.clear()
+    verdict = scene.submit(scene.candidate("fast", FAST))
+    assert (verdict.outcome, verdict.caches) == (Outcome.ACCEPTED, "empty"), verdict.reason
+    assert verdict.canary and verdict.canary.loss and verdict.canary.cold_s is None
+    left = decoy_of(scene)
+    assert (left.compiling, left.caches) == (None, None)
+    assert not list(scene.paths.submission("0001").decoy_run.incumbents.glob("*"))
 
 
 def test_runs_that_compile_anew_are_on_the_verdict(scene: Scene) -> None:
