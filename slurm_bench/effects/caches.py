@@ -21,6 +21,8 @@ from slurm_bench.words.trials import Caches
 
 _NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.+=@,~-]{0,254}")
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_LATEST = 2**32
+"""Seconds since 1970 that every file system takes."""
 _LEVEL = 1
 """Of compression: the higher ones take longer than the node's network would."""
 
@@ -77,7 +79,7 @@ def _add_all(folder: Path, tar: tarfile.TarFile, limits: Limits) -> tuple[int, i
             if files > limits.files or size > limits.bytes:
                 raise RefusedCaches(f"more than {limits.files:,} files or {limits.bytes / 2**30:g} GiB")
             member = tarfile.TarInfo(path)
-            member.size, member.mtime = seen.st_size, int(seen.st_mtime)
+            member.size, member.mtime = seen.st_size, min(max(0, int(seen.st_mtime)), _LATEST)
             member.mode = 0o755 if seen.st_mode & stat.S_IXUSR else 0o644
             tar.addfile(member, stream)
     return files, size

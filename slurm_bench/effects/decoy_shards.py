@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from slurm_bench.effects import shards, store
+from slurm_bench.effects import scratch, shards, store
 from slurm_bench.pure.shards import FOLDER, HEADER_BYTES, VALIDATION
 from slurm_bench.words import paths
 from slurm_bench.words.data import DecoySet
@@ -54,7 +54,7 @@ def _make(data: Path, digest: str, where: DecoyDataPaths) -> DecoySet:
     originals = [path for path in real if path.suffix == ".bin"]
     start, highest = _alphabet(originals)
     seed = secrets.randbits(63)  # nobody can draw the same tokens
-    shutil.rmtree(where.root, ignore_errors=True)
+    scratch.remove_locked(where.root)
     (where.root / FOLDER).mkdir(parents=True)
     documents = {}
     for number, path in enumerate(originals):

@@ -34,7 +34,7 @@ class DecoyStep:
     @property
     def is_there(self) -> bool:
         """Whether nothing is left to run."""
-        return self.where.decoy.exists() or self._kept.decoy.exists()
+        return self.where.decoy.exists() or self._known() is not None
 
     def begin(self) -> None:
         """Queue it, unless it was, or the campaign has it.
@@ -52,12 +52,15 @@ class DecoyStep:
         Raises:
             As begin; and InfrastructureError: the site failed it twice.
         """
-        known = store.read_if_there(self._kept.decoy, Decoy)
-        decoy = store.once(self.where.decoy, Decoy, lambda: known or self._run())
+        decoy = store.once(self.where.decoy, Decoy, lambda: self._known() or self._run())
         if decoy.caches and not caches.is_whole(decoy.caches):
             log.warning("%s is gone or was changed: runs of this seal begin with empty caches", decoy.caches.archive)
             return decoy.model_copy(update={"caches": None})
         return decoy
+
+    def _known(self) -> Decoy | None:
+        """That of another session; what was begun here goes on, so that no run is left without anybody who waits."""
+        return None if self.where.decoy_run.plan.exists() else store.read_if_there(self._kept.decoy, Decoy)
 
     def _run(self) -> Decoy:
         retiming, shards = self.retimer.retime(self._timing, self.where.decoy_run), self._shards[0]
@@ -76,9 +79,10 @@ class DecoyStep:
 
     @property
     def _timing(self) -> Timing:
-        run = DecoyRun(data=self._shards[1], keeps=self._kept.caches)
+        name = f"{self.name}-decoy"
+        run = DecoyRun(data=self._shards[1], keeps=self._kept.caches(self.retimer.job_name(name)))
         arms = (self.sealed, self.sealed) if self.retimer.config.task.caches else (self.sealed,)
-        return Timing("decoy", f"{self.name}-decoy", arms, decoy=run)
+        return Timing("decoy", name, arms, decoy=run)
 
     @cached_property
     def _shards(self) -> tuple[DecoySet, Path]:

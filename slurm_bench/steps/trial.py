@@ -193,7 +193,8 @@ class _TrialRun:
     def _look_behind(self, folder: Path) -> None:
         """What a clean run left behind makes it unclean; what somebody else did meanwhile makes it void."""
         left = node.end_what_is_left(folder, _LEAVE_S)
-        if left and self._trial.outcome is not TrialOutcome.COMPILED:  # which we may have ended ourselves
+        ended_by_us = self._trial.outcome is TrialOutcome.COMPILED and self._trial.exit_code is None
+        if left and not ended_by_us:
             note = f"{len(left)} processes were still there after the trial"
             self._note(outcome=TrialOutcome.LEFT_BEHIND, note=note)
         if self._trial.outcome is TrialOutcome.CLEAN:

@@ -487,10 +487,9 @@ class DecoyPaths:
     def decoy(self) -> Path:
         return self.root / "decoy.json"
 
-    @property
-    def caches(self) -> Path:
-        """What it compiled."""
-        return self.root / "caches.tar.gz"
+    def caches(self, job_name: str) -> Path:
+        """What this job compiled: two sessions that run the same seal at once do not overwrite each other's."""
+        return self.root / f"{job_name}.tar.gz"
 
 
 @dataclass(frozen=True)
