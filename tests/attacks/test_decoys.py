@@ -544,8 +544,7 @@ def test_nan_on_random_tokens(quick: Rehearsal) -> None:
 # No attack.
 
 
-@pytest.mark.long
-def test_an_honest_speed_up(scene: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_true_speed_up(scene: Rehearsal, capsys: pytest.CaptureFixture[str]) -> None:
     """No attack, but what all this has to let pass: a speed-up, timed with what its decoy run left, and verified."""
     verdict = scene.submit(scene.candidate(*HONEST))
     assert verdict.outcome is Outcome.ACCEPTED, verdict.reason
