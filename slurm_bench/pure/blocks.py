@@ -1,9 +1,9 @@
 """What an array's tasks left behind: records of the runner and the scheduler's word, to blocks of trials."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from slurm_bench.pure.rules import RUNS
 from slurm_bench.pure.sacct import latest_states
 from slurm_bench.pure.verdict import failed_by_itself
 from slurm_bench.words.accounting import Attempt, JobState
@@ -12,8 +12,8 @@ from slurm_bench.words.trials import Arm, Block, EarlyStop, Trial, TrialOutcome,
 _OWN_ENDS = (JobState.COMPLETED, JobState.FAILED, JobState.TIMEOUT, JobState.OUT_OF_MEMORY)
 """How a task ends by what runs in it, not by its site."""
 
-_MOST_RERUNS = RUNS // 2
-"""Where the site voids more blocks of an array than this, it is sick, and nothing is run again."""
+_MOST_RERUNS = 0.5
+"""Where the site voids a larger share of an array's blocks, it is sick, and nothing is run again."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def to_run_again(blocks: Sequence[Block], stopped: EarlyStop | None) -> dict[int
     void = {block.candidate.index: why_void(block) for block in blocks if is_void(block)}
     # One failure of the candidate's own decides already.
     own = [block for block in blocks if failed_by_itself(block.candidate)]
-    return void if len(void) <= _MOST_RERUNS and not own and not stopped else {}
+    return void if len(void) <= math.ceil(_MOST_RERUNS * len(blocks)) and not own and not stopped else {}
 
 
 def with_reruns(blocks: Sequence[Block], again: Sequence[Block], why: Mapping[int, str]) -> list[Block]:

@@ -17,11 +17,20 @@ PUBLISHED_TARGET_LOSS: Final = 3.28
 RUNS: Final = 10
 """Trials that a verdict rests on. Ten means ten: nobody may ask for fewer."""
 
+CONFIRMATION_RUNS: Final = 20
+"""Blocks of a confirmation: nineteen of twenty true gains of 0.3 s at the humans' median margin pass."""
+
+MOST_CONFIRMATIONS: Final = 3
+"""Candidates of a session that are timed afresh until one is confirmed."""
+
 LEVEL: Final = 0.01
-"""Significance level of the loss test and of the speed test, one-sided: for a whole session, or for each candidate."""
+"""Significance level of the loss test and of the speed test, one-sided: of each candidate, and of a session's score."""
 
 LOSS_SKEW: Final = 0.4
-"""Skewness of final losses that the adjusted loss test allows for; 0.36 +- 0.14 in 318 runs of the human records."""
+"""Skewness of final losses that the adjusted loss test allows for.
+
+It is 0.31 +- 0.14 in 318 runs of the human records, but -0.49 +- 0.38 in 41 reruns: an allowance, not an estimate.
+"""
 
 CONFIDENCE: Final = 0.95
 """Coverage of the interval that is printed with the seconds saved."""
@@ -156,12 +165,13 @@ FOLLOWING: Final = tuple(rule.id for rule in RULES.values() if rule.follows_reco
 """The rules that ask for what the starting record does."""
 
 
-LEVEL_TEXT: Final = {
-    "session": f"Wrong candidates pass at most once in {1 / LEVEL:.0f} sessions, all tries together: the n-th that is "
-    f"timed is tested at {LEVEL}/(n(n+1)), so do not hand in what you only hope for.",
-    "published": f"Every candidate is tested at {LEVEL}.",
+SCORE_TEXT: Final = {
+    True: f"Every candidate is tested at {LEVEL}, loss and speed each. When the session is over, its best accepted "
+    f"candidate is timed again in {CONFIRMATION_RUNS} fresh blocks, which cost you nothing. Your score is the seconds "
+    "that it saves there: what passed by luck scores nothing.",
+    False: f"Every candidate is tested at {LEVEL}, loss and speed each.",
 }
-"""What `retime.level` means, as an agent is told."""
+"""What `retime.confirm` means, as an agent is told."""
 
 
 WHERE_TEXT: Final = {
@@ -173,11 +183,13 @@ WHERE_TEXT: Final = {
 """What `retime.where` means, as an agent is told."""
 
 
-def as_markdown(target_loss: float, submissions_per_hour: int, level: str, where: str, facts: Mapping[str, str]) -> str:
+def as_markdown(
+    target_loss: float, submissions_per_hour: int, confirm: bool, where: str, facts: Mapping[str, str]
+) -> str:
     """RULES.md as an agent finds it in its workspace.
 
     Args:
-        level, where: keys of the texts above.
+        confirm, where: keys of the texts above.
         facts: by rule, what the starting record does.
     """
     lines = ["# Rules", "", f"Target: validation loss {target_loss:g}, in less training time.", ""]
@@ -190,7 +202,7 @@ def as_markdown(target_loss: float, submissions_per_hour: int, level: str, where
         f"It waits its turn: one candidate at a time, {submissions_per_hour} an hour. {WHERE_TEXT[where]}",
         "`$BENCHMARK_INBOX/budget-left.json` says what is left of the budget (H100-hours), and when the session ends.",
         "",
-        LEVEL_TEXT[level],
+        SCORE_TEXT[confirm],
         "The same bytes are not timed again: their verdict is returned. "
         "Runs end early once a pass is out of reach, or when one of them fails.",
     ]

@@ -1,6 +1,6 @@
-"""Looks at an array that still runs, and the level over many tries.
+"""Looks at an array that still runs.
 
-A look may only stop: whoever is accepted has passed the test of all ten runs, so that looks cannot raise the rate of
+A look may only stop: whoever is accepted has passed the test of all runs, so that looks cannot raise the rate of
 false acceptances. What they save and what they cost is measured by scripts/study_designs.
 """
 
@@ -8,24 +8,12 @@ import numpy as np
 import scipy  # its parts load when they are first used, which takes half a second
 from numpy.typing import ArrayLike, NDArray
 
-from slurm_bench.pure.rules import LEVEL, RUNS
+from slurm_bench.pure.rules import RUNS
 from slurm_bench.pure.statistics import mean_p_value, speed_p_value
 from slurm_bench.words.trials import Design
 
 FIRST_LOOK = 3
 """Runs before the first look: two would say next to nothing of the spread."""
-
-
-def level_of_attempt(attempt: int) -> float:
-    """Level at which the how manieth array of a session is tested: a half, a sixth, a twelfth … of LEVEL.
-
-    The shares 1/(n(n+1)) add up to one, however many there are: all false acceptances of a session together are as
-    likely as LEVEL at most (alpha spending; Foster and Stine 2008, by Bonferroni's inequality).
-
-    Args:
-        attempt: from 1.
-    """
-    return LEVEL / (attempt * (attempt + 1))
 
 
 def chance_of_passing(p_value: ArrayLike, information: ArrayLike, level: float) -> NDArray[np.float64]:
@@ -44,29 +32,31 @@ def chance_of_passing(p_value: ArrayLike, information: ArrayLike, level: float) 
     return np.asarray(scipy.stats.norm.cdf((z - scipy.stats.norm.isf(level) * np.sqrt(share)) / np.sqrt(1 - share)))
 
 
-def loss_chance(losses: ArrayLike, target: float, level: float) -> NDArray[np.float64]:
-    """Chance that ten runs pass the plain loss test, by the losses so far (nats a token, shape (..., runs)).
+def loss_chance(losses: ArrayLike, target: float, level: float, runs: int = RUNS) -> NDArray[np.float64]:
+    """Chance that `runs` runs pass the plain loss test, by the losses so far (nats a token, shape (..., seen)).
 
     nan where they are all equal, e.g. because a log rounds them.
     """
-    runs = np.shape(losses)[-1]
-    return _if_varied(losses, chance_of_passing(mean_p_value(losses, target), runs / RUNS, level))
+    seen = np.shape(losses)[-1]
+    return _if_varied(losses, chance_of_passing(mean_p_value(losses, target), seen / runs, level))
 
 
-def speed_chance(design: Design, candidate: ArrayLike, incumbent: ArrayLike, level: float) -> NDArray[np.float64]:
-    """Chance that ten runs pass the speed test, by the candidate's times so far (seconds, shape (..., runs)).
+def speed_chance(
+    design: Design, candidate: ArrayLike, incumbent: ArrayLike, level: float, runs: int = RUNS
+) -> NDArray[np.float64]:
+    """Chance that `runs` runs pass the speed test, by the candidate's times so far (seconds, shape (..., seen)).
 
     In the paired design without regard to who began: three blocks could not tell that too. nan where times are equal.
 
     Args:
         incumbent: the classic design's ten times, or those of the same blocks.
     """
-    runs = np.shape(candidate)[-1]
+    seen = np.shape(candidate)[-1]
     if design is Design.PAIRED:
         saved = np.subtract(incumbent, candidate)
-        return _if_varied(saved, chance_of_passing(mean_p_value(-saved, 0.0), runs / RUNS, level))
+        return _if_varied(saved, chance_of_passing(mean_p_value(-saved, 0.0), seen / runs, level))
     p_value = speed_p_value(design, candidate, incumbent)
-    return _if_varied(candidate, chance_of_passing(p_value, 2 * runs / (RUNS + runs), level))
+    return _if_varied(candidate, chance_of_passing(p_value, 2 * seen / (runs + seen), level))
 
 
 def _if_varied(sample: ArrayLike, chance: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -121,13 +121,13 @@ def _speed_test(
     )
 
 
-def loss_test(losses: Sequence[float], target: float) -> LossTest:
-    """The test of a verdict: ten validation losses (nats a token) against the target.
+def loss_test(losses: Sequence[float], target: float, runs: int = RUNS) -> LossTest:
+    """The test of a verdict: the validation losses (nats a token) of so many runs against the target.
 
     Raises:
-        Untestable: not exactly ten, one not finite, or no variance.
+        Untestable: not exactly as many, one not finite, or no variance.
     """
-    check(losses, "losses")
+    check(losses, "losses", runs)
     return LossTest(
         mean=float(np.mean(losses)),
         standard_deviation=float(np.std(losses, ddof=1)),
@@ -142,8 +142,9 @@ def speed_test(
     candidate: Sequence[float],
     incumbent: Sequence[float],
     candidate_first: Sequence[bool] | None = None,
+    runs: int = RUNS,
 ) -> SpeedTest:
-    """The test of a verdict: ten candidate times (seconds) against ten of the incumbent.
+    """The test of a verdict: so many candidate times (seconds) against as many of the incumbent.
 
     The interval on the seconds saved is two-sided, of the coverage rules.CONFIDENCE.
 
@@ -152,12 +153,12 @@ def speed_test(
         candidate_first: which blocks the candidate began, half of them; every other one where it is not said.
 
     Raises:
-        Untestable: not exactly ten of each, one not finite, or no variance.
+        Untestable: not exactly as many of each, one not finite, or no variance.
     """
-    check(candidate, "candidate times")
-    check(incumbent, "incumbent times")
+    check(candidate, "candidate times", runs)
+    check(incumbent, "incumbent times", runs)
     if design is Design.PAIRED:
-        check(np.subtract(incumbent, candidate).tolist(), "differences within a block")
+        check(np.subtract(incumbent, candidate).tolist(), "differences within a block", runs)
     low, high = saved_interval(design, candidate, incumbent, candidate_first)
     incumbent_mean, candidate_mean = float(np.mean(incumbent)), float(np.mean(candidate))
     return SpeedTest(
@@ -171,14 +172,14 @@ def speed_test(
     )
 
 
-def check(sample: Sequence[float], what: str) -> None:
+def check(sample: Sequence[float], what: str, runs: int = RUNS) -> None:
     """See that a sample could carry a test.
 
     Raises:
-        Untestable: not exactly ten values, one not finite, or all of them equal.
+        Untestable: not exactly so many values, one not finite, or all of them equal.
     """
-    if len(sample) != RUNS:
-        raise Untestable(f"{len(sample)} {what}, {RUNS} are needed")
+    if len(sample) != runs:
+        raise Untestable(f"{len(sample)} {what}, {runs} are needed")
     if not all(math.isfinite(value) for value in sample):
         raise Untestable(f"one of the {what} is not finite")
     if len(set(sample)) == 1:
@@ -186,7 +187,7 @@ def check(sample: Sequence[float], what: str) -> None:
 
 
 def check_spread(candidate: Sequence[float], incumbent: Sequence[float]) -> None:
-    """See that ten final losses (nats a token) are ten draws.
+    """See that the final losses (nats a token) of so many runs are as many draws.
 
     Raises:
         Untestable: the candidate's losses scatter so much less than the incumbent's that runs replay one draw.
@@ -201,7 +202,11 @@ _MORE_SCATTER = 4.0
 
 
 def off_clock_test(
-    design: Design, candidate: Sequence[float], incumbent: Sequence[float], saved_s: float, allowed_growth: float
+    candidate: Sequence[float],
+    incumbent: Sequence[float],
+    candidate_first: Sequence[bool] | None,
+    saved_s: float,
+    allowed_growth: float,
 ) -> OffClock:
     """Whether runs spend suspiciously more seconds off the clock than the incumbent's; block by block if paired.
 
@@ -210,11 +215,13 @@ def off_clock_test(
 
     Args:
         candidate, incumbent: seconds of each run, in the paired design in the same order of blocks.
+        candidate_first: which blocks the candidate began; None in the classic design.
         saved_s: seconds saved on the clock.
     """
     candidate_mean, incumbent_mean = float(scipy.stats.tmean(candidate)), float(scipy.stats.tmean(incumbent))
+    design = Design.CLASSIC if candidate_first is None else Design.PAIRED
     # More seconds off the clock, by the test that asks for fewer on it.
-    p_value = float(speed_p_value(design, incumbent, candidate))
+    p_value = float(speed_p_value(design, incumbent, candidate, candidate_first))
     growth_s = candidate_mean - incumbent_mean
     hidden = growth_s > _LEAST_HIDDEN_S and float(np.std(candidate)) > _MORE_SCATTER * float(np.std(incumbent))
     moved = growth_s > saved_s / 2 and (p_value < LEVEL or hidden)

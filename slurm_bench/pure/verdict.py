@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from slurm_bench.pure import sequential
-from slurm_bench.pure.rules import LEVEL, RUNS
+from slurm_bench.pure import confirmation, sequential
+from slurm_bench.pure.rules import CONFIRMATION_RUNS, LEVEL, RUNS
 from slurm_bench.pure.statistics import (
     Untestable,
     carry_over_test,
@@ -44,32 +44,41 @@ class Terms:
     loss_margin: float
     """How far below the target a mean loss is believed without a second look (nats a token)."""
     design: Design
-    attempt: int | None
-    """The how manieth array of its session this is; None for the published rule: each at LEVEL, by the plain test."""
     off_clock_growth: float
     """Allowed growth of the time off the clock, as a share of the incumbent's; more is flagged."""
     stop_below: float
     """Chance of passing below which an array is stopped."""
+    confirmation: int | None = None
+    """The how manieth confirmation of its session this is; None for what an agent handed in."""
+
+    @property
+    def runs(self) -> int:
+        """Of the candidate."""
+        return CONFIRMATION_RUNS if self.confirmation else RUNS
 
     @property
     def level(self) -> float:
-        return LEVEL if self.attempt is None else sequential.level_of_attempt(self.attempt)
+        return confirmation.level(self.confirmation) if self.confirmation else LEVEL
 
     @classmethod
-    def of(cls, retime: RetimeConfig, task: TaskConfig, attempt: int | None) -> "Terms":
-        """By a session's configuration."""
+    def of(cls, retime: RetimeConfig, task: TaskConfig, place: int | None = None) -> "Terms":
+        """By a session's configuration.
+
+        Args:
+            place: among the session's confirmations, which are paired whatever the design of its verdicts.
+        """
         return cls(
             target_loss=task.target_loss,
             loss_margin=task.loss_margin,
-            design=Design(retime.design),
-            attempt=attempt,
+            design=Design.PAIRED if place else Design(retime.design),
             off_clock_growth=retime.off_clock_growth,
             stop_below=retime.stop_below,
+            confirmation=place,
         )
 
     def loss_p_value(self, loss: LossTest) -> float:
-        """The p-value that decides on the loss."""
-        return loss.p_value if self.attempt is None else loss.adjusted_p_value
+        """The p-value that decides on the loss: as published, or for a score by the stricter test."""
+        return loss.adjusted_p_value if self.confirmation else loss.p_value
 
 
 def on_opinion(opinion: Opinion) -> Decision:
@@ -111,26 +120,26 @@ def look(blocks: Sequence[Block], incumbent: Sequence[Trial], terms: Terms) -> E
     Args:
         incumbent: the classic design's ten trials; the paired design has its own in the blocks.
     """
-    failed = on_failure(blocks)
+    failed = on_failure(blocks, terms.runs)
     clean = [block for block in blocks if _is_clean(block, terms.design)]
-    if failed or not sequential.FIRST_LOOK <= len(clean) < RUNS:
+    if failed or not sequential.FIRST_LOOK <= len(clean) < terms.runs:
         return failed
     return _look_at_runs([block.candidate for block in clean], _beside(clean, incumbent, terms.design), terms)
 
 
-def on_failure(blocks: Sequence[Block]) -> EarlyStop | None:
-    """The stop on a run that failed by itself, if there is one."""
+def on_failure(blocks: Sequence[Block], runs: int = RUNS) -> EarlyStop | None:
+    """The stop on a run that failed by itself, if there is one; of so many that were to be run."""
     trials = [block.candidate for block in blocks]
     own = [trial.index for trial in trials if failed_by_itself(trial)]
-    return EarlyStop(by="loss", seen=tuple(own), chance=0, reason=_own_failure(trials)) if own else None
+    return EarlyStop(by="loss", seen=tuple(own), chance=0, reason=_own_failure(trials, runs)) if own else None
 
 
 def _look_at_runs(trials: Sequence[Trial], incumbent: Sequence[Trial], terms: Terms) -> EarlyStop | None:
     seen = tuple(sorted(trial.index for trial in trials))
     times = training_times(trials), training_times(incumbent)
-    loss = float(sequential.loss_chance(losses(trials), terms.target_loss, terms.level))
-    speed = float(sequential.speed_chance(terms.design, *times, terms.level))
-    so_far = f"after {len(trials)} of {RUNS} runs"
+    loss = float(sequential.loss_chance(losses(trials), terms.target_loss, terms.level, terms.runs))
+    speed = float(sequential.speed_chance(terms.design, *times, terms.level, terms.runs))
+    so_far = f"after {len(trials)} of {terms.runs} runs"
     mean_loss, saved_s = _mean(losses(trials)), _mean(times[1]) - _mean(times[0])
     if loss < terms.stop_below:
         reason = f"{so_far} with mean loss {mean_loss:.4f} a pass below {terms.target_loss:g} is out of reach"
@@ -153,18 +162,18 @@ def on_retiming(retiming: Retiming, incumbent: Sequence[Trial], terms: Terms) ->
     in_order = tuple(sorted(retiming.blocks, key=lambda block: block.candidate.index))
     decision = _decide(retiming.model_copy(update={"blocks": in_order}), incumbent, terms)
     void = tuple(block.candidate.index for block in in_order if block.candidate.first_run_void)
-    return decision.model_copy(update={"rerun": void, "level": terms.level, "attempt": terms.attempt})
+    return decision.model_copy(update={"rerun": void, "level": terms.level, "confirmation": terms.confirmation})
 
 
 def _decide(retiming: Retiming, incumbent: Sequence[Trial], terms: Terms) -> Decision:
     stopped, trials = retiming.stopped, retiming.trials
     if stopped:
         return _on_stop(stopped, trials)
-    unclean = _own_failure(trials)
+    unclean = _own_failure(trials, terms.runs)
     if unclean:
         return _rejected("loss", unclean)
     beside = _beside(retiming.blocks, incumbent, terms.design)
-    _check_site(trials, beside)
+    _check_site(trials, beside, terms.runs)
     first = None
     if terms.design is Design.PAIRED:
         _check_blocks(retiming.blocks)
@@ -173,7 +182,7 @@ def _decide(retiming: Retiming, incumbent: Sequence[Trial], terms: Terms) -> Dec
     if decision.speed is None:
         return decision
     off_clock = off_clock_test(
-        terms.design, _off_clock(trials), _off_clock(beside), decision.speed.saved_s, terms.off_clock_growth
+        _off_clock(trials), _off_clock(beside), first, decision.speed.saved_s, terms.off_clock_growth
     )
     carry_over = _carry_over(retiming.blocks) if terms.design is Design.PAIRED else None
     return decision.model_copy(update={"off_clock": off_clock, "carry_over": carry_over})
@@ -191,13 +200,13 @@ def failed_by_itself(trial: Trial) -> bool:
     return trial.outcome is not TrialOutcome.CLEAN and trial.outcome not in NOT_RUN
 
 
-def _own_failure(trials: Sequence[Trial]) -> str:
+def _own_failure(trials: Sequence[Trial], runs: int) -> str:
     """What a candidate failed by itself, whatever became of its other runs; empty if nothing."""
     own = [trial for trial in trials if failed_by_itself(trial)]
     if not own:
         return ""
     clean = sum(trial.outcome is TrialOutcome.CLEAN for trial in trials)
-    return f"{clean} clean runs of {RUNS}: trial {own[0].index} {own[0].outcome}, {own[0].note}"
+    return f"{clean} clean runs of {runs}: trial {own[0].index} {own[0].outcome}, {own[0].note}"
 
 
 def _is_clean(block: Block, design: Design) -> bool:
@@ -216,7 +225,7 @@ def _check_blocks(blocks: Sequence[Block]) -> None:
         ours, theirs = block.candidate, block.incumbent
         if theirs is None or (ours.index, ours.node) != (theirs.index, theirs.node):
             raise InfrastructureError(f"the incumbent did not run beside trial {ours.index}, on the same node")
-    if sum(_candidate_first(blocks)) != RUNS // 2:
+    if sum(_candidate_first(blocks)) != len(blocks) // 2:
         raise InfrastructureError("the candidate did not begin half of the blocks")
 
 
@@ -226,17 +235,17 @@ def _candidate_first(blocks: Sequence[Block]) -> list[bool]:
     return [ours is not None and theirs is not None and ours < theirs for ours, theirs in pairs]
 
 
-def _check_site(trials: Sequence[Trial], incumbent: Sequence[Trial]) -> None:
-    """Ten trials of each, each once, all of them clean and of the same bytes, under the same conditions."""
+def _check_site(trials: Sequence[Trial], incumbent: Sequence[Trial], runs: int) -> None:
+    """So many trials of each, each once, all of them clean and of the same bytes, under the same conditions."""
     _check_all_ran([*trials, *incumbent])
     for arm in (trials, incumbent):
         indices = [trial.index for trial in arm]
-        if sorted(indices) != list(range(RUNS)) or len({trial.seal for trial in arm}) != 1:
-            raise InfrastructureError(f"there are not {RUNS} trials of one seal, but trials {indices}")
+        if sorted(indices) != list(range(runs)) or len({trial.seal for trial in arm}) != 1:
+            raise InfrastructureError(f"there are not {runs} trials of one seal, but trials {indices}")
     _check_conditions(trials, incumbent)
     try:
-        check(losses(incumbent), "incumbent losses")
-        check(training_times(incumbent), "incumbent times")
+        check(losses(incumbent), "incumbent losses", runs)
+        check(training_times(incumbent), "incumbent times", runs)
     except Untestable as problem:
         raise InfrastructureError(str(problem)) from None
 
@@ -252,6 +261,8 @@ def _check_all_ran(trials: Sequence[Trial]) -> None:
 def _check_conditions(trials: Sequence[Trial], incumbent: Sequence[Trial]) -> None:
     if len({trial.image_sha256 for trial in (*trials, *incumbent)}) > 1:
         raise InfrastructureError("the container's image is not the one that the incumbent was timed in")
+    if len({_is_warm(trial) for trial in (*trials, *incumbent)}) > 1:
+        raise InfrastructureError("some runs began with what a decoy run had compiled, others with nothing")
     ours, theirs = (
         sorted({f"{gpu.name}, driver {gpu.driver}" for trial in arm for gpu in trial.gpus})
         for arm in (trials, incumbent)
@@ -260,14 +271,18 @@ def _check_conditions(trials: Sequence[Trial], incumbent: Sequence[Trial]) -> No
         raise InfrastructureError(f"the candidate ran on {ours}, the incumbent on {theirs}")
 
 
+def _is_warm(trial: Trial) -> bool:
+    return trial.caches is not None and trial.caches.sha256 is not None
+
+
 def _on_runs(trials: Sequence[Trial], beside: Sequence[Trial], first: Sequence[bool] | None, terms: Terms) -> Decision:
     try:
-        loss = loss_test(losses(trials), terms.target_loss)
+        loss = loss_test(losses(trials), terms.target_loss, terms.runs)
         check_spread(losses(trials), losses(beside))
     except Untestable as problem:
         return _rejected("loss", str(problem))
     try:
-        speed = speed_test(terms.design, training_times(trials), training_times(beside), first)
+        speed = speed_test(terms.design, training_times(trials), training_times(beside), first, terms.runs)
     except Untestable as problem:
         return _rejected("speed", str(problem), loss)
     return _on_tests(loss, speed, terms)

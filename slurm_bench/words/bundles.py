@@ -11,8 +11,8 @@ class Stamp(Record):
     submission: str
     previous: str
     """Digest of the stamp before; of the first, of the session's origin."""
-    attempt: int | None
-    """The how manieth array of its session it queued; None if it queued none, or levels are not counted."""
+    confirmation: int | None
+    """The how manieth confirmation of its session it queued; None if it is none, or queued nothing."""
     files: dict[str, str]
     """SHA-256 by path in the session's folder."""
     stamped_at: datetime

@@ -344,8 +344,8 @@ class RetimeConfig:
     """Where the incumbent's times come from: paired (beside each of the candidate's) or classic (once a campaign)."""
     where: str = MISSING
     """Where trials run: fresh (allocations of their own) or allocation (the session's own, for a site of one node)."""
-    level: str = MISSING
-    """What 0.01 stands for: session (all candidates of a session together) or published (each one, plain t-test)."""
+    confirm: bool = MISSING
+    """Whether a session's best accepted candidate is timed afresh at its end; its score rests on that alone."""
     stop_below: float = MISSING
     """Chance of passing below which the rest of an array is cancelled; 0 runs all of it."""
     caches: str = "empty"
@@ -356,7 +356,6 @@ class RetimeConfig:
     def __post_init__(self) -> None:
         _require(self.design in ("classic", "paired"), "retime.design", "classic or paired", self.design)
         _require(self.where in ("fresh", "allocation"), "retime.where", "fresh or allocation", self.where)
-        _require(self.level in ("session", "published"), "retime.level", "session or published", self.level)
         _require(self.caches in ("decoy", "empty"), "retime.caches", "decoy or empty", self.caches)
         _require(0 <= self.stop_below < 1, "retime.stop_below", "0 or more, and below 1", self.stop_below)
         _require(self.off_clock_growth >= 0, "retime.off_clock_growth", "0 or more", self.off_clock_growth)
@@ -570,6 +569,13 @@ class BaselinesCommand(CommandConfig):
 
 
 @dataclass
+class ConfirmCommand(CommandConfig):
+    """Time the best accepted candidate of a session that is over afresh, where that was left out or not to be had."""
+
+    name: str = "confirm"
+
+
+@dataclass
 class BundleCommand(CommandConfig):
     """Export the verdicts of a session, each as one archive that anybody can verify offline."""
 
@@ -605,7 +611,7 @@ class ReverifyCommand(CommandConfig):
 
 COMMANDS = (
     *(RunCommand, StatusCommand, StopCommand, BudgetCommand, ReportCommand, RetimeCommand, JudgeCommand),
-    *(BundleCommand, ReverifyCommand),
+    *(ConfirmCommand, BundleCommand, ReverifyCommand),
     *(BaselinesCommand, DataCommand, DoctorCommand),
 )
 

@@ -36,6 +36,10 @@ EXAMPLES = {
         ("command=judge judge=panel directory=/path/of/candidate", "what models say of it, too"),
         ("command=judge cases=tests/judge_cases", "how often the judge is right on labelled cases"),
     ),
+    "confirm": (
+        ("command=confirm campaign=rehearsal session=first", "time its best accepted candidate afresh: its score"),
+        ("command=confirm campaign=rehearsal session=first runs=/scratch/runs", "of a campaign elsewhere"),
+    ),
     "bundle": (
         ("command=bundle campaign=rehearsal session=first", "an archive for each of its verdicts"),
         ("command=bundle campaign=rehearsal session=first submission=4 out=/tmp/paper", "one of them, elsewhere"),

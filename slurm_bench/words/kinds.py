@@ -1,8 +1,8 @@
 """What jobs are for: an agent's own allocation, timing a candidate, timing what candidates have to beat, running
-both on random tokens first, and the relay that decides how a session goes on."""
+both on random tokens first, timing a session's best candidate afresh, and the relay that goes on with a session."""
 
 from typing import Literal
 
-Kind = Literal["session", "retiming", "calibration", "decoy", "relay"]
-KINDS: tuple[Kind, ...] = ("session", "retiming", "calibration", "decoy")
+Kind = Literal["session", "retiming", "calibration", "decoy", "confirmation", "relay"]
+KINDS: tuple[Kind, ...] = ("session", "retiming", "calibration", "decoy", "confirmation")
 """Those that take GPUs, and can count against a budget."""

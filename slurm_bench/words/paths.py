@@ -393,13 +393,6 @@ class SessionPaths(TimingPaths):
     def bundle(self, number: str) -> Path:
         return self.bundles / f"{self.root.name}-{number}.tar"
 
-    def has_unanswered(self) -> bool:
-        """Whether anything that was handed in waits for its verdict."""
-        asked = {request.stem for request in self.outbox.glob("[!.]*.json")}
-        begun = [record.parent for record in self.submissions.glob("*/submission.json")]
-        unanswered = any(not SubmissionPaths(root).verdict.exists() for root in begun)
-        return unanswered or any(not self.verdict_in_inbox(name).exists() for name in asked)
-
     def submission(self, number: str) -> SubmissionPaths:
         return SubmissionPaths(self.submissions / number)
 

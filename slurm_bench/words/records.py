@@ -37,6 +37,8 @@ class Submission(Record):
     request: str
     path: str
     received_at: datetime
+    confirms: str | None = None
+    """The accepted submission that this one times afresh, where the desk itself asks for it."""
 
 
 class SealedFile(Record):
@@ -54,7 +56,7 @@ class Seal(Record):
 
 
 class Turn(Record):
-    """A submission's place among the arrays of its session, taken before its own is queued."""
+    """A confirmation's place among those of its session, taken before its array is queued."""
 
     number: int
 

@@ -65,6 +65,8 @@ class TrialPlan(Record):
     scratch_dir: str
     indices: tuple[int, ...]
     """Blocks by array task: all of them, or those whose first run was void."""
+    candidate_first: tuple[int, ...]
+    """Blocks that the candidate begins: half of all, drawn at random, so that nothing periodic favours either."""
     timeout_s: int
     """Of one trial."""
     scratch_bytes: int

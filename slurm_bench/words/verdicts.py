@@ -43,8 +43,8 @@ class Decision(Record):
     speed: SpeedTest | None = None
     level: float | None = None
     """What the p-values had to stay below."""
-    attempt: int | None = None
-    """The how manieth array of its session this was, where the level is spent over all of them."""
+    confirmation: int | None = None
+    """The how manieth confirmation of its session this is; None for what an agent handed in."""
     stopped: EarlyStop | None = None
     off_clock: OffClock | None = None
     carry_over: CarryOver | None = None
@@ -73,4 +73,6 @@ class Verdict(Decision):
     """That its runs were charged: none of their own where they ran in the session's job, which is charged for all."""
     repeats: str | None
     """The earlier submission of the same seal whose decision this is; nothing was timed again."""
+    confirms: str | None = None
+    """The accepted submission that was timed afresh."""
     decided_at: datetime

@@ -15,7 +15,7 @@ from slurm_bench.words.errors import InfrastructureError
 from slurm_bench.words.opinions import PERSON, Opinion
 from slurm_bench.words.trials import Caches, CacheUse, Decoy, TrainResult, Trial, TrialOutcome
 from slurm_bench.words.verdicts import Decision, Outcome
-from tests.pure.test_verdict import decide, retiming, terms, with_trial
+from tests.pure.test_verdict import decide, retiming, terms, with_incumbent, with_trial
 
 FINEWEB = DecoySet(of="0" * 64, seed=1, words=50_256, word_share=0.999, sizes={"fineweb_val_000000.bin": 2048})
 FLOOR = 0.999 * math.log(50_256)
@@ -287,6 +287,7 @@ def test_a_decision_says_what_its_runs_began_with() -> None:
     timed = retiming()
     for index in range(10):
         timed = with_trial(timed, index, caches=used("1", 120, 90 if index in (2, 5) else 1))
+        timed = with_incumbent(timed, index, caches=used("2", 120, 1))
     left = decoy(run(10.9, kept=kept))
     decision = decoys.with_decoy(decide(timed), left, timed.trials)
     assert (decision.caches, decision.cache_misses) == ("decoy", (2, 5))

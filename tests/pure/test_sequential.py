@@ -1,4 +1,4 @@
-"""Looks and levels, against closed forms and against what they predict."""
+"""Looks, against closed forms and against what they predict."""
 
 import math
 
@@ -9,17 +9,12 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from slurm_bench.pure import sequential
-from slurm_bench.pure.sequential import chance_of_passing, level_of_attempt, loss_chance, speed_chance
+from slurm_bench.pure.sequential import chance_of_passing, loss_chance, speed_chance
 from slurm_bench.words.trials import Design
 
 shares = st.floats(0.05, 0.95)
 p_values = st.floats(1e-6, 1 - 1e-6)
 levels = st.floats(1e-5, 0.05)
-
-
-def test_the_levels_of_all_attempts_add_up_to_one_hundredth() -> None:
-    assert [level_of_attempt(attempt) for attempt in (1, 2, 3)] == pytest.approx([0.005, 0.01 / 6, 0.01 / 12])
-    assert sum(level_of_attempt(attempt) for attempt in range(1, 10_001)) == pytest.approx(0.01 * 10_000 / 10_001)
 
 
 @given(p_values, shares, levels)

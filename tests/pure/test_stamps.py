@@ -12,7 +12,7 @@ from slurm_bench.words.records import Seal
 STAMP = Stamp(
     submission="0002",
     previous="aa",
-    attempt=1,
+    confirmation=1,
     files={"b.json": "22", "a.json": "11"},
     stamped_at=datetime(2026, 11, 23, 12, tzinfo=UTC),
 )
@@ -20,7 +20,7 @@ STAMP = Stamp(
 
 def test_a_digest_is_that_of_the_canonical_text() -> None:
     text = (
-        '{"attempt":1,"files":{"a.json":"11","b.json":"22"},"previous":"aa",'
+        '{"confirmation":1,"files":{"a.json":"11","b.json":"22"},"previous":"aa",'
         '"stamped_at":"2026-11-23T12:00:00Z","submission":"0002","version":1}'
     )
     assert stamps.digest(STAMP) == hashlib.sha256(text.encode()).hexdigest()
@@ -31,7 +31,7 @@ def test_a_digest_is_that_of_the_canonical_text() -> None:
     [
         {"submission": "0003"},
         {"previous": "ab"},
-        {"attempt": None},
+        {"confirmation": None},
         {"files": {"a.json": "11"}},
         {"stamped_at": datetime(2026, 11, 23, 13, tzinfo=UTC)},
     ],

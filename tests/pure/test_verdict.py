@@ -16,7 +16,7 @@ from slurm_bench.pure import doubts, verdict
 from slurm_bench.pure.verdict import Terms
 from slurm_bench.words.errors import InfrastructureError
 from slurm_bench.words.opinions import PERSON, Finding, Opinion
-from slurm_bench.words.trials import Block, Design, Gpu, Retiming, TrainResult, Trial, TrialOutcome
+from slurm_bench.words.trials import Block, CacheUse, Design, Gpu, Retiming, TrainResult, Trial, TrialOutcome
 from slurm_bench.words.verdicts import Decision, Outcome
 
 GOLDENS = Path(__file__).parents[1] / "data" / "verdicts"
@@ -33,8 +33,8 @@ OWN = [
 ]
 
 
-def terms(design: Design = Design.PAIRED, attempt: int | None = 1) -> Terms:
-    return Terms(3.28, 0.05, design=design, attempt=attempt, off_clock_growth=0.25, stop_below=0.05)
+def terms(design: Design = Design.PAIRED, place: int | None = None) -> Terms:
+    return Terms(3.28, 0.05, design=design, off_clock_growth=0.25, stop_below=0.05, confirmation=place)
 
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -70,8 +70,22 @@ def retiming(loss: float = 3.275, seconds: float = 99.0) -> Retiming:
     return Retiming(blocks=tuple(Block(candidate=ours, incumbent=theirs) for ours, theirs in pairs))
 
 
-def decide(timed: Retiming | None = None, design: Design = Design.PAIRED, attempt: int | None = 1) -> Decision:
-    return verdict.on_retiming(timed or retiming(), trials(3.277, 100.0, 5, "incumbent"), terms(design, attempt))
+def decide(timed: Retiming | None = None, design: Design = Design.PAIRED, place: int | None = None) -> Decision:
+    return verdict.on_retiming(timed or retiming(), trials(3.277, 100.0, 5, "incumbent"), terms(design, place))
+
+
+def twice(timed: Retiming) -> Retiming:
+    """As many blocks again, with other indices: what a confirmation runs."""
+    later = [
+        Block(candidate=_later(block.candidate), incumbent=_later(block.incumbent))
+        for block in timed.blocks
+        if block.incumbent
+    ]
+    return Retiming(blocks=(*timed.blocks, *later))
+
+
+def _later(trial: Trial) -> Trial:
+    return trial.model_copy(update={"index": trial.index + 10})
 
 
 def with_trial(timed: Retiming, index: int, **changes: object) -> Retiming:
@@ -109,26 +123,31 @@ def test_decisions(design: Design, loss: float, seconds: float, outcome: Outcome
     decision = decide(retiming(loss, seconds), design)
     assert (decision.outcome, decision.rejected_by) == (outcome, by)
     assert decision.speed is not None and decision.speed.design is design
-    assert decision.level == pytest.approx(0.005)
+    assert decision.level == 0.01 and decision.confirmation is None
 
 
-def test_a_level_that_is_spent_rejects_what_was_accepted() -> None:
-    borderline = retiming(loss=3.2788)
-    assert decide(borderline, attempt=1).outcome is Outcome.ACCEPTED
-    late = decide(borderline, attempt=9)
-    assert (late.outcome, late.rejected_by) == (Outcome.REJECTED, "loss")
-    assert "level 0.00011" in late.reason
+def test_a_candidate_is_accepted_by_the_published_rule() -> None:
+    """Ten losses that are enough for the plain test at 0.01, not for the adjusted one."""
+    close = decide(retiming(loss=3.27930))
+    assert close.outcome is Outcome.ACCEPTED
+    assert close.loss and close.loss.p_value < 0.01 < close.loss.adjusted_p_value
 
 
-def test_only_the_published_rule_takes_losses_for_normal() -> None:
-    """Ten losses that are enough for the plain test at 0.005, not for the adjusted one."""
-    close = retiming(loss=3.27915)
-    published = decide(close, attempt=None)
-    assert published.outcome is Outcome.ACCEPTED and published.level == 0.01
-    assert published.loss and published.loss.p_value < 0.005 < published.loss.adjusted_p_value
-    kept = decide(close, attempt=1)
-    assert (kept.outcome, kept.rejected_by) == (Outcome.REJECTED, "loss")
-    assert f"p = {published.loss.adjusted_p_value:.2g}" in kept.reason
+def test_a_confirmation_is_of_twenty_blocks_at_a_share_of_the_level() -> None:
+    fresh = twice(retiming(loss=3.2793))
+    first, third = (decide(fresh, place=place) for place in (1, 3))
+    assert (first.outcome, first.level, first.confirmation) == (Outcome.ACCEPTED, 0.005, 1)
+    assert first.loss and third.loss and first.loss.adjusted_p_value < 0.005
+    assert (third.level, third.confirmation) == (0.00125, 3)
+    with pytest.raises(InfrastructureError, match="there are not 20 trials of one seal"):
+        decide(retiming(), place=1)
+
+
+def test_a_confirmation_takes_losses_for_skewed() -> None:
+    """Twenty losses that are enough for the plain test at its level, not for the adjusted one."""
+    decision = decide(twice(retiming(loss=3.2795)), place=1)
+    assert (decision.outcome, decision.rejected_by) == (Outcome.REJECTED, "loss")
+    assert decision.loss and decision.loss.p_value < 0.005 < decision.loss.adjusted_p_value
 
 
 def test_of_two_draws_the_higher_loss_counts() -> None:
@@ -391,6 +410,14 @@ def test_another_driver_is_another_machine() -> None:
         verdict.on_retiming(timed, mixed, terms(Design.CLASSIC))
 
 
+def test_warm_and_cold_runs_are_not_compared() -> None:
+    warm = retiming()
+    for index in range(10):
+        warm = with_trial(warm, index, caches=CacheUse(sha256="archive", given=9, added=0))
+    with pytest.raises(InfrastructureError, match="some runs began with what a decoy run had compiled"):
+        decide(warm)
+
+
 # Whole decisions, as they are stored.
 
 
@@ -410,8 +437,8 @@ def golden_cases() -> dict[str, Decision]:
     for name, timed in {"stopped-loss": hopeless, "stopped-speed": slow, "stopped-crash": crashed}.items():
         stopped = verdict.look(timed.blocks[:5], incumbent, terms())
         cases[name] = decide(timed.model_copy(update={"stopped": stopped}))
-    cases["published"] = decide(retiming(loss=3.2788), Design.CLASSIC, attempt=None)
-    cases["seventh-attempt"] = decide(retiming(loss=3.2788), attempt=7)
+    cases["confirmed"] = decide(twice(retiming()), place=1)
+    cases["not-confirmed"] = decide(twice(retiming(loss=3.2795)), place=2)
     cases["carry-over"] = decide(slowing_what_follows(2.0))
     cases["off-the-clock"] = verdict.on_retiming(
         with_trial(retiming(), 0, first_run_void="no GPU"), incumbent, replace(terms(), off_clock_growth=0.0)
