@@ -103,7 +103,7 @@ def rows() -> Iterator[str]:
     """Rows of the jobs of several sessions without end, the same each time."""
     random, numbers = Random(SEED), count(1000)
     for job in count():
-        kind = random.choices(range(len(KINDS)), (5, 10, 80, 5))[0]
+        kind = random.choices(range(len(KINDS)), (5, 10, 75, 5, 5))[0]
         form = Form(f"session{job % SESSIONS}.{kind}.{job}", "gres/gpu:h100=8,gres/gpu=8" if job % 4 else "gres/gpu=8")
         submitted = BEGIN + random.randrange(86400 * DAYS)
         if KINDS[kind] == "session":

@@ -25,6 +25,7 @@ READING_ORDER = [
     "status",
     "status_formats",
     "stop",
+    "confirm",
     "report",
     "page",
     "report_tables",

@@ -94,7 +94,7 @@ def plan_of(script: str) -> TrialPlan:
 def trials(plan: TrialPlan) -> Iterator[tuple[Path, Trial]]:
     """Records of a plan's runs, and where they belong."""
     for index in plan.indices:
-        for place, arm in enumerate(trial.in_turn(plan.arms, index)):
+        for place, arm in enumerate(trial.in_turn(plan, index)):
             yield paths.trial_record(Path(arm.trials_dir), index), clean_trial(plan, arm, index, place)
 
 

@@ -15,6 +15,7 @@ from slurm_bench.words.config import BudgetCommand, Config
 from slurm_bench.words.errors import UsageError
 from slurm_bench.words.kinds import Kind
 from slurm_bench.words.paths import CampaignPaths, RetimingPaths, SessionPaths
+from slurm_bench.words.records import Submission
 from slurm_bench.words.trials import Trial
 
 
@@ -91,11 +92,13 @@ def _account(book: Book, fresh: dict[str, list[Attempt]]) -> Account:
 def _busy(book: Book) -> dict[Kind, dict[str, float]]:
     """GPU-seconds that training ran, by kind of job and day."""
     timing: Kind = "retiming" if isinstance(book.paths, SessionPaths) else "calibration"
-    gpus, timed = book.config.cluster.trial_gpus, book.paths.timed()
-    busy: dict[Kind, dict[str, float]] = {
-        timing: _in_trials([array for each in timed for array in each.retimings()], gpus),
-        "decoy": _in_trials([array for each in timed for array in each.decoy_runs()], gpus),
-    }
+    arrays: dict[Kind, list[RetimingPaths]] = {timing: [], "decoy": [], "confirmation": []}
+    for each in book.paths.timed():
+        confirms = each.submission.exists() and store.read(each.submission, Submission).confirms
+        arrays["confirmation" if confirms else timing] += each.retimings()
+        arrays["confirmation" if confirms else "decoy"] += each.decoy_runs()
+    gpus = book.config.cluster.trial_gpus
+    busy = {kind: _in_trials(found, gpus) for kind, found in arrays.items()}
     if isinstance(book.paths, SessionPaths):
         seen = store.read_if_there(book.paths.activity, Activity)
         if seen is not None:

@@ -90,7 +90,7 @@ def perform(config: Config) -> None:
         retiming, beside = _beside_incumbent(config, cluster, container, program, incumbent)
         named = Program(f"{incumbent.name} (incumbent)", incumbent.folder)
         timed = [_timed(program, retiming.trials), _timed(named, beside)]
-        decision = verdict.on_retiming(retiming, beside, _terms(config))
+        decision = verdict.on_retiming(retiming, beside, Terms.of(config.retime, config.task))
     progress: tuple[Progress, ...] = ()
     if decision and decision.speed:
         progress = human.progress(human_records.load(), config.task.record, decision.speed)
@@ -125,11 +125,6 @@ def _beside_incumbent(
         return retiming, retiming.incumbents
     beside = calibrate(config, cluster, container, [incumbent]).trials
     return calibrate(config, cluster, container, [program]), beside
-
-
-def _terms(config: Config) -> Terms:
-    attempt = 1 if config.retime.level == "session" else None
-    return replace(Terms.of(config.retime, config.task, attempt), stop_below=0)
 
 
 def calibrate(
@@ -305,8 +300,7 @@ def _lines_below(said: _Said) -> Iterator[str]:
     if said.decision:
         accepted = said.decision.outcome is Outcome.ACCEPTED
         would = "would be accepted" if accepted else f"would be rejected by {said.decision.rejected_by}"
-        whose = "As the first candidate of a session" if said.decision.attempt else "As a single candidate"
-        yield f"{whose}, unjudged, it {would}: {said.decision.reason}"
+        yield f"Handed in, unjudged, it {would}: {said.decision.reason}"
     yield from map(human.describe, said.human_progress)
 
 

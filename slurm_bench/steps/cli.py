@@ -36,6 +36,7 @@ _COMMANDS = {
     "report": "slurm_bench.steps.report",
     "retime": "slurm_bench.steps.calibration",
     "judge": "slurm_bench.steps.judging",
+    "confirm": "slurm_bench.steps.confirm",
     "bundle": "slurm_bench.steps.bundle",
     "reverify": "slurm_bench.steps.reverify",
     "baselines": "slurm_bench.steps.baselines",

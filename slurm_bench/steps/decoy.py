@@ -12,7 +12,7 @@ from pathlib import Path
 from slurm_bench.effects import caches, decoy_shards, store
 from slurm_bench.pure import decoys
 from slurm_bench.steps import conditions
-from slurm_bench.steps.retime import DecoyRun, Retimer, Timing
+from slurm_bench.steps.retime import DecoyRun, Retimer, TimedKind, Timing
 from slurm_bench.words.data import DecoySet
 from slurm_bench.words.paths import DecoyPaths, SubmissionPaths
 from slurm_bench.words.records import Seal
@@ -30,6 +30,8 @@ class DecoyStep:
     """Of what it is for, among the arrays of the retimer."""
     sealed: Seal
     where: SubmissionPaths
+    kind: TimedKind = "decoy"
+    """Of job, for the ledger."""
 
     @property
     def is_there(self) -> bool:
@@ -82,7 +84,7 @@ class DecoyStep:
         name = f"{self.name}-decoy"
         run = DecoyRun(data=self._shards[1], keeps=self._kept.caches(self.retimer.job_name(name)))
         arms = (self.sealed, self.sealed) if self.retimer.config.task.caches else (self.sealed,)
-        return Timing("decoy", name, arms, decoy=run)
+        return Timing(self.kind, name, arms, decoy=run)
 
     @cached_property
     def _shards(self) -> tuple[DecoySet, Path]:
@@ -109,6 +111,10 @@ def made(steps: Sequence[DecoyStep]) -> tuple[Decoy, ...]:
 
 
 def with_caches(timing: Timing, left: tuple[Decoy, ...]) -> Timing:
-    """Return an array whose runs begin with what decoy runs left, or all with empty caches if one left nothing."""
+    """Return an array whose runs begin with what decoy runs left, or all with empty caches if one left nothing.
+
+    Args:
+        left: in the order of the arms, and in the classic design the starting record's after them.
+    """
     found: tuple[Caches | None, ...] = tuple(each.caches for each in left)
-    return replace(timing, caches=found) if all(found) else timing
+    return replace(timing, caches=found[: len(timing.arms)]) if all(found) else timing

@@ -11,16 +11,15 @@ from pathlib import Path, PurePosixPath
 
 from slurm_bench.effects import seals, store
 from slurm_bench.effects.containers import Mount
-from slurm_bench.pure import decoys, doubts, stamps, verdict
+from slurm_bench.pure import confirmation, decoys, doubts, stamps, verdict
 from slurm_bench.pure.judge_text import Case
-from slurm_bench.pure.sequential import level_of_attempt
 from slurm_bench.pure.verdict import Terms
 from slurm_bench.steps import calibration, decoy, judge, stamping
 from slurm_bench.steps.calibration import Program
 from slurm_bench.steps.decoy import DecoyStep
 from slurm_bench.steps.judge import Judge
 from slurm_bench.steps.outbox import Outbox
-from slurm_bench.steps.retime import Retimer, Timing
+from slurm_bench.steps.retime import Retimer, TimedKind, Timing
 from slurm_bench.words.bundles import Stamp
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import BudgetExceeded, InfrastructureError, InvalidCandidate, UsageError
@@ -44,7 +43,7 @@ class Desk:
         self._incumbent: Seal | None = None
         self._calibration: Sequence[Trial] = ()
         """The incumbent's trials, in the classic design."""
-        self._left = [each for each in self._submissions() if not paths.submission(each.number).stamp.exists()]
+        self._left = [each for each in self._unstamped() if not each.confirms]
 
     def take_incumbent(self, record: Path) -> None:
         """Seal the starting record, which every candidate is measured against; in the classic design, time it.
@@ -90,27 +89,63 @@ class Desk:
             self._answer(self._open(request))
         self._end_what_is_decided()
 
+    def confirm(self) -> None:
+        """Time the best accepted candidate afresh, and where it fails the next best, until one has a score.
+
+        What stays undecided, or cannot be paid, is left to the next call.
+        """
+        while submission := self._confirmation():
+            given = self._answer(submission)
+            if given.outcome not in (Outcome.ACCEPTED, Outcome.REJECTED):
+                return
+
+    def _confirmation(self) -> Submission | None:
+        """The one that an earlier desk began, or else the next; None where nothing is left to confirm."""
+        begun = [each for each in self._unstamped() if each.confirms]
+        chosen = confirmation.candidate(self._verdicts())
+        if begun or chosen is None:
+            return begun[0] if begun else None
+        log.info("submission %s, the best that is accepted, is timed afresh", chosen.submission)
+        return self._numbered(chosen.request, chosen.candidate, chosen.submission)
+
+    @property
+    def waits_for_confirmation(self) -> bool:
+        """Whether `confirm` has anything to do."""
+        begun = any(submission.confirms for submission in self._unstamped())
+        return begun or confirmation.candidate(self._verdicts()) is not None
+
+    def _unstamped(self) -> list[Submission]:
+        return [each for each in self._submissions() if not self._paths.submission(each.number).stamp.exists()]
+
+    def _verdicts(self) -> list[Verdict]:
+        return [store.read(path, Verdict) for path in sorted(self._paths.submissions.glob("*/verdict.json"))]
+
     def _asked_within_the_hour(self) -> int:
         """Submissions of the last hour; what comes too often waits in the outbox."""
         since = datetime.now(UTC) - timedelta(hours=1)
-        return sum(submission.received_at > since for submission in self._submissions())
+        return sum(submission.received_at > since for submission in self._submissions() if not submission.confirms)
 
-    def _answer(self, submission: Submission) -> None:
+    def _answer(self, submission: Submission) -> Verdict:
         where = self._paths.submission(submission.number)
         log.info("submission %s: %r", submission.number, submission.path)
         given = store.once(where.verdict, Verdict, lambda: self._verdict(submission, where))
         log.info("submission %s: %s: %s", submission.number, given.outcome, given.reason)
         stamp = store.once(where.stamp, Stamp, lambda: stamping.of(self._paths, self._retimer.identity, given))
         log.info("submission %s: stamp %s", submission.number, stamps.digest(stamp))
-        store.write(self._paths.verdict_in_inbox(submission.request), given)
+        if not submission.confirms:
+            store.write(self._paths.verdict_in_inbox(submission.request), given)
+        return given
 
     def _open(self, request: Request) -> Submission:
-        known = self._submissions()
-        for submission in known:
+        for submission in self._submissions():
             if submission.request == request.id:
                 return submission
-        number = f"{len(known) + 1:04}"
-        submission = Submission(number=number, request=request.id, path=request.path, received_at=datetime.now(UTC))
+        return self._numbered(request.id, request.path)
+
+    def _numbered(self, request: str, path: str, confirms: str | None = None) -> Submission:
+        number = f"{len(self._submissions()) + 1:04}"
+        now = datetime.now(UTC)
+        submission = Submission(number=number, request=request, path=path, received_at=now, confirms=confirms)
         store.write(self._paths.submission(number).submission, submission)
         return submission
 
@@ -133,8 +168,9 @@ class Desk:
             log.exception("submission %s: a defect of the desk", submission.number)
             decision, repeats = _failed(Outcome.UNDECIDED, error), None
         sealed, turn = store.read_if_there(where.seal, Seal), store.read_if_there(where.turn, Turn)
-        if turn and decision.attempt is None and self._retimer.was_queued(submission.number):
-            decision = decision.model_copy(update={"attempt": turn.number, "level": level_of_attempt(turn.number)})
+        if turn and decision.confirmation is None and self._retimer.was_queued(submission.number):
+            spent = {"confirmation": turn.number, "level": confirmation.level(turn.number)}
+            decision = decision.model_copy(update=spent)
         return Verdict(
             **dict(decision),
             submission=submission.number,
@@ -144,6 +180,7 @@ class Desk:
             seal=sealed.sha256 if sealed else None,
             gpu_seconds=self._retimer.charged(submission.number),
             repeats=repeats,
+            confirms=submission.confirms,
             decided_at=datetime.now(UTC),
         )
 
@@ -156,13 +193,12 @@ class Desk:
             InfrastructureError: the site failed; the same candidate can be submitted again.
         """
         assert self._incumbent is not None, "take_incumbent comes first"
-        candidate = self._candidate(submission.path)
-        sealed = store.once(where.seal, Seal, lambda: seals.seal(self._paths.workspace, candidate, self._paths.seals))
-        earlier = self._decided_before(sealed)
+        sealed = store.once(where.seal, Seal, lambda: self._sealed(submission))
+        earlier = None if submission.confirms else self._decided_before(sealed)
         if earlier is not None:
             return verdict.decision_of(earlier), earlier.submission
         case = judge.case_of(self._paths.seals, self._incumbent, sealed, self._config.task)
-        opinion = store.once(where.opinion, Opinion, lambda: self._judge.opinion(case))
+        opinion = store.once(where.opinion, Opinion, lambda: self._opinion(submission, case))
         verdict.refuse_undecided(opinion)
         if opinion.rejects:
             return verdict.on_opinion(opinion), None
@@ -186,24 +222,28 @@ class Desk:
 
     def _decoys(self, submission: Submission, sealed: Seal, where: SubmissionPaths) -> tuple[Decoy, ...]:
         """The decoy runs of a candidate and of the starting record, side by side; none where caches begin empty."""
-        retimer = self._retimer
+        retimer = self._timer(submission)
         if self._config.retime.caches != "decoy":
             return ()
-        ours = DecoyStep(retimer, submission.number, sealed, where)
+        ours = DecoyStep(retimer, submission.number, sealed, where, _kind(submission, "decoy"))
         theirs = calibration.decoy_step(retimer, self._program)
         steps = (theirs, ours)
-        retimer.refuse_unaffordable(submission.number, sum(not step.is_there for step in steps))
+        if not submission.confirms:
+            retimer.refuse_unaffordable(submission.number, sum(not step.is_there for step in steps))
         beside, left = decoy.made(steps)
         calibration.check_decoy(self._program.name, beside)
         return left, beside
 
-    def _terms(self, submission: Submission) -> Terms:
-        retime = self._config.retime
-        attempt = self._attempt(submission) if retime.level == "session" else None
-        return Terms.of(retime, self._config.task, attempt)
+    def _timer(self, submission: Submission) -> Retimer:
+        """Once the agent is over, there is no allocation of its own to time in."""
+        return self._retimer.afresh() if submission.confirms else self._retimer
 
-    def _attempt(self, submission: Submission) -> int:
-        """The how manieth array of the session this is, from 1: written down before it is queued, and never changed.
+    def _terms(self, submission: Submission) -> Terms:
+        place = self._place(submission) if submission.confirms else None
+        return Terms.of(self._config.retime, self._config.task, place)
+
+    def _place(self, submission: Submission) -> int:
+        """The how manieth confirmation this is, from 1: written down before it is queued, and never changed.
 
         Each array spends, whatever becomes of it: what was undecided is timed anew at another level. Only a turn that
         came to an end without an array goes to the next.
@@ -218,7 +258,7 @@ class Desk:
 
     def _gave_up(self, submission: Submission) -> bool:
         given = store.read_if_there(self._paths.submission(submission.number).verdict, Verdict)
-        return given is not None and given.attempt is None
+        return given is not None and given.confirmation is None
 
     def _retime(
         self, submission: Submission, sealed: Seal, where: SubmissionPaths, terms: Terms, left: tuple[Decoy, ...]
@@ -227,10 +267,10 @@ class Desk:
             return verdict.look(blocks, self._calibration, terms)
 
         assert self._incumbent is not None
-        arms = (sealed, self._incumbent) if self._design is Design.PAIRED else (sealed,)
+        arms = (sealed, self._incumbent) if terms.design is Design.PAIRED else (sealed,)
         try:
-            timing = Timing("retiming", submission.number, arms, look)
-            return self._retimer.retime(decoy.with_caches(timing, left[: len(arms)]), where.retiming)
+            timing = Timing(_kind(submission, "retiming"), submission.number, arms, look, runs=terms.runs)
+            return self._timer(submission).retime(decoy.with_caches(timing, left), where.retiming)
         except InfrastructureError:
             stopped = store.read_if_there(where.retiming.stopped, EarlyStop)
             if stopped is None:
@@ -246,6 +286,16 @@ class Desk:
         second = store.once(where.second_opinion, Opinion, lambda: self._judge.opinion(case, notes))
         return doubts.on_second_opinion(decision, raised, second)
 
+    def _sealed(self, submission: Submission) -> Seal:
+        if submission.confirms:
+            return store.read(self._paths.submission(submission.confirms).seal, Seal)
+        return seals.seal(self._paths.workspace, self._candidate(submission.path), self._paths.seals)
+
+    def _opinion(self, submission: Submission, case: Case) -> Opinion:
+        if submission.confirms:
+            return store.read(self._paths.submission(submission.confirms).opinion, Opinion)
+        return self._judge.opinion(case)
+
     def _candidate(self, path: str) -> PurePosixPath:
         """The submitted folder relative to the workspace: `submissions/NAME`, judged by its text alone."""
         folder = PurePosixPath(self._workspace) / self._paths.candidates.name
@@ -256,12 +306,15 @@ class Desk:
 
     def _decided_before(self, sealed: Seal) -> Verdict | None:
         """An earlier verdict on the same bytes that stands: they are not timed until luck comes."""
-        for path in sorted(self._paths.submissions.glob("*/verdict.json")):
-            earlier = store.read(path, Verdict)
-            stands = earlier.outcome in (Outcome.ACCEPTED, Outcome.REJECTED)
+        for earlier in self._verdicts():
+            stands = earlier.outcome in (Outcome.ACCEPTED, Outcome.REJECTED) and not earlier.confirms
             if stands and earlier.seal == sealed.sha256:
                 return earlier
         return None
+
+
+def _kind(submission: Submission, otherwise: TimedKind) -> TimedKind:
+    return "confirmation" if submission.confirms else otherwise
 
 
 def _failed(outcome: Outcome, error: Exception) -> Decision:

@@ -14,7 +14,7 @@ from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import UsageError
 from slurm_bench.words.paths import SessionPaths
-from slurm_bench.words.records import Session, SessionState, Working
+from slurm_bench.words.records import Session, SessionState, Submission, Working
 
 _LEAST_MINUTES = 10
 """Below this an agent is not started for what is left of a budget."""
@@ -68,7 +68,11 @@ def _useful_s(config: Config, paths: SessionPaths) -> float:
 
 def least_minutes(config: Config) -> int:
     """The shortest job that a session is of use in: one submission can be timed, and be it there."""
-    return _LEAST_MINUTES + (RUNS * retime.most_minutes_of_a_task(config) if config.retime.is_nested else 0)
+    if not config.retime.is_nested:
+        return _LEAST_MINUTES
+    decoy_runs = 2 if config.retime.caches == "decoy" else 0
+    nested = RUNS * retime.most_minutes_of_a_task(config) + decoy_runs * retime.most_minutes_of_a_decoy_run(config)
+    return _LEAST_MINUTES + nested
 
 
 def check(config: Config) -> None:
@@ -88,7 +92,14 @@ def is_needed(config: Config, paths: SessionPaths, session: Session) -> bool:
     """Whether a session has anything left to do that needs an allocation."""
     if session.agent_exit_code is None:
         return True
-    return config.retime.is_nested and session.state is not SessionState.FINISHED and paths.has_unanswered()
+    return config.retime.is_nested and session.state is not SessionState.FINISHED and _has_unanswered(paths)
+
+
+def _has_unanswered(paths: SessionPaths) -> bool:
+    """Whether anything that was handed in waits for its verdict; a confirmation needs no allocation of the session."""
+    begun = [store.read(each.submission, Submission) for each in paths.timed() if not each.verdict.exists()]
+    asked = {request.stem for request in paths.outbox.glob("[!.]*.json")}
+    return any(not each.confirms for each in begun) or any(not paths.verdict_in_inbox(name).exists() for name in asked)
 
 
 def shrinkable(config: Config, paths: SessionPaths, cluster: Cluster) -> Shrinkable:

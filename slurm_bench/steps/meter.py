@@ -87,13 +87,15 @@ class Meter:
             store.write(self._paths.budget_in_inbox, note)
 
     def _mean_of_a_submission(self) -> float | None:
-        """H100-hours that submissions which were timed to their end took, their decoy runs included."""
-        jobs = [entry for entry in self._ledger.entries() if entry.kind in ("retiming", "decoy")]
-        arrays = [entry for entry in jobs if entry.kind == "retiming" and not entry.job_name.endswith(retime.RERUN)]
-        if not arrays or any(entry.settled_at is None for entry in jobs):
+        """H100-hours that submissions which were timed took, their decoy runs and reruns included."""
+        entries = self._ledger.entries()
+        arrays = [each for each in entries if each.kind == "retiming" and not each.job_name.endswith(retime.RERUN)]
+        jobs = [[each for each in entries if each.job_name.startswith(array.job_name)] for array in arrays]
+        over = [ours for ours in jobs if all(each.settled_at for each in ours)]
+        if not over:
             return None
-        used = sum(h100_hours(entry.charged_gpu_seconds, entry.weight) for entry in jobs)
-        return round(used / len(arrays), 4)
+        used = sum(h100_hours(each.charged_gpu_seconds, each.weight) for ours in over for each in ours)
+        return round(used / len(over), 4)
 
     def _keep_working(self, now: datetime, acted_at: datetime | None) -> None:
         earlier = store.read_if_there(self._paths.working, Working)

@@ -1,10 +1,11 @@
-"""Ten blocks of trials: planned, reserved, queued, awaited and collected, each step resumable from its record.
+"""Blocks of trials: planned, reserved, queued, awaited and collected, each step resumable from its record.
 
 A block is one array task: a trial of a seal, and in the paired design one of the incumbent on the same node.
 """
 
 import logging
 import math
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -31,6 +32,8 @@ from slurm_bench.words.trials import Arm, Block, Caches, Design, EarlyStop, Reti
 
 log = logging.getLogger(__name__)
 
+TimedKind = Literal["calibration", "retiming", "decoy", "confirmation"]
+
 Look = Callable[[Sequence[Block]], EarlyStop | None]
 """Asked of the blocks that are over whether the rest need be run."""
 
@@ -39,25 +42,35 @@ Look = Callable[[Sequence[Block]], EarlyStop | None]
 class Timing:
     """What is to be timed."""
 
-    kind: Literal["calibration", "retiming", "decoy"]
+    kind: TimedKind
     name: str
     """Of the array among those of a Retimer, e.g. the submission's number."""
     arms: tuple[Seal, ...]
     """A seal, and in the paired design the incumbent's beside it."""
     look: Look = lambda blocks: None
+    runs: int = RUNS
+    """Blocks, where this is no decoy run."""
     caches: tuple[Caches | None, ...] = ()
     """What the runs of each arm begin with; none are empty ones."""
     decoy: "DecoyRun | None" = None
     """Where this is a decoy run."""
+    candidate_first: tuple[int, ...] | None = None
+    """Blocks that the first arm begins; None draws half of them."""
 
     @property
     def indices(self) -> tuple[int, ...]:
         """Of its blocks."""
-        return (0,) if self.decoy else tuple(range(RUNS))
+        return (0,) if self.decoy else tuple(range(self.runs))
 
-    def again(self) -> "Timing":
-        """The array of what has to be run once more: all of it, whatever it shows."""
-        return replace(self, name=f"{self.name}{RERUN}", look=lambda blocks: None)
+    def again(self, first: TrialPlan) -> "Timing":
+        """The array of what has to be run once more, as the first was planned: all of it, whatever it shows."""
+        return replace(
+            self,
+            name=f"{self.name}{RERUN}",
+            look=lambda blocks: None,
+            caches=tuple(arm.caches for arm in first.arms),
+            candidate_first=first.candidate_first,
+        )
 
 
 @dataclass(frozen=True)
@@ -99,13 +112,18 @@ class Retimer:
     """What the node has to be kept in while trials run there that are nested in our job."""
 
     def retime(self, timing: Timing, where: RetimingPaths) -> Retiming:
-        """Ten blocks of trials (or one decoy run), or as many as its looks let run; what the site voided ran once more.
+        """Blocks of trials (or one decoy run), or as many as its looks let run; what the site voided ran once more.
 
         Raises:
             BudgetExceeded: the worst case does not fit; nothing was queued.
             SchedulerError: the cluster does not answer.
         """
         return store.once(where.collected, Retiming, lambda: self._retiming(timing, where))
+
+    def afresh(self) -> "Retimer":
+        """Return the same with allocations of their own for all trials, also where others are nested in our job."""
+        config = replace(self.config, retime=replace(self.config.retime, where="fresh"))
+        return replace(self, config=config, rest=nullcontext)
 
     @property
     def has_room_for_two(self) -> bool:
@@ -135,7 +153,7 @@ class Retimer:
 
     def _again(self, timing: Timing, where: RetimingPaths, void: tuple[int, ...]) -> list[Block]:
         try:
-            return self._array(timing.again(), where.rerun, void)
+            return self._array(timing.again(store.read(where.plan, TrialPlan)), where.rerun, void)
         except BudgetExceeded as error:
             # The array itself was run and paid for: its submission is undecided, and not one that did not fit.
             raise InfrastructureError(f"{len(void)} blocks were void and cannot be run again: {error}") from None
@@ -224,6 +242,7 @@ class Retimer:
             data_dir=str(timing.decoy.data) if timing.decoy else config.task.data,
             scratch_dir=config.cluster.scratch,
             indices=indices,
+            candidate_first=_half(timing.indices) if timing.candidate_first is None else timing.candidate_first,
             timeout_s=round(config.task.trial_minutes * 60),
             scratch_bytes=round(config.task.trial_gigabytes * 2**30),
             environment=dict(config.task.environment),
@@ -265,10 +284,20 @@ class Retimer:
         )
 
 
+def _half(indices: Sequence[int]) -> tuple[int, ...]:
+    """Return half of the blocks, drawn at random: nobody can tell, or time, who begins the next one."""
+    return tuple(sorted(random.SystemRandom().sample(indices, len(indices) // 2)))
+
+
 def most_minutes_of_a_task(config: Config) -> int:
     """Time limit of an array's task under this configuration."""
     arms = 2 if Design(config.retime.design) is Design.PAIRED else 1
     return _limit_minutes(round(config.task.trial_minutes * 60), arms)
+
+
+def most_minutes_of_a_decoy_run(config: Config) -> int:
+    """Time limit of its job, which has two halves."""
+    return _limit_minutes(round(config.task.trial_minutes * 60), 2)
 
 
 def worst_case_h100_hours(config: Config, overrun_s: int, decoy_runs: int = 2) -> float:
@@ -284,7 +313,7 @@ def worst_case_h100_hours(config: Config, overrun_s: int, decoy_runs: int = 2) -
     gpus = config.cluster.node_gpus if config.cluster.exclusive else config.cluster.trial_gpus
     seconds = RUNS * (60 * most_minutes_of_a_task(config) + overrun_s)
     if config.retime.caches == "decoy":
-        seconds += decoy_runs * (60 * _limit_minutes(round(config.task.trial_minutes * 60), 2) + overrun_s)
+        seconds += decoy_runs * (60 * most_minutes_of_a_decoy_run(config) + overrun_s)
     return h100_hours(gpus * seconds, config.h100_weight)
 
 

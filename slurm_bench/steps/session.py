@@ -26,7 +26,7 @@ from slurm_bench.steps.link import Allocation
 from slurm_bench.steps.meter import Meter
 from slurm_bench.steps.retime import Retimer
 from slurm_bench.words.config import Config
-from slurm_bench.words.errors import BenchError, InfrastructureError, SchedulerError
+from slurm_bench.words.errors import BenchError, InfrastructureError, SchedulerError, UsageError
 from slurm_bench.words.paths import CampaignPaths, SessionPaths, starting_record
 from slurm_bench.words.records import Session, SessionState
 
@@ -59,6 +59,23 @@ def run(folder: Path, patience_s: float = 0) -> Session:
         with log_file(paths.log), _sigterm_as_interrupt(), _end_written_down(paths):
             store.write(paths.desk_process, processes.identify(os.getpid()))
             return _Runner(config, paths, session).run()
+
+
+def confirm(folder: Path) -> None:
+    """Time the best accepted candidate of the session in this folder afresh, unless it has a score.
+
+    Raises:
+        UsageError: it is not over, or another process serves it.
+    """
+    paths = SessionPaths(folder)
+    config = site.load_config(paths)
+    with store.lock(paths.lock, f"session {config.session} is running (in {folder})"):
+        over = store.read(paths.session, Session)
+        if over.state is not SessionState.FINISHED:
+            raise UsageError(f"session {config.session} is not over ({over.state}); command=run goes on with it")
+        with log_file(paths.log), _sigterm_as_interrupt():
+            store.write(paths.desk_process, processes.identify(os.getpid()))
+            _Runner(config, paths, over).confirm()
 
 
 class LeavesAllocation(KeyboardInterrupt):
@@ -103,10 +120,25 @@ class _Runner:
         if self._session.agent_exit_code is None:
             self._let_agent_work()
         self._desk.close()
+        if self._config.retime.confirm and self._desk.waits_for_confirmation:
+            self._confirm()
         metadata.finish(self._paths, self._session)
         self._keep(state=SessionState.FINISHED, ended=datetime.now(UTC))
         log.info("session %s is over", self._session.name)
         return self._session
+
+    def confirm(self) -> None:
+        """Time what is left to be confirmed of a session that is over."""
+        site.prepare_data(self._config)
+        self._ledger.settle_finished()
+        self._desk.take_incumbent(starting_record(self._config.task.record))
+        self._desk.confirm()
+
+    def _confirm(self) -> None:
+        """Time the best candidate afresh, beside whose jobs an allocation of GPUs would only wait."""
+        if self._allocation and self._config.cluster.session_gpus:
+            raise LeavesAllocation(f"the agent is over, and what is left needs no GPU of its own{self._by_hand()}")
+        self._desk.confirm()
 
     def _in_which_allocation(self) -> Allocation | None:
         with suppress(SchedulerError):
@@ -204,8 +236,10 @@ class _Runner:
     def _allocation_ends(self) -> LeavesAllocation:
         assert self._allocation is not None
         limit = self._allocation.limit_minutes
-        by_hand = "" if link.has_relay(self._ledger.entries()) else "; the same command goes on"
-        return LeavesAllocation(f"the session's job ends at its limit of {limit} minutes{by_hand}")
+        return LeavesAllocation(f"the session's job ends at its limit of {limit} minutes{self._by_hand()}")
+
+    def _by_hand(self) -> str:
+        return "" if link.has_relay(self._ledger.entries()) else "; the same command goes on"
 
     def _agent_at_rest(self) -> AbstractContextManager[None]:
         return self._conversation.at_rest() if self._conversation else nullcontext()

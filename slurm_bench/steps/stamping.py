@@ -25,7 +25,7 @@ def of(paths: SessionPaths, identity: str, verdict: Verdict) -> Stamp:
     return Stamp(
         submission=verdict.submission,
         previous=_previous(paths, identity, verdict.submission),
-        attempt=None if verdict.repeats else verdict.attempt,
+        confirmation=verdict.confirmation,
         files={str(path.relative_to(paths.root)): sha256(path) for path in found},
         stamped_at=datetime.now(UTC),
     )

@@ -44,7 +44,7 @@ def main(plan_path: str, task: str) -> None:
     if plan.is_decoy:
         _run_decoy(plan, index)
         return
-    for arm in in_turn(plan.arms, index):
+    for arm in in_turn(plan, index):
         if _TrialRun(plan, arm, index).run().outcome is not TrialOutcome.CLEAN:
             return  # a block is whole or nothing: the other run could not be compared
 
@@ -60,9 +60,9 @@ def _run_decoy(plan: TrialPlan, index: int) -> None:
     _TrialRun(plan, canary, index).run()
 
 
-def in_turn(arms: Sequence[Arm], index: int) -> Sequence[Arm]:
-    """Who begins changes from block to block, so that a node that warms up favours nobody."""
-    return arms if index % 2 == 0 else arms[::-1]
+def in_turn(plan: TrialPlan, index: int) -> Sequence[Arm]:
+    """The arms of a block in the order that the plan has drawn for it, so that a node that warms up favours nobody."""
+    return plan.arms if index in plan.candidate_first else plan.arms[::-1]
 
 
 class _TrialRun:

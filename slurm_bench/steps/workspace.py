@@ -72,7 +72,7 @@ def _write_prompts(config: Config, paths: SessionPaths, facts: Mapping[str, str]
             trial_minutes=task.trial_minutes,
             hours=config.agent.hours,
             h100_hours=config.budget.h100_hours,
-            rules=rules.as_markdown(task.target_loss, asks, retime.level, retime.where, facts),
+            rules=rules.as_markdown(task.target_loss, asks, retime.confirm, retime.where, facts),
         )
     )
     for name, text in texts.items():

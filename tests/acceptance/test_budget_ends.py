@@ -30,7 +30,7 @@ EMPTY = "retime.caches=empty"
 def test_the_last_submission_does_not_fit(tmp_path: Path) -> None:
     """What the third has spent is missing for the fourth."""
     limit = GPU_HOURS_OF_SESSION + GPU_HOURS_OF_SUBMISSION + 0.01
-    done = slurm_bench(tmp_path, QUICK, "cluster=dev", "session=one", f"budget.h100_hours={limit}", EMPTY)
+    done = slurm_bench(tmp_path, *QUICK, "cluster=dev", "session=one", f"budget.h100_hours={limit}", EMPTY)
     assert done.returncode == 0, done.stderr
     paths = SessionPaths(tmp_path / "rehearsal/one")
     verdicts = [store.read(path, Verdict) for path in sorted(paths.submissions.glob("*/verdict.json"))]
@@ -68,7 +68,7 @@ def test_a_session_ends_with_its_budget_and_its_last_submission_is_answered(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The agent is told, and ended; the desk leaves before its job is killed; the next start has the verdict."""
-    done = slurm_bench(tmp_path, QUICK, "session=template", "agent.hours=0.0001", EMPTY)
+    done = slurm_bench(tmp_path, *QUICK, "session=template", "agent.hours=0.0001", EMPTY)
     assert done.returncode == 0, done.stderr
     template = SessionPaths(tmp_path / "rehearsal/template")
     config = site.load_config(template)
@@ -105,7 +105,7 @@ def test_a_session_ends_with_its_budget_and_its_last_submission_is_answered(
 
 def test_a_session_whose_allocation_ends_goes_on_in_another(tmp_path: Path) -> None:
     """Its own limit is reached and not that of the budget: its agent is ended in time, and is not over."""
-    done = slurm_bench(tmp_path, QUICK, "session=template", "agent.hours=0.0001", EMPTY)
+    done = slurm_bench(tmp_path, *QUICK, "session=template", "agent.hours=0.0001", EMPTY)
     assert done.returncode == 0, done.stderr
     config = site.load_config(SessionPaths(tmp_path / "rehearsal/template"))
     config.session, config.agent.hours, config.cluster.session_hours = "one", 1.0, 0.001
@@ -119,7 +119,7 @@ def test_a_session_whose_allocation_ends_goes_on_in_another(tmp_path: Path) -> N
 
 
 def test_a_session_whose_hours_are_over_says_so(tmp_path: Path) -> None:
-    done = slurm_bench(tmp_path, QUICK, "session=one", "agent.hours=0.0003")
+    done = slurm_bench(tmp_path, *QUICK, "session=one", "agent.hours=0.0003")
     assert done.returncode == 0, done.stderr
     ended = store.read(SessionPaths(tmp_path / "rehearsal/one").session, Session)
     assert (ended.state, ended.agent_ended_by) == (SessionState.FINISHED, "its hours are over")

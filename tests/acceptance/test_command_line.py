@@ -111,7 +111,7 @@ def slurm_bench(*overrides: str, cwd: Path = REPOSITORY, **environment: str) -> 
         (["command=retime", "record=2031-01-01_Unknown"], "no record 2031-01-01_Unknown"),
         (["command=retime", "directory=/nowhere"], "command.directory: no folder /nowhere"),
         (["command=retime", "record=a", "directory=b"], "command.directory must be null where command.record is set"),
-        (["retime.level=mine"], "retime.level must be session or published"),
+        (["command=confirm", "session=nobody"], "session: no nobody in"),
         (["retime.where=here"], "retime.where must be fresh or allocation, got 'here'"),
         (["retime.where=allocation"], "retime.where must be fresh with cluster.kind=local, got 'allocation'"),
         ([*IN_ITS_JOB, "cluster.session_gpus=4"], "cluster.session_gpus must be cluster.trial_gpus (8) or more, got 4"),

@@ -52,7 +52,7 @@ def check_attempts(paths: SessionPaths, entries: list[LedgerEntry]) -> None:
 @pytest.mark.long
 def test_killed_in_calibration_and_interrupted_in_a_retiming(paths: SessionPaths) -> None:
     brake, campaign = Brake(paths.root.parents[2]), CampaignPaths(paths.root.parent)
-    classic = (QUICK, *SLOWER, brake.override, "retime=classic")
+    classic = (*QUICK, *SLOWER, brake.override, "retime=classic")
     process = start(paths, *classic)
     wait_beside(
         process,
@@ -87,7 +87,7 @@ def test_killed_in_calibration_and_interrupted_in_a_retiming(paths: SessionPaths
 
 def test_a_second_desk_is_refused(paths: SessionPaths) -> None:
     brake = Brake(paths.root.parents[2])
-    process = start(paths, QUICK, *SLOWER, brake.override)
+    process = start(paths, *QUICK, *SLOWER, brake.override)
     try:
         wait_beside(process, lambda: any(paths.submissions.glob("*/retiming/plan.json")))
         with brake:
@@ -107,7 +107,7 @@ def test_a_cancelled_session_job_goes_on_in_the_next(paths: SessionPaths) -> Non
     slurm = {**os.environ, "SLURM_CONF": str(DEV_CLUSTER / "slurm.conf")}
 
     brake = Brake(paths.root.parents[2])
-    quick = (QUICK, *SLOWER, brake.override, cluster)
+    quick = (*QUICK, *SLOWER, brake.override, cluster)
     process = start(paths, *quick)
     wait_beside(process, lambda: len(trials(paths, "0003")) >= 2)
     with brake:

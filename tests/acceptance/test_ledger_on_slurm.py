@@ -300,7 +300,7 @@ def _settled(ledger: Ledger) -> bool:
 def test_slurmdbd_is_gone_for_a_minute_in_a_session(tmp_path: Path) -> None:
     """Trials run on, nobody is charged nothing, and the session ends as if nothing had been."""
     paths = SessionPaths(tmp_path / "runs/rehearsal/one")
-    running = start(paths, QUICK, *SLOWER, "cluster=dev")
+    running = start(paths, *QUICK, *SLOWER, "cluster=dev")
     try:
         waiting.until(lambda: len(trials(paths, "0003")) >= 1)
         dev_cluster("down", "slurmdbd")
@@ -317,7 +317,7 @@ def test_slurmdbd_is_gone_for_a_minute_in_a_session(tmp_path: Path) -> None:
 
 def a_session_without_a_budget(tmp_path: Path) -> SessionPaths:
     """Its first job is over, and its agent is not."""
-    done = slurm_bench(tmp_path / "runs", QUICK, "session=one", "agent.hours=0.0001")
+    done = slurm_bench(tmp_path / "runs", *QUICK, "session=one", "agent.hours=0.0001")
     assert done.returncode == 0, done.stderr
     paths = SessionPaths(tmp_path / "runs/rehearsal/one")
     books = Books(tmp_path)

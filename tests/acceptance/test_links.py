@@ -63,7 +63,7 @@ def runs_job(process: psutil.Process, job_id: str) -> bool:
 def test_a_session_crosses_links_by_itself(tmp_path: Path) -> None:
     """The first link dies with its node, the next ones may have too little time, and the last ends the session."""
     paths = SessionPaths(tmp_path / "runs/rehearsal/one")
-    running = start(paths, QUICK, *SLOWER, "cluster=dev", A_MINUTE)
+    running = start(paths, *QUICK, *SLOWER, "cluster=dev", A_MINUTE)
     waiting.until(lambda: bool(trials(paths, "0003")))
     node = node_dies(links(paths)[0])
     try:

@@ -28,7 +28,7 @@ def test_a_rehearsal_in_the_sessions_own_job(tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     its_own_job = ("retime.where=allocation", "cluster.session_gpus=8", "cluster.session_hours=3")
-    done = slurm_bench(tmp_path, QUICK, "cluster=dev", "session=one", f"cluster.scratch={scratch}", *its_own_job)
+    done = slurm_bench(tmp_path, *QUICK, "cluster=dev", "session=one", f"cluster.scratch={scratch}", *its_own_job)
     assert done.returncode == 0, done.stderr
     campaign = CampaignPaths(tmp_path / "rehearsal")
     (session,) = campaign.sessions()

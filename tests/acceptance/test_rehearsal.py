@@ -6,16 +6,18 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from slurm_bench.effects import store
+from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
-from slurm_bench.words.records import Session
+from slurm_bench.words.records import Session, SessionState
 from slurm_bench.words.trials import Retiming, TrialPlan
 from slurm_bench.words.verdicts import Verdict
-from tests.acceptance.rehearsals import EXPECTED, check_outcomes, slurm_bench
+from tests.acceptance.rehearsals import EXPECTED, QUICK, check_outcomes, slurm_bench
 from tests.clusters import DEV_CLUSTER
 from tests.conftest import IMAGE
 
@@ -35,8 +37,17 @@ def check_report(campaign: CampaignPaths) -> str:
     interval = f"{speed['saved_s']:.2f} [{speed['saved_low_s']:.2f}, {speed['saved_high_s']:.2f}]"
     assert speed["design"] == "paired" and speed["saved_low_s"] < speed["saved_s"] < speed["saved_high_s"]
     assert interval in page, "seconds saved with an interval, not only a mean"
-    assert "Stopped early" in page and "for all candidates of the session together" in page
+    assert "Stopped early" in page and "Confirmation 1 of" in page
+    assert summary["score"]["state"] == "scored" and f"{summary['score']['saved']['saved_s']:.2f} s [" in page
     return interval
+
+
+def check_score(verdicts: Sequence[Verdict]) -> Verdict:
+    """The accepted candidate's twenty fresh blocks, which are the session's last verdict."""
+    score = verdicts[-1]
+    assert (score.submission, score.confirms, score.confirmation, score.level) == ("0005", "0004", 1, 0.005)
+    assert score.outcome.value == "accepted" and score.speed and score.speed.saved_low_s > 0, score.reason
+    return score
 
 
 def budget(runs: Path, form: str) -> str:
@@ -51,6 +62,7 @@ def test_on_a_bare_machine(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     campaign = CampaignPaths(tmp_path / "rehearsal")
     verdicts = check_outcomes(campaign.sessions()[0])
+    score = check_score(verdicts)
     interval = check_report(campaign)
     for name, (outcome, _) in EXPECTED.items():
         assert name in done.stdout and outcome in done.stdout
@@ -61,11 +73,12 @@ def test_on_a_bare_machine(tmp_path: Path) -> None:
     assert total["reserved_gpu_seconds"] == 0
     rows = list(csv.DictReader(io.StringIO(budget(tmp_path, "csv"))))
     spent = [row for row in rows if row["figure"] == "spent"]
-    assert {row["kind"] for row in spent} == {"retiming", "decoy"}
+    assert {row["kind"] for row in spent} == {"retiming", "decoy", "confirmation"}
     both = total["gpu_seconds"] + decoy["gpu_seconds"]
     assert sum(int(row["gpu_seconds"]) for row in spent) == both
+    agents = both - score.gpu_seconds
     left = [float(row["h100_hours"]) for row in rows if row["figure"] == "left"]
-    assert min(left) == pytest.approx(512 - both / 3600), "the starting record's decoy run counts for the session"
+    assert min(left) == pytest.approx(512 - agents / 3600), "the starting record's decoy run counts, its score does not"
     check_bundles(tmp_path, campaign.sessions()[0])
 
 
@@ -74,7 +87,7 @@ def check_bundles(runs: Path, session: SessionPaths) -> None:
     done = slurm_bench(runs, "command=bundle", "session=one")
     assert done.returncode == 0, done.stderr
     *archives, to_publish = done.stdout.splitlines()
-    assert len(archives) == len(EXPECTED)
+    assert len(archives) == len(EXPECTED) + 1, "the score's too"
     for line in archives:
         said = re.fullmatch(r"(.*): submission (\d{4}), stamp ([0-9a-f]{64})", line)
         assert said, line
@@ -94,14 +107,14 @@ def check_bundles(runs: Path, session: SessionPaths) -> None:
     tampered.write_bytes(Path(path).read_bytes().replace(b'"gpu_seconds": ', b'"gpu_seconds":\n'))
     found = slurm_bench(runs, "command=reverify", f"bundle={tampered}")
     assert found.returncode == 1
-    assert "not confirmed: archive: submissions/0004/verdict.json is not what SHA256SUMS says" in found.stderr
+    assert "submissions/0005/verdict.json is not what SHA256SUMS says" in found.stderr
     check_errors(runs)
 
 
 def check_errors(runs: Path) -> None:
     for overrides, words in (
         (["command=bundle", "session=two"], "there are one"),
-        (["command=bundle", "session=one", "submission=5"], "there are 0001 to 0004"),
+        (["command=bundle", "session=one", "submission=6"], "there are 0001 to 0005"),
         (["command=reverify", "bundle=nowhere.tar"], "nowhere.tar cannot be read: No such file or directory"),
         (["command=reverify", f"bundle={runs / 'rehearsal' / 'one' / 'config.yaml'}"], "is no bundle, or broken"),
         (["command=reverify"], "command.bundle must be the path of an archive"),
@@ -121,7 +134,7 @@ def test_on_slurm_in_apptainer(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     campaign = CampaignPaths(tmp_path / "rehearsal")
     (session,) = campaign.sessions()
-    check_outcomes(session)
+    check_score(check_outcomes(session))
     check_report(campaign)
     check_trials(session)
     said = session.log.read_text()
@@ -129,6 +142,7 @@ def test_on_slurm_in_apptainer(tmp_path: Path) -> None:
     assert not list(scratch.iterdir()), "cancelled trials too leave nothing"
     check_budget_against_sacct(tmp_path, session)
     check_stop(session)
+    check_who_timed_the_score(session)
 
 
 def check_trials(session: SessionPaths) -> None:
@@ -141,8 +155,10 @@ def check_trials(session: SessionPaths) -> None:
         assert theirs and (ours.node, ours.job) == (theirs.node, theirs.job), "both ran in the same allocation"
         assert ours.started and ours.ended and theirs.started and theirs.ended
         assert ours.ended <= theirs.started or theirs.ended <= ours.started, "in turn"
-        began.append(ours.started < theirs.started)
-    assert began == [True, False] * 5, "who begins changes from block to block"
+        if ours.started < theirs.started:
+            began.append(ours.index)
+    drawn = store.read(where.plan, TrialPlan).candidate_first
+    assert tuple(began) == drawn and len(drawn) == 5, "half of the blocks are begun by the candidate, as drawn"
     for trials in (store.read(where.collected, Retiming).trials, store.read(where.collected, Retiming).incumbents):
         assert {trial.image_sha256 for trial in trials} == {image}
         assert {trial.node for trial in trials} <= {"gpu1", "gpu2", "gpu3", "gpu4"}
@@ -156,6 +172,16 @@ def check_stop(session: SessionPaths) -> None:
     stopped = session.submission("0003").retiming.stopped
     assert verdict.stopped and 3 <= len(verdict.stopped.seen) < 10
     assert verdict.decided_at.timestamp() - stopped.stat().st_mtime < 12, "the dev cluster's grace is 15 s"
+
+
+def check_who_timed_the_score(session: SessionPaths) -> None:
+    """The session's own job had ended, with its GPUs, before the blocks of the score were queued."""
+    entries = store.read_all(session.ledger, LedgerEntry)
+    (link,) = [entry for entry in entries if entry.kind == "session"]
+    (score,) = [entry for entry in entries if entry.kind == "confirmation"]
+    ended = link.attempts[-1].ended
+    assert ended and ended <= score.reserved_at
+    assert (score.tasks, len(score.attempts)) == (20, 20)
 
 
 def check_budget_against_sacct(runs: Path, session: SessionPaths) -> None:
@@ -186,8 +212,28 @@ def check_budget_against_sacct(runs: Path, session: SessionPaths) -> None:
             seconds += int(elapsed) * int(resources.get("gres/gpu", 0))
             rows += 1
     assert rows == sum(line["attempts"] for line in total["lines"])
-    assert 1 + 2 + 3 + 10 <= rows < 1 + 2 + 10 + 10, (
-        "the session, two decoy runs, some blocks of the hopeless candidate"
+    assert 1 + 2 + 3 + 10 + 20 <= rows < 1 + 2 + 10 + 10 + 20, (
+        "the session, two decoy runs, some blocks of the hopeless candidate, all of the accepted one's and its score's"
     )
     assert total["gpu_seconds"] == seconds
     assert total["reserved_gpu_seconds"] == 0
+
+
+def test_a_score_can_be_had_later(tmp_path: Path) -> None:
+    """Of a session that was to have none, or got none; once it is there, nothing is timed again."""
+    quick = slurm_bench(tmp_path, *QUICK, "session=one")
+    assert quick.returncode == 0, quick.stderr
+    said = " ".join(quick.stdout.split())
+    assert "no score yet: not confirmed; submission 0004 is accepted, and left to be confirmed" in said
+    for _ in range(2):
+        later = slurm_bench(tmp_path, "command=confirm", "session=one")
+        assert later.returncode == 0, later.stderr
+        assert "saved, confirmed by 20 fresh blocks" in later.stdout
+    (session,) = CampaignPaths(tmp_path / "rehearsal").sessions()
+    check_score([store.read(path, Verdict) for path in sorted(session.submissions.glob("*/verdict.json"))])
+    store.write(
+        session.session, store.read(session.session, Session).model_copy(update={"state": SessionState.INTERRUPTED})
+    )
+    early = slurm_bench(tmp_path, "command=confirm", "session=one")
+    assert (early.returncode, early.stdout) == (2, "")
+    assert early.stderr == "slurm_bench: session one is not over (interrupted); command=run goes on with it\n"

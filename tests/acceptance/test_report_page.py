@@ -15,6 +15,9 @@ from tests import generated_campaign
 
 pytestmark = pytest.mark.browser
 
+CONFIRMATION = "#small/claude-0/0009"
+ROWS = 3 * 3 * 20 + 10
+"""What was handed in, and its confirmations."""
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 
 
@@ -71,19 +74,19 @@ def wide(browser: Browser, campaign: CampaignPaths) -> Iterator[Opened]:
 
 def test_it_opens_without_network_or_complaint(wide: Opened) -> None:
     assert wide.page.title() == "slurm_bench: generated"
-    assert wide.visible_rows() == 180
+    assert wide.visible_rows() == ROWS
     assert wide.page.locator("#overview figure svg[role=img]").count() == 3
 
 
 def test_columns_sort_both_ways_and_what_has_no_value_comes_last(wide: Opened) -> None:
-    heading = wide.page.get_by_role("button", name="seconds saved")
+    heading = wide.page.locator("#submissions").get_by_role("button", name="seconds saved")
     for way, reverse in (("ascending", False), ("descending", True)):
         heading.click()
         assert wide.page.locator("#submissions th[aria-sort]").get_attribute("aria-sort") == way
         cells = wide.page.locator("#submissions tbody tr > [data-value]:nth-child(6)")
         values = cells.evaluate_all("cells => cells.map(cell => cell.dataset.value)")
         numbers = [float(value) for value in values if value]
-        assert numbers == sorted(numbers, reverse=reverse) and 20 < len(numbers) < 180
+        assert numbers == sorted(numbers, reverse=reverse) and 20 < len(numbers) < ROWS
         assert not any(values[len(numbers) :])
     wide.page.locator("#submissions").get_by_role("button", name="candidate").click()
     names = wide.column(3)
@@ -94,7 +97,7 @@ def test_filters_work_together(wide: Opened) -> None:
     page = wide.page
     page.get_by_label("Verdict").select_option("accepted")
     accepted = wide.visible_rows()
-    assert 0 < accepted < 180 and set(wide.column(4)) == {"accepted"}
+    assert 0 < accepted < ROWS and set(wide.column(4)) == {"accepted"}
     page.locator("select[name=agent]").select_option("codex (example-b)")
     assert 0 < wide.visible_rows() < accepted and all("codex" in name for name in wide.column(1))
     page.get_by_label("Any words").fill("muon")
@@ -104,7 +107,7 @@ def test_filters_work_together(wide: Opened) -> None:
     for name in ("outcome", "agent"):
         page.locator(f"select[name={name}]").select_option("")
     page.get_by_label("Any words").fill("")
-    assert wide.visible_rows() == 180
+    assert wide.visible_rows() == ROWS
 
 
 def test_a_submission_has_a_page_of_its_own(wide: Opened) -> None:
@@ -119,6 +122,20 @@ def test_a_submission_has_a_page_of_its_own(wide: Opened) -> None:
     assert shown.locator(".dots").count() == 2 and shown.locator("pre .added").count() > 0
     page.get_by_role("link", name="All submissions").click()
     assert page.locator("#overview").is_visible() and not page.locator("article:visible").count()
+
+
+def test_a_confirmation_and_what_it_confirms_lead_to_each_other(wide: Opened) -> None:
+    page = wide.page
+    page.get_by_label("Verdict").select_option("confirmation")
+    assert wide.visible_rows() == ROWS - 180
+    page.locator("#submissions tbody tr:visible a").first.click()
+    shown = page.locator("article:target")
+    confirms = shown.get_by_role("link", name="submission 00")
+    number = confirms.inner_text().removeprefix("submission ")
+    confirms.click()
+    assert f"Submission {number} of" in shown.inner_text()
+    shown.get_by_role("link", name="number 00").click()
+    assert shown.inner_text().count("Confirmation 1 of submission") == 1
 
 
 def test_a_rejected_one_shows_rule_file_and_line(wide: Opened) -> None:
@@ -138,7 +155,7 @@ def test_on_a_phone_only_tables_scroll_sideways(browser: Browser, campaign: Camp
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("where", ["", "#small/claude-0/0005", "#small/codex-0/0007"])
+@pytest.mark.parametrize("where", ["", "#small/claude-0/0005", "#small/codex-0/0007", CONFIRMATION])
 def test_readers_with_a_disability_can_read_it(browser: Browser, small: CampaignPaths, scheme: str, where: str) -> None:
     """By axe-core, with its checks of contrast, names, tables and landmarks."""
     opened = Opened(browser, small, viewport=WIDE, color_scheme=scheme)
@@ -163,7 +180,7 @@ def test_it_prints(wide: Opened, tmp_path: Path) -> None:
 
 def test_without_scripts_everything_is_there(browser: Browser, campaign: CampaignPaths) -> None:
     opened = Opened(browser, campaign, viewport=WIDE, java_script_enabled=False)
-    assert opened.visible_rows() == 180
+    assert opened.visible_rows() == ROWS
     assert not opened.page.locator(".filters").is_visible()
     opened.page.locator("#submissions tbody a").first.click()
     assert opened.page.locator("article:target").is_visible()

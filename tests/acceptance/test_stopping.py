@@ -32,7 +32,7 @@ from tests.conftest import REPOSITORY
 ROWS, COLUMNS = 40, 110
 ALL_OF_IT = "retime.stop_below=0"
 """No look ends an array before we do."""
-RETIME = (QUICK, *SLOWER, "command=retime", "retime.design=classic")
+RETIME = (*QUICK, *SLOWER, "command=retime", "retime.design=classic")
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def is_live(shown: str) -> bool:
 def test_on_slurm(paths: SessionPaths) -> None:
     runs = paths.root.parents[1]
     brake = Brake(runs.parent)
-    process = start(paths, QUICK, *SLOWER, brake.override, "cluster=dev", ALL_OF_IT, scratch(paths))
+    process = start(paths, *QUICK, *SLOWER, brake.override, "cluster=dev", ALL_OF_IT, scratch(paths))
     with brake:
         wait_beside(process, paths.desk_process.exists)
         (seen,) = json.loads(slurm_bench(runs, "command=status", "format=json").stdout)["sessions"]
@@ -142,7 +142,7 @@ def lanes(runs: Path) -> list[ProcessIdentity]:
 def test_on_this_machine(paths: SessionPaths) -> None:
     runs = paths.root.parents[1]
     brake = Brake(runs.parent)
-    process = start(paths, QUICK, *SLOWER, brake.override, ALL_OF_IT, scratch(paths))
+    process = start(paths, *QUICK, *SLOWER, brake.override, ALL_OF_IT, scratch(paths))
     wait_beside(process, lambda: bool(trials(paths, "0003")))
     with brake:
         assert any(map(processes.is_alive, lanes(runs)))

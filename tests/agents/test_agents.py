@@ -150,7 +150,7 @@ def test_prompts_tell_a_sessions_own_numbers() -> None:
         trial_minutes=15.0,
         hours=64.0,
         h100_hours=512.0,
-        rules=rules.as_markdown(3.28, 30, "session", "fresh", {}),
+        rules=rules.as_markdown(3.28, 30, True, "fresh", {}),
     )
     texts = prompts.texts(facts)
     assert "below 3.28" in texts["problem"] and "8 GPUs" in texts["problem"]

@@ -39,7 +39,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SessionPaths]:
         sys.executable,
         "-m",
         "slurm_bench",
-        QUICK,
+        *QUICK,
         "cluster=dev",
         "campaign=proof",
         "session=rehearsal",

@@ -18,7 +18,7 @@ from slurm_bench.words.config import Config
 from slurm_bench.words.errors import InfrastructureError, UsageError
 from slurm_bench.words.paths import CalibrationPaths, CampaignPaths, shipped
 from slurm_bench.words.records import Session, SessionState
-from slurm_bench.words.trials import Design, Retiming
+from slurm_bench.words.trials import Design, Retiming, TrialPlan
 from slurm_bench.words.verdicts import Outcome, Verdict
 from tests import waiting
 from tests.fake_cluster import FakeCluster
@@ -235,19 +235,13 @@ def test_the_report_says_what_share_of_human_progress_was_made(
 
 
 @pytest.mark.parametrize(
-    ("design", "level", "words"),
-    [
-        ("paired", "session", ["beside each of a candidate", "for all candidates of the session together"]),
-        ("classic", "published", ["once for the campaign", "for each candidate, as published"]),
-    ],
+    ("design", "words"), [("paired", "beside each of a candidate"), ("classic", "once for the campaign")]
 )
-def test_the_report_says_by_which_rule(config: Config, design: str, level: str, words: list[str]) -> None:
-    config.retime.design, config.retime.level = design, level
+def test_the_report_says_by_which_rule(config: Config, design: str, words: str) -> None:
+    config.retime.design = design
     scene = Scene(config, FakeCluster())
-    verdict = scene.submit(scene.candidate("fast", FAST))
-    said = " ".join(page(scene).split())
-    assert all(each in said for each in words)
-    assert ("0.005, as array 1 of its session" in said) == (verdict.attempt == 1)
+    scene.submit(scene.candidate("fast", FAST))
+    assert words in " ".join(page(scene).split())
 
 
 def test_a_desk_that_died_after_sbatch_queues_nothing_twice(scene: Scene) -> None:
@@ -272,33 +266,28 @@ def test_a_verdict_that_did_not_reach_the_inbox_is_given_again(scene: Scene) -> 
     assert len(scene.cluster.queued) == 1
 
 
-def test_the_level_is_spent_over_a_sessions_arrays(scene: Scene) -> None:
-    """What was not queued spends nothing; what was undecided does, or the site's failures would be new draws."""
-    scene.submit("nowhere", "a0")
-    scene.submit(scene.candidate("exec", ("num_iterations = 10", "num_iterations = 10\nexec('')")), "a1")
-    first = scene.submit(scene.candidate("slow", ("SECONDS = 0.08", "SECONDS = 0.12")), "a2")
-    assert first.attempt == 1 and first.level == pytest.approx(0.005)
-    scene.cluster.lost = set(range(6))
-    fast = scene.candidate("fast", FAST)
-    undecided = scene.submit(fast, "a3")
-    assert (undecided.outcome, undecided.attempt) == (Outcome.UNDECIDED, 2)
-    scene.cluster.lost = set()
-    again = scene.submit(fast, "a4")
-    assert (again.outcome, again.attempt) == (Outcome.ACCEPTED, 3)
-    assert again.level == pytest.approx(0.01 / 12)
+def test_every_candidate_has_the_published_level(scene: Scene) -> None:
+    for request in ("a1", "a2"):
+        seconds = ("SECONDS = 0.08", f"SECONDS = 0.1{request[1]}")
+        verdict = scene.submit(scene.candidate(f"slow-{request}", seconds), request)
+        assert (verdict.confirmation, verdict.level) == (None, 0.01)
 
 
-def test_what_the_budget_refuses_spends_nothing(scene: Scene) -> None:
-    hours, scene.config.budget.h100_hours = scene.config.budget.h100_hours, 0.001
-    scene.desk = scene.another_desk()
-    refused = scene.submit(scene.candidate("fast", FAST))
-    assert (refused.outcome, refused.attempt) == (Outcome.OVER_BUDGET, None)
-    scene.config.budget.h100_hours = hours
-    scene.desk = scene.another_desk()
-    assert scene.submit(scene.candidate("fast-again", FAST), "a2").attempt == 1
+def test_who_begins_a_block_is_drawn(scene: Scene) -> None:
+    """Half of the blocks, and as the plan says: nothing that comes and goes at the pace of blocks favours either."""
+    scene.submit(scene.candidate("fast", FAST))
+    where = scene.paths.submission("0001").retiming
+    plan, retiming = store.read(where.plan, TrialPlan), store.read(where.collected, Retiming)
+    began = [
+        block.candidate.index
+        for block in retiming.blocks
+        if block.incumbent and block.candidate.started and block.incumbent.started
+        if block.candidate.started < block.incumbent.started
+    ]
+    assert began == list(plan.candidate_first) and len(began) == 5
 
 
-def test_an_interrupted_submission_comes_first_and_keeps_its_turn(config: Config) -> None:
+def test_an_interrupted_submission_comes_first(config: Config) -> None:
     """However the agent orders or removes its requests meanwhile, and however often it may ask."""
     config.agent.submissions_per_hour = 2
     cluster = FakeCluster(one_by_one=True)
@@ -313,12 +302,12 @@ def test_an_interrupted_submission_comes_first_and_keeps_its_turn(config: Config
     scene.desk = scene.another_desk()
     scene.desk.serve()
     first = store.read(scene.paths.submission("0001").verdict, Verdict)
-    assert (first.outcome, first.attempt, first.gpu_seconds) == (Outcome.REJECTED, 1, 3)
+    assert (first.outcome, first.gpu_seconds) == (Outcome.REJECTED, 3)
     assert first.stopped is not None, "its looks went on"
     config.agent.submissions_per_hour = 2
     scene.desk.serve()
     second = store.read(scene.paths.verdict_in_inbox("a0"), Verdict)
-    assert (second.outcome, second.attempt) == (Outcome.ACCEPTED, 2)
+    assert second.outcome is Outcome.ACCEPTED
     assert len(cluster.queued) == 2
 
 
@@ -357,14 +346,6 @@ def test_a_reservation_whose_sbatch_nobody_saw_is_given_back(scene: Scene) -> No
     look_until(scene, lambda: not scene.ledger())
     scene.submit(scene.candidate("two", FAST, ("num_iterations = 10", "num_iterations = 11")), "a2")
     assert list(scene.ledger()) == ["0002"]
-
-
-def test_as_published_every_candidate_has_the_level(scene: Scene) -> None:
-    scene.config.retime.level = "published"
-    for request in ("a1", "a2"):
-        seconds = ("SECONDS = 0.08", f"SECONDS = 0.1{request[1]}")
-        verdict = scene.submit(scene.candidate(f"slow-{request}", seconds), request)
-        assert (verdict.attempt, verdict.level) == (None, 0.01)
 
 
 HOPELESS = ("LOSS = 3.25", "LOSS = 3.30")
@@ -439,20 +420,29 @@ def test_an_incumbent_that_fails_beside_a_clean_run_is_the_sites(scene: Scene) -
 
 def test_the_candidate_gets_no_better_loss_by_the_incumbents_failure(scene: Scene, tmp_path: Path) -> None:
     """A clean run whose block is run again for the incumbent's failure counts with the higher of its two losses."""
-    failed = f"P = Path({str(tmp_path / 'failed')!r})\n"
-    once = f"{failed}if not P.exists(): P.touch(); raise SystemExit(7)\nlog.parent.mkdir()"
-    seen = f"{failed}LOSS = 3.24 if P.exists() else 3.27\nlog.parent.mkdir()"
+    ran = (
+        f"P = Path({str(tmp_path)!r})\n"
+        "OURS, THEIRS = (len(list(P.glob(f'{each}-*'))) for each in ('ours', 'theirs'))\n"
+    )
+    # It fails at its first run after the candidate's in a block.
+    once = (
+        f"{ran}(P / f'theirs-{{THEIRS}}').touch()\n"
+        "if OURS > THEIRS and not (P / 'failed').exists(): (P / 'failed').touch(); raise SystemExit(7)\n"
+        "log.parent.mkdir()"
+    )
+    seen = f"{ran}(P / f'ours-{{OURS}}').touch()\nLOSS = 3.24 if (P / 'failed').exists() else 3.27\nlog.parent.mkdir()"
     program = scene.record / "train_gpt.py"
     program.write_text(program.read_text().replace("log.parent.mkdir()", once))
     scene.paths.incumbent.unlink()
     scene.desk = scene.another_desk()
     verdict = scene.submit(scene.candidate("good", (once, seen), FAST))
     retiming = store.read(scene.paths.submission("0001").retiming.collected, Retiming)
-    first = retiming.trials[0]
-    assert first.result and first.result.val_loss < 3.25
-    assert first.first_run_loss and first.first_run_loss > 3.26
-    assert verdict.rerun == (0,) and verdict.loss
-    assert verdict.loss.mean == pytest.approx((first.first_run_loss + 9 * 3.24) / 10, abs=0.005)
+    (index,) = verdict.rerun
+    again = retiming.trials[index]
+    assert again.result and again.result.val_loss < 3.25
+    assert again.first_run_loss and again.first_run_loss > 3.26
+    assert verdict.loss
+    assert verdict.loss.mean == pytest.approx(((index + 1) * 3.27 + (9 - index) * 3.24) / 10, abs=0.005)
 
 
 def calibrations(scene: Scene) -> list[CalibrationPaths]:

@@ -77,13 +77,13 @@ def test_what_a_desk_leaves_runs_on_only_in_jobs_of_its_own(nested: Config, wher
     assert bool(scene.cluster._pending["slurm_bench-id-0001"]) is (where == "fresh")
 
 
-def test_what_does_not_fit_into_the_job_spends_no_try(scene: Scene) -> None:
+def test_what_does_not_fit_into_the_job_can_be_handed_in_again(scene: Scene) -> None:
     fast = scene.candidate("fast", FAST)
     scene.cluster.refusing = True
     refused = scene.submit(fast, "a1")
-    assert (refused.outcome, refused.attempt) == (Outcome.UNDECIDED, None)
+    assert refused.outcome is Outcome.UNDECIDED
     scene.cluster.refusing = False
-    assert scene.submit(fast, "a2").attempt == 1
+    assert scene.submit(fast, "a2").level == 0.01
 
 
 def test_a_job_is_long_enough_for_one_submission(nested: Config) -> None:
@@ -92,7 +92,9 @@ def test_a_job_is_long_enough_for_one_submission(nested: Config) -> None:
     assert link.least_minutes(nested) == 10 + 10 * 12
     with pytest.raises(UsageError, match=r"cluster.session_hours must be 2\.2 or more"):
         link.check(nested)
-    nested.retime.design = "classic"
+    nested.retime.caches = "decoy"
+    assert link.least_minutes(nested) == 10 + 10 * 12 + 2 * 12, "two decoy runs of two halves before them"
+    nested.retime.design, nested.retime.caches = "classic", "empty"
     assert link.least_minutes(nested) == 10 + 10 * 6
     link.check(nested)
     nested.retime.where, nested.cluster.session_hours = "fresh", 0.01

@@ -24,6 +24,7 @@ def plan_for(folder: Path, record: Path) -> TrialPlan:
         data_dir=str(folder / "data"),
         scratch_dir=str(folder / "scratch"),
         indices=(3, 7),
+        candidate_first=(3,),
         timeout_s=200,
         scratch_bytes=2**26,
         environment={},
