@@ -90,6 +90,8 @@ class Evidence:
     exhibit: Exhibit
     repeated: Exhibit | None
     """The earlier submission whose verdict is repeated."""
+    earlier: tuple[Verdict, ...]
+    """Of a confirmation, all verdicts of its session before it."""
     calibration: Retiming | None
     """In the classic design, with what it was taken from."""
     calibration_arrays: tuple[Array, ...]
@@ -113,9 +115,7 @@ class Evidence:
     @property
     def terms(self) -> Terms:
         """What the decision was made by."""
-        counted = self.config.retime.level == "session"
-        attempt = self.timed.stamp.attempt if counted else None
-        return Terms.of(self.config.retime, self.config.task, attempt)
+        return Terms.of(self.config.retime, self.config.task, self.exhibit.stamp.confirmation)
 
 
 def compared(what: str, wrong: list[str], right: str) -> Check:

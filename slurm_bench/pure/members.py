@@ -1,7 +1,7 @@
 """Members of a bundle that nothing commits to: neither a stamp, nor what is part of every bundle."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from slurm_bench.pure.evidence import Evidence, Sealed
 
@@ -24,8 +24,16 @@ def not_stamped(evidence: Evidence) -> list[str]:
     named = {*_sealed("candidate", evidence.candidate), *_sealed("incumbent", evidence.incumbent)}
     for exhibit in filter(None, (evidence.exhibit, evidence.repeated)):
         named |= set(exhibit.stamp.files)
+    named |= set(verdicts_before(evidence))
     found = [name for name in evidence.hashes if name not in named and not _PARTS.fullmatch(name)]
     return sorted(found, key=lambda name: (not is_strange(name), name))
+
+
+def verdicts_before(evidence: Evidence) -> Mapping[str, str]:
+    """Return the digests, by name and as their stamps have them, of the verdicts that a confirmation rests on."""
+    numbers = {each.submission for each in evidence.earlier}
+    before = [stamp for stamp in evidence.stamps if stamp.submission in numbers]
+    return {name: digest for stamp in before for name, digest in stamp.files.items() if name.endswith("/verdict.json")}
 
 
 def is_strange(name: str) -> bool:

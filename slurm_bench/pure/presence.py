@@ -10,7 +10,7 @@ from slurm_bench.words.trials import Block, Retiming, Trial, TrialOutcome
 
 def was_queued(exhibit: Exhibit) -> bool:
     """Whether there was an array, whose plan must then be there."""
-    return bool(exhibit.collected or exhibit.stopped or exhibit.stamp.attempt is not None)
+    return bool(exhibit.collected or exhibit.stopped or exhibit.stamp.confirmation is not None)
 
 
 def wrong_in_runs(arrays: Sequence[Array], collected: Retiming) -> Iterator[str]:

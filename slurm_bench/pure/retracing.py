@@ -30,8 +30,10 @@ def checks(evidence: Evidence) -> Iterator[Check]:
 
 
 def _of_array(exhibit: Exhibit, evidence: Evidence) -> Iterator[Check]:
-    yield _plans("trial plan", exhibit.arrays, _arms(evidence), evidence)
+    yield _plans("trial plan", exhibit.arrays, _arms(evidence), evidence, evidence.terms.runs)
     yield _results("training logs", exhibit.arrays, exhibit.collected)
+    if exhibit.collected and exhibit.collected.incumbents:
+        yield _order(exhibit.arrays[0].plan, exhibit.collected)
     if exhibit.collected:
         yield _blocks("blocks", exhibit.arrays, exhibit.collected, exhibit.stopped)
     if exhibit.stopped:
@@ -57,7 +59,7 @@ def _decoy_run(exhibit: Exhibit, evidence: Evidence) -> Iterator[Check]:
         began = exhibit.arrays[0].plan.arms[0].caches
         wrong += [] if began in (None, decoy.caches) else ["the timed runs began with other caches"]
     if not exhibit.decoy_arrays:
-        found = "; ".join(wrong) or "as another session of its campaign recorded it"
+        found = "; ".join(wrong) or "as it was recorded for another verdict of its campaign"
         yield Check("decoy run", found, False if wrong else None)
         return
     wrong += list(_wrong_decoy_array(exhibit.decoy_arrays, decoy, evidence))
@@ -76,7 +78,7 @@ def _wrong_decoy_array(arrays: Sequence[Array], decoy: Decoy, evidence: Evidence
 
 
 def _arms(evidence: Evidence) -> list[Sealed]:
-    paired = Design(evidence.config.retime.design) is Design.PAIRED
+    paired = evidence.terms.design is Design.PAIRED
     candidate = [evidence.candidate] if evidence.candidate else []
     return [*candidate, evidence.incumbent] if paired else candidate
 
@@ -86,7 +88,7 @@ def _calibration(evidence: Evidence, calibration: Retiming) -> Iterator[Check]:
         yield Check("calibration", "the runs that it was taken from are not there", False)
         return
     arrays = evidence.calibration_arrays
-    yield _plans("calibration's plan", arrays, [evidence.incumbent], evidence)
+    yield _plans("calibration's plan", arrays, [evidence.incumbent], evidence, RUNS)
     yield _results("calibration's logs", arrays, calibration)
     yield _blocks("calibration's blocks", arrays, calibration, None)
 
@@ -94,11 +96,19 @@ def _calibration(evidence: Evidence, calibration: Retiming) -> Iterator[Check]:
 # What was to be run.
 
 
-def _plans(what: str, arrays: Sequence[Array], arms: Sequence[Sealed], evidence: Evidence) -> Check:
+def _plans(what: str, arrays: Sequence[Array], arms: Sequence[Sealed], evidence: Evidence, runs: int) -> Check:
     wrong = [line for array in arrays for line in _wrong_in_plan(array.plan, arms, evidence)]
     wrong += [line for array in arrays for line in _strangers(array)]
-    if sorted(arrays[0].plan.indices) != list(range(RUNS)):
-        wrong.append(f"its blocks are {list(arrays[0].plan.indices)}")
+    first = arrays[0].plan
+    if sorted(first.indices) != list(range(runs)):
+        wrong.append(f"its blocks are {list(first.indices)}")
+    if len(set(first.candidate_first) & set(first.indices)) != runs // 2:
+        wrong.append("the candidate does not begin half of its blocks")
+    for again in arrays[1:]:
+        if again.plan.candidate_first != first.candidate_first:
+            wrong.append("the order within blocks was drawn twice")
+        if [arm.caches for arm in again.plan.arms] != [arm.caches for arm in first.arms]:
+            wrong.append("what was run once more began with other caches")
     return compared(what, wrong, "seals, image and environment as sealed and configured")
 
 
@@ -217,6 +227,19 @@ def _collected(
     if len(arrays) == 1 or arrays[1].plan.indices != tuple(void):
         return None
     return with_reruns(blocks, collect(arrays[1].plan, arrays[1].left, entries[1].attempts, None), void)
+
+
+def _order(plan: TrialPlan, collected: Retiming) -> Check:
+    """Who began each block, as it was drawn before any ran."""
+    began = {
+        block.candidate.index: block.candidate.started < block.incumbent.started
+        for block in collected.blocks
+        if block.incumbent and block.candidate.started and block.incumbent.started
+        if not {block.candidate.outcome, block.incumbent.outcome} & set(NOT_RUN)
+    }
+    wrong = [f"block {index}" for index, ours in began.items() if ours != (index in plan.candidate_first)]
+    found = f"the candidate begins blocks {', '.join(map(str, plan.candidate_first))}, as drawn"
+    return compared("order within blocks", [f"another one began {', '.join(wrong)}"] if wrong else [], found)
 
 
 def _wrong_in_block(stored: Block, computed: Block) -> list[str]:

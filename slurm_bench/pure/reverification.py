@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 
-from slurm_bench.pure import decoys, doubts, rejudging, retracing, stamps, verdict
+from slurm_bench.pure import confirmation, decoys, doubts, rejudging, retracing, stamps, verdict
 from slurm_bench.pure.differences import differences
 from slurm_bench.pure.evidence import Check, Evidence, Exhibit, Sealed, compared
-from slurm_bench.pure.members import is_strange, not_stamped
+from slurm_bench.pure.members import is_strange, not_stamped, verdicts_before
 from slurm_bench.pure.sealing import describe
-from slurm_bench.pure.sequential import level_of_attempt
 from slurm_bench.words.errors import InfrastructureError
 from slurm_bench.words.trials import Retiming
 from slurm_bench.words.verdicts import Decision, Outcome, Verdict
@@ -24,7 +23,7 @@ def checks(evidence: Evidence, digest: str | None) -> Iterator[Check]:
     yield _stamped(evidence)
     yield from _seals(evidence)
     yield from _unstamped(evidence)
-    yield _attempt(evidence)
+    yield from _confirmation(evidence)
     yield from rejudging.checks(evidence, _notes(evidence))
     yield from retracing.checks(evidence)
     yield _verdict(evidence)
@@ -75,6 +74,9 @@ def _stamped(evidence: Evidence) -> Check:
             wrong.append(f"the stamp of submission {exhibit.stamp.submission} is not in the chain")
         count += len(exhibit.stamp.files)
         wrong += [f"{name} was changed" for name in _changed(exhibit.stamp.files, evidence.hashes)]
+    before = verdicts_before(evidence)
+    wrong += [f"{name} was changed" for name in _changed(before, evidence.hashes)]
+    count += len(before)
     return compared("stamped records", wrong, f"{count} files as they were")
 
 
@@ -116,17 +118,25 @@ _NAMED = 3
 """Files of many that are named."""
 
 
-def _attempt(evidence: Evidence) -> Check:
-    """Which array of its session it was, by the stamps of those before it."""
-    exhibit, given = evidence.timed, evidence.exhibit.verdict
-    before = [stamp.attempt for stamp in evidence.stamps if stamp.submission <= exhibit.stamp.submission]
-    queued = [attempt for attempt in before if attempt is not None]
-    if given.attempt != exhibit.stamp.attempt or queued != list(range(1, len(queued) + 1)):
-        return Check("array of its session", f"{given.attempt}, but the stamps count {queued}", False)
-    counted = evidence.config.retime.level == "session"
-    if counted and given.attempt is None and (exhibit.collected or exhibit.stopped):
-        return Check("array of its session", "it was timed, and spent no share of the level", False)
-    return Check("array of its session", str(given.attempt or "none that counts"), True)
+def _confirmation(evidence: Evidence) -> Iterator[Check]:
+    """Whose turn it was to be timed afresh, and at which level; nothing for what an agent handed in."""
+    exhibit, given = evidence.exhibit, evidence.exhibit.verdict
+    place = exhibit.stamp.confirmation
+    if given.confirms is None and place is None and given.confirmation is None:
+        return
+    taken = [stamp.confirmation for stamp in evidence.stamps if stamp.submission <= given.submission]
+    queued = [each for each in taken if each is not None]
+    chosen = confirmation.candidate(evidence.earlier)
+    wrong = []
+    if chosen is None or (chosen.submission, chosen.seal) != (given.confirms, given.seal):
+        wrong.append(f"the candidate to confirm is {chosen.submission if chosen else 'none'}, not {given.confirms}")
+    if given.confirmation != place or queued != list(range(1, len(queued) + 1)):
+        wrong.append(f"it is confirmation {given.confirmation}, but the stamps count {queued}")
+    if place is None and (exhibit.collected or exhibit.stopped):
+        wrong.append("it was timed, and spent no share of the level")
+    yield compared(
+        "confirmation", wrong, f"the {place}. of its session, of submission {given.confirms}, the best that was left"
+    )
 
 
 def _verdict(evidence: Evidence) -> Check:
@@ -137,9 +147,9 @@ def _verdict(evidence: Evidence) -> Check:
         problem = _wrong_without_runs(evidence.timed)
         wrong += [problem] if problem else []
         return compared("verdict", wrong, "") if wrong else Check("verdict", f"{given.outcome}: {given.reason}", None)
-    if computed.attempt is None and evidence.timed.stamp.attempt is not None:
-        spent = evidence.timed.stamp.attempt
-        computed = computed.model_copy(update={"attempt": spent, "level": level_of_attempt(spent)})
+    place = evidence.exhibit.stamp.confirmation
+    if computed.confirmation is None and place is not None:
+        computed = computed.model_copy(update={"confirmation": place, "level": confirmation.level(place)})
     wrong += differences(verdict.decision_of(given), computed)
     return compared("verdict", wrong, f"{given.outcome}: {given.reason}")
 
@@ -148,6 +158,8 @@ def _wrong_names(evidence: Evidence) -> Iterator[str]:
     given, submission, earlier = evidence.exhibit.verdict, evidence.exhibit.submission, evidence.repeated
     if (given.submission, given.request, given.candidate) != (submission.number, submission.request, submission.path):
         yield "it answers another submission"
+    if given.confirms != submission.confirms:
+        yield f"it confirms {given.confirms}, where {submission.confirms} was asked for"
     if given.exit_code != given.outcome.exit_code:
         yield f"exit code {given.exit_code} is not that of {given.outcome}"
     if (given.repeats is None) != (earlier is None):
@@ -157,9 +169,9 @@ def _wrong_names(evidence: Evidence) -> Iterator[str]:
 
 
 def _can_repeat(given: Verdict, earlier: Verdict) -> bool:
-    """Whether it is the decision on the same bytes, and not itself a repetition."""
+    """Whether it is the decision on the same bytes, and neither itself a repetition nor a confirmation."""
     same = given.repeats == earlier.submission and given.seal == earlier.seal
-    return same and earlier.repeats is None and earlier.outcome in _STANDING
+    return same and earlier.repeats is None and earlier.confirms is None and earlier.outcome in _STANDING
 
 
 _STANDING = (Outcome.ACCEPTED, Outcome.REJECTED)

@@ -99,6 +99,9 @@ def _members(paths: SessionPaths, number: str) -> Members:
     members |= {_name(paths, stamp): stamp for stamp in paths.stamps()}  # later ones too: their digests serve as well
     for told in filter(None, (number, verdict.repeats)):
         members |= _submission(paths, paths.submission(told))
+    if verdict.confirms:
+        before = (paths.submission(stamp.parent.name).verdict for stamp in paths.stamps())
+        members |= {_name(paths, each): each for each in before if each.parent.name < number}
     members |= _sealed(paths, paths.incumbent, "incumbent")
     members |= _sealed(paths, paths.submission(number).seal, "candidate")
     return members | _calibration(paths)

@@ -5,7 +5,7 @@ Of the submission's own records only those count that its stamp names.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -73,6 +73,7 @@ def _evidence(whole: "_Members", manifest: Manifest, hashes: Mapping[str, str]) 
     repeats = _earlier(exhibit.verdict)
     config = _config(whole.bytes(_NAMES.config))
     facts = record_facts.of(incumbent.text, config.task.facts)
+    stamps = tuple(whole.need(Path(name), Stamp) for name in sorted(whole.contents) if name.endswith("/stamp.json"))
     return Evidence(
         manifest=manifest,
         config=config,
@@ -81,10 +82,11 @@ def _evidence(whole: "_Members", manifest: Manifest, hashes: Mapping[str, str]) 
         images=frozenset(digest for start in metadata.starts for digest in start.images.values()) if metadata else None,
         incumbent=incumbent,
         candidate=candidate,
-        stamps=tuple(whole.need(Path(name), Stamp) for name in sorted(whole.contents) if name.endswith("/stamp.json")),
+        stamps=stamps,
         hashes=hashes,
         exhibit=exhibit,
         repeated=_exhibit(whole, repeats) if repeats else None,
+        earlier=_earlier_verdicts(whole, stamps, exhibit) if exhibit.verdict.confirms else (),
         calibration=whole.only(exhibit.stamp.files).find(_NAMES.calibration, Retiming),
         calibration_arrays=_arrays(whole, whole, _NAMES.origin.timing.retiming, _NAMES.origin.ledger),
         review=_review(incumbent, candidate),
@@ -138,6 +140,11 @@ def _exhibit(whole: _Members, number: str) -> Exhibit:
         stopped=stamped.find(where.retiming.stopped, EarlyStop),
         collected=stamped.find(where.retiming.collected, Retiming),
     )
+
+
+def _earlier_verdicts(whole: _Members, stamps: Sequence[Stamp], exhibit: Exhibit) -> tuple[Verdict, ...]:
+    before = [stamp for stamp in stamps if stamp.submission < exhibit.stamp.submission]
+    return tuple(whole.only(each.files).need(_NAMES.submission(each.submission).verdict, Verdict) for each in before)
 
 
 def _earlier(given: Verdict) -> str | None:

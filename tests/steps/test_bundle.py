@@ -126,6 +126,20 @@ def in_classic(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 
 @pytest.fixture(scope="module")
+def confirmed(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """The archives, by number, of two that were accepted, a confirmation that the site failed, and the score."""
+    scene = begin(tmp_path_factory.mktemp("confirmed"))
+    scene.submit(scene.candidate("better", FAST), "a0")
+    scene.submit(scene.candidate("good", ("SECONDS = 0.08", "SECONDS = 0.06")), "a1")
+    scene.cluster.lost = set(range(11))
+    scene.desk.confirm()
+    scene.cluster.lost = {5}
+    scene.desk.confirm()
+    export(scene)
+    return {path.stem[-4:]: path for path in scene.paths.bundles.glob("*.tar")}
+
+
+@pytest.fixture(scope="module")
 def with_decoys(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """A session whose candidates have decoy runs, before arrays that are not looked at meanwhile."""
     scene = Scene(decoy_config(tmp_path_factory.mktemp("decoys")), FakeCluster())
@@ -281,7 +295,7 @@ def test_a_decoy_run_of_another_session_is_as_recorded(with_decoys: Exported, ve
     (path,) = export(other).values()
     found = verify(path)
     assert found.exit_code == 0, found.said
-    assert found.checks["decoy run"] == (None, "as another session of its campaign recorded it")
+    assert found.checks["decoy run"] == (None, "as it was recorded for another verdict of its campaign")
     changed = forged(path, {"submissions/0001/decoy.json": change("canary", "loss", to=6.5)}, tmp_path)
     assert "decoy run" in verify(changed).differing
 
@@ -307,7 +321,7 @@ def test_the_newest_stamp_serves_all_bundles_of_its_session(
     assert verify(paired.archives["accepted"], digest("0002")).differing == ["digest"]
     changed = forge({f"{HERE}/submission.json": change("received_at", to="2026-01-01T00:00:00Z")})
     assert verify(changed, digest("0014")).differing == ["digest"]
-    assert verify(forge({"submissions/0008/stamp.json": change("attempt", to=None)}), digest("0014")).exit_code == 1
+    assert verify(forge({"submissions/0008/stamp.json": change("confirmation", to=1)}), digest("0014")).exit_code == 1
 
 
 def test_a_table_for_people(paired: Exported, config: Config, capsys: pytest.CaptureFixture[str]) -> None:
@@ -436,13 +450,13 @@ def test_a_consistent_archive_of_changed_records_is_found_by_its_stamp(
         (f"{HERE}/verdict.json", change("speed", "p_value", to=1e-3), "verdict"),
         (f"{HERE}/verdict.json", change("speed", "saved_s", to=10.0), "verdict"),
         (f"{HERE}/verdict.json", change("outcome", to="rejected"), "verdict"),
-        (f"{HERE}/verdict.json", change("level", to=0.01), "verdict"),
-        (f"{HERE}/verdict.json", change("attempt", to=None), "array of its session"),
+        (f"{HERE}/verdict.json", change("level", to=0.02), "verdict"),
+        (f"{HERE}/verdict.json", change("confirmation", to=1), "confirmation"),
         (f"{HERE}/verdict.json", change("candidate", to="submissions/other"), "verdict"),
         (f"{HERE}/verdict.json", change("seal", to="0" * 64), "candidate"),
         (f"{HERE}/opinion.json", change("suspicions", to=["clock: odd, train_gpt.py:1"]), "judge: static rules"),
         (f"{HERE}/opinion.json", change("baseline", to="0" * 64), "judge"),
-        (f"{HERE}/stamp.json", change("attempt", to=2), "array of its session"),
+        (f"{HERE}/stamp.json", change("confirmation", to=2), "confirmation"),
         (f"{HERE}/stamp.json", change("previous", to="0" * 64), "chain"),
         ("candidate/train_gpt.py", replace("LOSS = 3.25", "LOSS = 3.21"), "candidate"),
         ("incumbent/run.sh", replace("exec", "exec "), "starting record"),
@@ -452,7 +466,7 @@ def test_a_consistent_archive_of_changed_records_is_found_by_its_stamp(
         ("session.json", change("name", to="other"), "chain"),
         ("session.json", change("campaign", to="other"), "chain"),
         ("submissions/0001/stamp.json", gone, "chain"),
-        ("submissions/0002/stamp.json", change("attempt", to=1), "chain"),
+        ("submissions/0002/stamp.json", change("confirmation", to=1), "chain"),
         ("ledger/slurm_bench-id-0003.json", change("attempts", 2, "state", to="NODE_FAIL"), "blocks"),
     ],
 )
@@ -464,6 +478,56 @@ def test_what_does_not_follow_is_found(
     assert found.exit_code == 1
     assert differs in found.differing, found.checks
     assert differs in found.said
+
+
+SCORE = "submissions/0004/retiming"
+
+
+@pytest.fixture
+def reforge(confirmed: Mapping[str, Path], tmp_path: Path) -> Callable[[Edits], Path]:
+    """Makes the archive of the score anew with other content, its stamp too."""
+    return lambda edits: forged(confirmed["0004"], edits, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        ("0003", "the 1. of its session, of submission 0001, the best that was left"),
+        ("0004", "the 2. of its session, of submission 0001, the best that was left"),
+    ],
+)
+def test_a_score_is_computed_again(confirmed: Mapping[str, Path], verify: Verify, number: str, said: str) -> None:
+    """From its twenty blocks, and from all verdicts before it: that it was this candidate's turn, at this level."""
+    found = verify(confirmed[number])
+    assert found.exit_code == 0, found.said
+    assert found.checks["confirmation"] == (True, said)
+    assert found.checks["trial plan"][0] and found.checks["verdict"][0]
+
+
+@pytest.mark.parametrize(
+    ("member", "edit", "differs"),
+    [
+        ("submissions/0004/verdict.json", change("confirms", to="0002"), "confirmation"),
+        ("submissions/0004/verdict.json", change("confirmation", to=1), "confirmation"),
+        ("submissions/0004/verdict.json", change("level", to=0.005), "verdict"),
+        ("submissions/0004/verdict.json", change("confirms", to=None), "verdict"),
+        ("submissions/0004/submission.json", change("confirms", to=None), "verdict"),
+        ("submissions/0004/stamp.json", change("confirmation", to=None), "confirmation"),
+        (f"{SCORE}/plan.json", change("candidate_first", to=list(range(10, 20))), "order within blocks"),
+        (f"{SCORE}/plan.json", change("candidate_first", to=list(range(20))), "trial plan"),
+        (f"{SCORE}/collected.json", change("blocks", 19, "candidate", "note", to="-"), "blocks"),
+        ("submissions/0002/verdict.json", change("speed", "saved_s", to=9.0), "confirmation"),
+        ("submissions/0002/verdict.json", change("speed", "saved_s", to=9.0), "stamped records"),
+        ("submissions/0003/stamp.json", change("confirmation", to=None), "chain"),
+        ("submissions/0003/stamp.json", change("confirmation", to=None), "confirmation"),
+    ],
+)
+def test_a_score_that_does_not_follow_is_found(
+    reforge: Callable[[Edits], Path], verify: Verify, member: str, edit: Callable[[bytes], bytes | None], differs: str
+) -> None:
+    found = verify(reforge({member: edit}))
+    assert found.exit_code == 1
+    assert differs in found.differing, found.checks
 
 
 Changed = Callable[[str, Edits], Found]
