@@ -93,6 +93,7 @@ class Bench:
             data_dir=str(self._options.data.absolute()),
             scratch_dir=str(here),
             indices=(0,),
+            candidate_first=(),
             timeout_s=600,
             scratch_bytes=10 * 2**30,
             environment={**self._environment, **more},

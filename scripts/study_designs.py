@@ -1,90 +1,89 @@
-"""The pages of the study: docs/study_designs.md and .svg, from the simulations beside this file."""
+"""The pages of the study: docs/study_designs.md and .svg, from the simulations in scripts/study."""
 
 import argparse
 import io
+import multiprocessing
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import matplotlib as mpl
 
-from slurm_bench.pure.rules import LEVEL
-from study_simulations import (
-    AT_ONCE,
-    ATTEMPTS,
-    KINDS,
-    OFFSETS_S,
-    REPOSITORY,
-    STOP_BELOW,
-    Cost,
-    Reach,
-    compare_designs,
-    costs,
-    false_acceptances,
-    false_acceptances_of_sessions,
-    read_noise,
-)
+from slurm_bench.pure.rules import CONFIRMATION_RUNS, LEVEL, RUNS
+from study import errors, power, runs
+from study.looks import AT_ONCE, KINDS, Cost, costs
+from study.nodes import OFFSETS_S, Reach, compare_designs
+from study.noise import REPOSITORY
+from study.page import Lines, heading, percent, table
+from study.simulations import LEVELS, STOP_BELOW, World, confirmation_at, human_world
 
 mpl.use("svg")
 from matplotlib import pyplot as plt
 
 TABLES = REPOSITORY / "docs/study_designs.md"
 FIGURE = REPOSITORY / "docs/study_designs.svg"
+HEAD = ["# The study behind the rules", "", "Written by `scripts/study_designs`; read with statistics.md.", ""]
+SHOWN_S = [0.0, 0.1, 0.2, 0.4, 0.7, 1.5]
+"""Offsets in the table."""
 
 
-def tables(
-    designs: Mapping[str, Mapping[str, Reach]],
-    single: Mapping[str, Mapping[str, float]],
-    sessions: Mapping[str, Mapping[str, float]],
-    looks: Mapping[str, Cost],
-) -> str:
-    lines = ["# The study behind the retiming", "", "Written by `scripts/study_designs`; read with statistics.md.", ""]
-    lines += [
-        "## Paired or classic",
-        "",
-        "Half width of the 95 % interval, how often it holds the truth, and how often",
-    ]
-    lines += [f"a candidate that saves nothing passes at {LEVEL}; by the largest offset of a node.", ""]
-    shown = [0.0, 0.1, 0.2, 0.4, 0.7]
-    columns = [f"{most:g} s" for most in shown]
-    lines += row("nodes", "design", *columns) + row("---", "---", *["---"] * len(shown))
-    for pool, reaches in designs.items():
-        for design, values in reaches.items():
-            cells = [reach_cell(values, OFFSETS_S.index(most)) for most in shown]
-            lines += row(pool, design, *cells)
-    lines += ["", "## A true mean loss of exactly 3.28", "", "Share of candidates that pass on the loss.", ""]
-    noises = list(single)
-    lines += row("rule", *noises) + row("---", *["---"] * len(noises))
-    for rule in single[noises[0]]:
-        lines += row(rule, *[f"{100 * single[noise][rule]:.2f} %" for noise in noises])
-    lines += ["", f"## Sessions of {ATTEMPTS} wrong candidates", "", "Share with at least one false acceptance.", ""]
-    lines += row("wrong", "published: each at 0.01", "session: 0.01 over all") + row("---", "---", "---")
-    for what, rates in sessions.items():
-        lines += row(what, *[f"{100 * rates[rule]:.2f} %" for rule in ("published", "session")])
-    lines += [
-        "",
-        "## What looks save",
-        "",
-        "Blocks that run to their end, on average of ten; the first candidate of a session.",
-    ]
-    lines += [f"Loss and seconds saved are the true ones; a look stops below a chance of {STOP_BELOW}.", ""]
-    lines += row("candidate", "loss", "saved", "one by one", f"{AT_ONCE} at once", "accepted", "without looks")
-    lines += row(*["---"] * 7)
+def results() -> Iterator[tuple[Path, str]]:
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        sections = pool.map(lines_of, SECTIONS)
+        designs = compare_designs(human_world().time)
+        lines = [*HEAD, *(line for section in sections for line in section), *paired_or_classic(designs)]
+    yield TABLES, "\n".join(lines)
+    yield FIGURE, figure(designs)
+
+
+def lines_of(section: Callable[[World], Lines]) -> list[str]:
+    return list(section(human_world()))
+
+
+def looks_at_verdicts(world: World) -> Lines:
+    return looks(costs(world), f"a verdict of {RUNS} blocks at {LEVEL:g}")
+
+
+def looks_at_confirmations(world: World) -> Lines:
+    found = costs(world, confirmation_at(LEVELS[0]))
+    return looks(found, f"a confirmation of {CONFIRMATION_RUNS} blocks at {LEVELS[0]:g}")
+
+
+def looks(found: Mapping[str, Cost], of_what: str) -> Lines:
+    yield from heading(
+        f"What looks save of {of_what}",
+        "Blocks that run to their end, on average. Loss and seconds saved are the true ones. A look stops below a",
+        f"chance of {STOP_BELOW}.",
+    )
+    rows = []
     for kind in KINDS:
-        cost = looks[kind.name]
-        accepted = [f"{100 * share:.2f} %" for share in (cost.accepted, cost.accepted_of_ten)]
-        runs = [f"{runs:.1f}" for runs in (cost.runs_one_by_one, cost.runs_at_once)]
-        lines += row(kind.name, f"{kind.loss:g}", f"{kind.saved_s:g} s", *runs, *accepted)
-    return "\n".join(lines) + "\n"
+        cost = found[kind.name]
+        blocks = [f"{blocks:.1f}" for blocks in (cost.runs_one_by_one, cost.runs_at_once)]
+        passed = map(percent, (cost.passed, cost.passed_of_all))
+        rows.append([kind.name, f"{kind.loss:g}", f"{kind.saved_s:g} s", *blocks, *passed])
+    yield from table(
+        ["candidate", "loss", "saved", "one by one", f"{AT_ONCE} at once", "passes", "without looks"], *rows
+    )
 
 
-def row(*cells: str) -> list[str]:
-    return [f"| {' | '.join(cells)} |"]
+def paired_or_classic(designs: Mapping[str, Mapping[str, Reach]]) -> Lines:
+    yield from heading(
+        "Paired or classic",
+        "Half width of the 95 % interval, how often it holds the truth, and how often a candidate that saves nothing",
+        f"passes at {LEVEL}; by the largest offset of a node.",
+    )
+    rows = [
+        [pool, design, *(reach_cell(values, OFFSETS_S.index(most)) for most in SHOWN_S)]
+        for pool, reaches in designs.items()
+        for design, values in reaches.items()
+    ]
+    yield from table(["nodes", "design", *(f"{most:g} s" for most in SHOWN_S)], *rows)
 
 
 def reach_cell(values: Reach, number: int) -> str:
     width, coverage, wrong = values.half_width_s[number], values.coverage[number], values.false_speed_ups[number]
-    return f"±{width:.3f} s, {100 * coverage:.0f} %, {100 * wrong:.1f} %"
+    return f"±{width:.3f} s, {percent(coverage, 0)}, {percent(wrong, 1)}"
 
 
 STYLES = {
@@ -119,12 +118,20 @@ def figure(designs: Mapping[str, Mapping[str, Reach]]) -> str:
     return text.getvalue()
 
 
-def results() -> Iterator[tuple[Path, str]]:
-    loss, time = read_noise()
-    designs = compare_designs(time)
-    single, sessions = false_acceptances(loss), false_acceptances_of_sessions(loss, time)
-    yield TABLES, tables(designs, single, sessions, costs(loss, time))
-    yield FIGURE, figure(designs)
+SECTIONS = (
+    runs.what_runs_show,
+    errors.losses_at_the_target,
+    errors.nothing_saved,
+    errors.widened,
+    power.gains,
+    power.sessions_with_one_gain,
+    power.luck,
+    power.blocks_of_a_confirmation,
+    power.splits,
+    power.stages,
+    looks_at_verdicts,
+    looks_at_confirmations,
+)
 
 
 def main() -> int:

@@ -113,7 +113,7 @@ def one_verdict(config: Config, design: Design) -> tuple[float, TrialPlan]:
     retimer = Retimer(config, paths.seals, uuid.uuid4().hex[:12], cluster, container, ledger)
     where = paths.submission("bench").retiming
     arms = (sealed, sealed) if design is Design.PAIRED else (sealed,)
-    terms = replace(Terms.of(config.retime, config.task, attempt=1), design=design, stop_below=0)
+    terms = replace(Terms.of(config.retime, config.task), design=design, stop_below=0)
     began = time.perf_counter()
     retiming = retimer.retime(Timing("retiming", "bench", arms), where)
     verdict.on_retiming(retiming, retiming.trials, terms)
