@@ -14,8 +14,7 @@ from pathlib import Path, PurePosixPath
 from omegaconf import OmegaConf
 
 from slurm_bench.effects import seals, store
-from slurm_bench.pure import verdict
-from slurm_bench.pure.sequential import level_of_attempt
+from slurm_bench.pure import confirmation, verdict
 from slurm_bench.pure.verdict import Terms
 from slurm_bench.steps import site
 from slurm_bench.words.accounting import Activity, Attempt, JobState, LedgerEntry
@@ -37,6 +36,10 @@ _GPUS = 8
 _GPU = Gpu(uuid="GPU-00000000-0000-0000-0000-000000000000", name="NVIDIA H100 80GB HBM3", driver="570.124.06")
 _SESSION_HOURS = 24
 _OFF_CLOCK_S = 61.0
+ENDINGS = {"codex-2": "not confirmed", "autoresearch-2": "running"}
+"""What is not over, or not confirmed, by session; all others have their score."""
+LUCKY = {"claude-1": 1, "codex-1": 3}
+"""How many of a session's candidates were accepted by luck: confirmations fail."""
 
 
 @dataclass(frozen=True)
@@ -89,20 +92,27 @@ class _Session:
         self._random, self._start, self._now = made, start, start
         self._skill = made.uniform(0.25, 0.75)
         self._arrays = 0
+        self._lucky = LUCKY.get(config.session, 0)
+        self._truths: dict[str, Truth] = {}
+        self._ending = ENDINGS.get(config.session, "confirmed")
 
     def write(self, submissions: int) -> None:
         site.save_config(self._paths, self._config)
         record = starting_record("rehearsal")
         self._incumbent = seals.seal(record.parent, PurePosixPath(record.name), self._paths.seals)
         _write(self._paths.incumbent, self._incumbent)
-        best_s = 0.0
+        best_s, verdicts = 0.0, list[Verdict]()
         for number in range(1, submissions + 1):
             self._now += timedelta(hours=self._random.uniform(0.6, 1.6))
             truth = self._truth(best_s, number)
-            given = self._submission(f"{number:04}", truth)
-            if given.outcome is Outcome.ACCEPTED:
+            self._truths[f"{number:04}"] = truth
+            verdicts.append(self._submission(f"{number:04}", truth))
+            if verdicts[-1].outcome is Outcome.ACCEPTED:
                 best_s = max(best_s, truth.saved_s)
-        self._finish()
+        hours = (self._now - self._start).total_seconds() / 3600
+        while self._ending == "confirmed" and (chosen := confirmation.candidate(verdicts)):
+            verdicts.append(self._confirmation(f"{len(verdicts) + 1:04}", chosen, len(verdicts) - submissions + 1))
+        self._finish(hours)
 
     def _truth(self, best_s: float, number: int) -> Truth:
         if number in (2, 11):
@@ -113,25 +123,42 @@ class _Session:
         return Truth(tried, self._random.choice([3.2752, 3.2757, 3.276, 3.2762, 3.2835]))
 
     def _submission(self, number: str, truth: Truth) -> Verdict:
-        where, received = self._paths.submission(number), self._now
         name = f"{self._random.choice(NAMES)}-{int(number)}"
         path = f"/workspace/submissions/{name}"
-        submission = Submission(number=number, request=f"r{number}", path=path, received_at=received)
-        _write(where.submission, submission)
+        submission = Submission(number=number, request=f"r{number}", path=path, received_at=self._now)
+        _write(self._paths.submission(number).submission, submission)
         sealed = None if truth.fate == "invalid" else self._seal(name, int(number))
-        decision = self._decide(number, truth, sealed)
+        return self._decided(submission, sealed, self._decide(number, truth, sealed))
+
+    def _confirmation(self, number: str, chosen: Verdict, place: int) -> Verdict:
+        """The chosen candidate, timed afresh."""
+        where, named = self._paths.submission(number), {"request": chosen.request, "path": chosen.candidate}
+        submission = Submission(number=number, received_at=self._now, confirms=chosen.submission, **named)
+        _write(where.submission, submission)
+        _write(where.turn, Turn(number=place))
+        accepted = self._paths.submission(chosen.submission)
+        sealed, opinion = store.read(accepted.seal, Seal), store.read(accepted.opinion, Opinion)
+        _write(where.seal, sealed)
+        _write(where.opinion, opinion)
+        truth, terms = self._truths[chosen.submission], replace(_TERMS, confirmation=place)
+        self._arrays += 1
+        retiming = self._retiming(number, sealed, replace(truth, loss=TARGET) if place <= self._lucky else truth, terms)
+        return self._decided(submission, sealed, verdict.on_retiming(retiming, (), terms))
+
+    def _decided(self, submission: Submission, sealed: Seal | None, decision: Decision) -> Verdict:
         given = Verdict(
             **dict(decision),
-            submission=number,
+            submission=submission.number,
             request=submission.request,
-            candidate=path,
+            candidate=submission.path,
             exit_code=decision.outcome.exit_code,
             seal=sealed.sha256 if sealed else None,
-            gpu_seconds=self._charged(number),
+            gpu_seconds=self._charged(submission.number),
             repeats=None,
+            confirms=submission.confirms,
             decided_at=self._now,
         )
-        _write(where.verdict, given)
+        _write(self._paths.submission(submission.number).verdict, given)
         return given
 
     def _seal(self, name: str, number: int) -> Seal:
@@ -161,35 +188,33 @@ class _Session:
         if opinion.rejects:
             return verdict.on_opinion(opinion)
         self._arrays += 1
-        _write(where.turn, Turn(number=self._arrays))
-        terms = Terms(TARGET, 0.05, Design.PAIRED, self._arrays, off_clock_growth=0.5, stop_below=0.02)
-        retiming = self._retiming(number, sealed, truth, terms)
+        retiming = self._retiming(number, sealed, truth, _TERMS)
         if truth.fate == "undecided":
             reason = "6 of 20 trials failed for reasons of the site: a node was lost"
-            lost = Decision(outcome=Outcome.UNDECIDED, reason=reason)
-            return lost.model_copy(update={"attempt": self._arrays, "level": level_of_attempt(self._arrays)})
+            return Decision(outcome=Outcome.UNDECIDED, reason=reason)
         try:
-            return verdict.on_retiming(retiming, (), terms)
+            return verdict.on_retiming(retiming, (), _TERMS)
         except InfrastructureError as error:
             return Decision(outcome=Outcome.UNDECIDED, reason=str(error))
 
     def _retiming(self, number: str, sealed: Seal, truth: Truth, terms: Terms) -> Retiming:
         where, blocks, stopped = self._paths.submission(number).retiming, list[Block](), None
-        for index in range(10):
+        for index in range(terms.runs):
             begin = self._now + timedelta(seconds=5 + 480 * (index // 4))
             blocks.append(self._block(number, index, begin, sealed, truth))
             stopped = verdict.look(blocks, (), terms)
             if stopped:
                 break
         ran = len(blocks)
-        blocks += [_stopped(block, index) for index in range(ran, 10) for block in blocks[:1]]
+        blocks += [_stopped(block, index) for index in range(ran, terms.runs) for block in blocks[:1]]
         retiming = Retiming(blocks=tuple(blocks), stopped=stopped)
         _write(where.collected, retiming)
         for block in blocks[:ran]:
             for trial, folder in ((block.candidate, where.trials), (block.incumbent, where.incumbents)):
                 assert trial is not None
                 _write(trial_record(folder, trial.index), trial)
-        self._charge("retiming", number, [block.candidate for block in blocks[:ran]], 2 * (INCUMBENT_S + _OFF_CLOCK_S))
+        kind: Kind = "confirmation" if terms.confirmation else "retiming"
+        self._charge(kind, number, [block.candidate for block in blocks[:ran]], 2 * (INCUMBENT_S + _OFF_CLOCK_S))
         self._now += timedelta(seconds=490 * (1 + (ran - 1) // 4))
         return retiming
 
@@ -247,32 +272,38 @@ class _Session:
         known = store.read_if_there(self._paths.ledger / f"slurm_bench-{self._identity}-{number}.json", LedgerEntry)
         return known.charged_gpu_seconds if known else 0
 
-    def _finish(self) -> None:
-        config, hours = self._config, (self._now - self._start).total_seconds() / 3600
+    def _finish(self, hours: float) -> None:
+        """
+        Args:
+            hours: that its agent worked.
+        """
+        config, until = self._config, self._start + timedelta(hours=hours)
         links = int(hours // _SESSION_HOURS) + 1
         for link in range(links):
             begin = self._start + timedelta(hours=_SESSION_HOURS * link)
-            elapsed = min(_SESSION_HOURS * 3600, round((self._now - begin).total_seconds()))
+            elapsed = min(_SESSION_HOURS * 3600, round((until - begin).total_seconds()))
             self._entry("session", f"session{link + 1}", [(0, begin, elapsed)])
         busy = {(self._start + timedelta(days=day)).date().isoformat(): 4.5e5 for day in range(links)}
         _write(self._paths.activity, Activity(busy_gpu_seconds=busy))
         tokens = self._random.randint(1_000_000, 3_000_000)
         count = TokenCount(requests=900, input_tokens=tokens, cache_read_tokens=30 * tokens, output_tokens=tokens // 2)
         _write(self._paths.model_use, ModelUse(by_model={str(config.agent.model): count}, usd=round(45e-6 * tokens, 2)))
+        runs = self._ending == "running"
         session = Session(
             id=self._identity,
             name=config.session,
             campaign=config.campaign,
             revision="generated",
-            state=SessionState.FINISHED,
+            state=SessionState.RUNNING if runs else SessionState.FINISHED,
             started=self._start,
-            ended=self._now,
-            agent_exit_code=0,
-            agent_ended_by="its hours are over",
+            ended=None if runs else self._now,
+            agent_exit_code=None if runs else 0,
+            agent_ended_by="" if runs else "its hours are over",
         )
         _write(self._paths.session, session)
 
 
+_TERMS = Terms(TARGET, 0.05, Design.PAIRED, off_clock_growth=0.5, stop_below=0.02)
 NAMES = ("fewer-steps", "rotary-base", "muon-momentum", "fused-head", "value-embeddings", "window-warmup", "batch-ramp")
 
 

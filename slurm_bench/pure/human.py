@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from slurm_bench.pure.score import Saved
 from slurm_bench.words.config import RULE_SET_NAMES
 from slurm_bench.words.trials import SpeedTest
 
@@ -55,8 +56,8 @@ _KEEPS: tuple[Callable[[HumanRecord], bool], ...] = (
 RULE_SETS = dict(zip(RULE_SET_NAMES, _KEEPS, strict=True))
 
 
-def progress(records: Iterable[HumanRecord], start: str, speed: SpeedTest) -> tuple[Progress, ...]:
-    """A speed-up as percent of what humans saved from the same starting record on, under each rule set.
+def progress(records: Iterable[HumanRecord], start: str, speed: SpeedTest | Saved) -> tuple[Progress, ...]:
+    """Return a speed-up as percent of what humans saved from the same starting record on, under each rule set.
 
     The interval is that of the seconds saved. What the humans saved is one published figure without one.
 

@@ -4,12 +4,11 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from itertools import pairwise
-from math import hypot
 from statistics import fmean
 
 from slurm_bench.pure.budget import h100_hours
 from slurm_bench.pure.human import RULE_SETS, HumanRecord
+from slurm_bench.pure.score import Score, ScoreState
 from slurm_bench.pure.usage import Line
 from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.kinds import Kind
@@ -30,24 +29,10 @@ class Step:
     high_s: float
     """Seconds of training time saved, with the ends of their interval."""
 
-    def is_clear_of(self, other: "Step | None") -> bool:
-        """Whether it saves more than another (or than nothing) by more than chance.
-
-        The interval of the difference is taken from both intervals as if they were independent: where both were
-        measured beside the same ten runs (classic) that asks for more than it would have to.
-        """
-        if other is None:
-            return self.low_s > 0
-        return self.saved_s - other.saved_s > hypot(self._half_width, other._half_width)
-
-    @property
-    def _half_width(self) -> float:
-        return (self.high_s - self.low_s) / 2
-
 
 @dataclass(frozen=True)
 class Curve:
-    """The best of a session so far, against what it had used: a step function, 0 before the first step."""
+    """The best accepted of a session so far, against what it had used: a step function, 0 before the first step."""
 
     agent: str
     """With its model, for people; several seeds share it."""
@@ -56,14 +41,15 @@ class Curve:
     h100_hours: float
     """Where the curve ends."""
     hours: float
+    score: Score
+
+    @property
+    def is_over(self) -> bool:
+        return self.score.state is not ScoreState.RUNNING
 
     @property
     def best(self) -> Step | None:
         return self.steps[-1] if self.steps else None
-
-    def clear(self) -> list[bool]:
-        """Of each step, whether it is clear of the one before."""
-        return [step.is_clear_of(before) for before, step in pairwise((None, *self.steps)) if step]
 
     def saved_at(self, spent: float) -> float:
         """The best so far (seconds) once so many H100-hours were used."""
@@ -143,8 +129,9 @@ def best_so_far(accepted: Iterable[Step]) -> tuple[Step, ...]:
 
 
 def bands(curves: Sequence[Curve]) -> tuple[Band, ...]:
-    """Of the agents with several sessions."""
-    by_agent = {curve.agent: [each for each in curves if each.agent == curve.agent] for curve in curves}
+    """Return a band for each agent with several sessions that are over; one that runs is in no mean."""
+    over = [curve for curve in curves if curve.is_over]
+    by_agent = {curve.agent: [each for each in over if each.agent == curve.agent] for curve in over}
     return tuple(_band(agent, seeds) for agent, seeds in by_agent.items() if len(seeds) > 1)
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from slurm_bench.pure import accounts, budget
+from slurm_bench.pure import accounts, budget, score
 from slurm_bench.pure.budget import Balance
 from slurm_bench.pure.plain import one_line
 from slurm_bench.pure.status_facts import (
@@ -63,6 +63,9 @@ def session_view(records: SessionRecords, seen: Seen) -> SessionView:
     state = _state(session, jobs, records.desk)
     left = records.working.deadline - records.working.seen_at if records.working else timedelta(hours=records.hours)
     left_h = max(0.0, left.total_seconds() / _HOUR_S)
+    handed_in = [each for each in records.submissions if not each.submission.confirms]
+    goes_on = _goes_on(session, jobs, records.desk)
+    confirming = (goes_on or records.desk is Desk.UNKNOWN) and any(map(_is_to_confirm, records.submissions))
     return SessionView(
         name=session.name,
         state=state,
@@ -74,12 +77,18 @@ def session_view(records: SessionRecords, seen: Seen) -> SessionView:
         progressed_at=records.working.progressed_at if records.working else None,
         jobs=jobs,
         submission=_current(records.submissions, entries, seen),
-        verdicts=_outcomes(records.submissions),
-        best=_best(records.submissions),
+        verdicts=_outcomes(handed_in),
+        best=_best(handed_in),
+        score=score.of(session.state, [each.verdict for each in records.submissions if each.verdict]),
+        is_being_confirmed=confirming,
         budget=_budget(budget.balance((*entries, *records.resting), records.terms.limit, records.terms.counts)),
         trace=records.trace,
-        is_over=session.state is SessionState.FINISHED or not _goes_on(session, jobs, records.desk),
+        is_over=(session.state is SessionState.FINISHED and not confirming) or not goes_on,
     )
+
+
+def _is_to_confirm(records: SubmissionRecords) -> bool:
+    return bool(records.submission.confirms) and records.verdict is None
 
 
 def _up_to_date(entries: Iterable[LedgerEntry], seen: Seen, grace: timedelta) -> tuple[LedgerEntry, ...]:
@@ -157,6 +166,7 @@ def _current(
         at=_stage(current, array),
         received_at=current.submission.received_at,
         array=array,
+        confirms=current.submission.confirms,
     )
 
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from slurm_bench.pure.budget import Terms
+from slurm_bench.pure.score import Score
 from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.records import Session, Submission, Working
 from slurm_bench.words.trials import Block
@@ -43,6 +44,8 @@ class ArrayRecords:
 
 @dataclass(frozen=True)
 class SubmissionRecords:
+    """What was handed in, or the confirmation of it."""
+
     submission: Submission
     is_sealed: bool
     is_judged: bool
@@ -145,6 +148,13 @@ class SubmissionView:
     """received, sealed, judged, queued, running, ended (and not read yet), timed, or its verdict; of a decoy run so."""
     received_at: datetime
     array: ArrayView | None
+    confirms: str | None
+    """The accepted submission that it times afresh."""
+
+    @property
+    def name(self) -> str:
+        """The candidate, and what it is timed for."""
+        return f"confirmation of {self.confirms}, {self.candidate}" if self.confirms else self.candidate
 
 
 @dataclass(frozen=True)
@@ -179,9 +189,11 @@ class SessionView:
     submission: SubmissionView | None
     """The one that the desk is at, or else the last."""
     verdicts: Mapping[str, int]
-    """By outcome."""
+    """By outcome, of what its agent handed in."""
     best: BestView | None
     """The accepted submission that saves the most seconds."""
+    score: Score
+    is_being_confirmed: bool
     budget: BudgetView
     trace: tuple[str, ...]
     is_over: bool

@@ -1,17 +1,21 @@
 """What a report says of sessions and their submissions, and how agents stand beside each other."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from statistics import fmean
 from typing import Annotated, TypeVar
 
 from pydantic import Field
 
-from slurm_bench.pure import human, progress
+from slurm_bench.pure import node_correlation, progress, rules
 from slurm_bench.pure.changes import Difference
-from slurm_bench.pure.human import HumanRecord, Progress
+from slurm_bench.pure.human import Progress
+from slurm_bench.pure.node_correlation import widened_p_value
 from slurm_bench.pure.progress import Curve, Step
+from slurm_bench.pure.score import Saved, Score, ScoreState
+from slurm_bench.pure.statistics import adjusted_p_value
 from slurm_bench.pure.usage import Account
 from slurm_bench.words.opinions import Opinion
 from slurm_bench.words.records import Session
@@ -32,6 +36,8 @@ class Runs:
 
 @dataclass(frozen=True)
 class SubmissionSummary:
+    """What was handed in, or the confirmation of it."""
+
     verdict: Verdict
     name: str
     """Of the candidate, printable: its agent chose it."""
@@ -42,14 +48,17 @@ class SubmissionSummary:
     runs: Runs
     incumbent_runs: Runs
     """Those beside them, in the paired design."""
-    human_progress: tuple[Progress, ...]
-    """Of an accepted submission, where the session started from a human record."""
     stamp: str = ""
     """Digest that commits to the verdict, its records and all verdicts of its session before it."""
     opinion: Annotated[Opinion | None, Field(exclude=True)] = None
     """The judge's last one; None where there is none. Too long for report.json, as is what follows."""
     difference: Annotated[Difference | None, Field(exclude=True)] = None
-    """From the incumbent's files to the candidate's."""
+    """From the incumbent's files to the candidate's; None for a confirmation, whose files were handed in before."""
+
+    @property
+    def planned_runs(self) -> int:
+        """Return how many runs of the candidate such a verdict rests on."""
+        return rules.CONFIRMATION_RUNS if self.verdict.confirms else rules.RUNS
 
     @property
     def step(self) -> Step | None:
@@ -93,10 +102,15 @@ class SessionSummary:
     container: str
     design: str
     where: str
-    level: str
     incumbent_runs: Runs
     """The calibration's, in the classic design."""
     submissions: tuple[SubmissionSummary, ...]
+    """That its agent handed in."""
+    confirmations: tuple[SubmissionSummary, ...]
+    """Of these, what was timed afresh when the session was over."""
+    score: Score
+    human_progress: tuple[Progress, ...]
+    """Of the score, where there is one and the session started from a human record."""
     h100_hours: float
     """Used so far, of the kinds of jobs that count."""
     hours: float
@@ -122,10 +136,13 @@ class SessionSummary:
         return f"{self.agent} ({self.model})" if self.model else self.agent
 
     @property
-    def best(self) -> SubmissionSummary | None:
-        """The accepted submission that saves the most seconds."""
-        accepted = [each for each in self.submissions if each.step]
-        return max(accepted, key=lambda each: each.step.saved_s if each.step else 0, default=None)
+    def unconfirmed(self) -> Step | None:
+        """Return the accepted submission that is to be confirmed next; None if nothing is."""
+        waits = [each for each in self.submissions if each.verdict.submission == self.score.submission]
+        return waits[0].step if waits and self.score.saved is None else None
+
+    def confirmations_of(self, submission: SubmissionSummary) -> list[SubmissionSummary]:
+        return [each for each in self.confirmations if each.verdict.confirms == submission.verdict.submission]
 
     @property
     def outcomes(self) -> Mapping[Outcome, int]:
@@ -144,7 +161,31 @@ class SessionSummary:
 
     def curve(self) -> Curve:
         steps = progress.best_so_far(each.step for each in self.submissions if each.step)
-        return Curve(self.contestant, self.label, steps, self.h100_hours, self.hours)
+        return Curve(self.contestant, self.label, steps, self.h100_hours, self.hours, self.score)
+
+
+def losses_by_node(sessions: Iterable[SessionSummary]) -> Iterator[tuple[str, str, float]]:
+    """Yield seal, node and final loss (nats a token) of each run, the incumbent's too, each once."""
+    arrays = set()  # sessions share a calibration, and a verdict that repeats another shares its runs
+    for session in sessions:
+        arrays.add((session.yardstick.incumbent, session.incumbent_runs))
+        for each in (*session.submissions, *session.confirmations):
+            arrays |= {(each.verdict.seal or "", each.runs), (session.yardstick.incumbent, each.incumbent_runs)}
+    for seal, runs in arrays:
+        yield from ((seal, node, loss) for node, loss in zip(runs.nodes, runs.losses, strict=True))
+
+
+def losing_by_nodes(sessions: Iterable[SessionSummary], correlation: float) -> list[str]:
+    """Return the sessions whose score fails the loss test, once that allows for a correlation within nodes."""
+    return [session.label for session in sessions for each in session.confirmations if _fails(each, correlation)]
+
+
+def _fails(confirmation: SubmissionSummary, correlation: float) -> bool:
+    verdict, runs = confirmation.verdict, confirmation.runs
+    if verdict.outcome is not Outcome.ACCEPTED or verdict.loss is None or verdict.level is None:
+        return False
+    factor = node_correlation.error_factor(correlation, list(Counter(runs.nodes).values()))
+    return float(widened_p_value(runs.losses, verdict.loss.target, factor, adjusted_p_value)) >= verdict.level
 
 
 @dataclass(frozen=True)
@@ -152,57 +193,63 @@ class Standing:
     """An agent with its model, over all its seeds."""
 
     contestant: str
-    seeds: int
-    best: Step | None
-    """Of all seeds; there were more to choose from where there are more seeds."""
-    best_session: str
+    seeds: Mapping[ScoreState, int]
+    """How many have a score, run, or are not confirmed."""
+    score: Saved | None
+    """The best of all seeds; there were more to choose from where there are more seeds."""
+    score_session: str
     human_progress: tuple[Progress, ...]
-    """Of the best."""
-    seed_mean_s: float
-    """Best seconds saved of each seed, 0 where it has none: their mean and range."""
-    seed_low_s: float
-    seed_high_s: float
+    """Of the score."""
+    unconfirmed: Step | None
+    """The best accepted submission of the seeds that have no score."""
+    unconfirmed_session: str
+    seed_mean_s: float | None
+    """Scores of the seeds that have one: their mean and range."""
+    seed_low_s: float | None
+    seed_high_s: float | None
     h100_hours: float
     outcomes: Mapping[Outcome, int]
     tokens: int | None
     usd: float | None
     overlaps: tuple[int, ...] = ()
-    """Places, from 1, of the agents whose best this one's is neither clearly above nor below."""
+    """Places, from 1, of the agents whose score this one's is neither clearly above nor below."""
 
 
-def standings(sessions: Sequence[SessionSummary], records: Sequence[HumanRecord]) -> tuple[Standing, ...]:
-    """Best first; of sessions that can be compared."""
+def standings(sessions: Sequence[SessionSummary]) -> tuple[Standing, ...]:
+    """Return the agents of sessions that can be compared: the best score first, then what is accepted."""
     by_agent: dict[str, list[SessionSummary]] = {}
     for session in sessions:
         by_agent.setdefault(session.contestant, []).append(session)
-    found = [_standing(name, seeds, records) for name, seeds in by_agent.items()]
-    ranked = sorted(found, key=lambda each: each.best.saved_s if each.best else 0.0, reverse=True)
+    found = [_standing(name, seeds) for name, seeds in by_agent.items()]
+    ranked = sorted(found, key=_rank, reverse=True)
     return tuple(_with_overlaps(standing, ranked) for standing in ranked)
 
 
-def _standing(name: str, seeds: Sequence[SessionSummary], records: Sequence[HumanRecord]) -> Standing:
-    leader = max(seeds, key=_best_s)
-    best, saved = leader.best, [_best_s(each) for each in seeds]
-    speed = best.verdict.speed if best else None
+def _rank(standing: Standing) -> tuple[float, float]:
+    score, accepted = standing.score, standing.unconfirmed
+    return score.saved_s if score else 0.0, accepted.saved_s if accepted else 0.0
+
+
+def _standing(name: str, seeds: Sequence[SessionSummary]) -> Standing:
+    scores = [each.score.saved.saved_s for each in seeds if each.score.saved]
+    leader = max(seeds, key=lambda each: each.score.saved.saved_s if each.score.saved else -inf)
+    waiting = max(seeds, key=lambda each: each.unconfirmed.saved_s if each.unconfirmed else -inf)
     return Standing(
         contestant=name,
-        seeds=len(seeds),
-        best=best.step if best else None,
-        best_session=leader.label if best else "",
-        human_progress=human.progress(records, leader.yardstick.record, speed) if speed else (),
-        seed_mean_s=fmean(saved),
-        seed_low_s=min(saved),
-        seed_high_s=max(saved),
+        seeds=Counter(each.score.state for each in seeds),
+        score=leader.score.saved,
+        score_session=leader.label if leader.score.saved else "",
+        human_progress=leader.human_progress,
+        unconfirmed=waiting.unconfirmed,
+        unconfirmed_session=waiting.label if waiting.unconfirmed else "",
+        seed_mean_s=fmean(scores) if scores else None,
+        seed_low_s=min(scores, default=None),
+        seed_high_s=max(scores, default=None),
         h100_hours=sum(each.h100_hours for each in seeds),
         outcomes=sum((Counter(each.outcomes) for each in seeds), Counter()),
         tokens=_sum([each.tokens for each in seeds]),
         usd=_sum([each.usd for each in seeds]),
     )
-
-
-def _best_s(session: SessionSummary) -> float:
-    step = session.best.step if session.best else None
-    return step.saved_s if step else 0.0
 
 
 def _sum(counts: Sequence[Number | None]) -> Number | None:
@@ -217,6 +264,6 @@ def _with_overlaps(standing: Standing, ranked: Sequence[Standing]) -> Standing:
 
 
 def _overlap(one: Standing, other: Standing) -> bool:
-    if one.best is None or other.best is None:
+    if one.score is None or other.score is None:
         return False
-    return not (one.best.is_clear_of(other.best) or other.best.is_clear_of(one.best))
+    return not (one.score.is_clear_of(other.score) or other.score.is_clear_of(one.score))

@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from slurm_bench.pure.human import RULE_SETS
+from slurm_bench.pure.progress import Step
+from slurm_bench.pure.score import Saved, ScoreState
 from slurm_bench.pure.summary import SessionSummary, Standing, SubmissionSummary
-from slurm_bench.words.verdicts import Outcome
+from slurm_bench.words.verdicts import Outcome, Verdict
 
 Value = str | int | float | None
 Row = Mapping[str, Value]
@@ -41,11 +43,12 @@ def leaderboard(standings: Sequence[Standing]) -> Table:
     columns = (
         Column("#", _plain("place"), "place"),
         Column("agent", _plain("agent")),
-        Column("seeds", _plain("seeds"), "seeds"),
-        Column("best, seconds saved", _interval("saved_s", 2), "saved_s"),
+        Column("seeds", _seeds),
+        Column("score, seconds saved", _interval("score_s", 2), "score_s"),
         Column("overlaps with", _overlaps),
-        Column("seeds: mean (range)", _seeds, "seed_mean_s"),
+        Column("mean score of seeds (range)", _mean_of_seeds, "seed_mean_s"),
         *map(_human_progress, with_humans),
+        Column("accepted, not confirmed", _interval("unconfirmed_s", 2), "unconfirmed_s"),
         Column("H100-hours", _number("h100_hours", 1), "h100_hours"),
         Column("verdicts", _verdicts),
         *(_MODEL_USE if with_use else ()),
@@ -60,9 +63,11 @@ def _human_progress(rule_set: str) -> Column:
 
 def _standing(place: int, each: Standing) -> Row:
     shares = {share.rule_set: share for share in each.human_progress}
-    row: dict[str, Value] = {"place": place, "agent": each.contestant, "seeds": each.seeds}
-    row |= {"best_session": each.best_session, "best_submission": each.best.submission if each.best else ""}
-    row |= _with_ends("saved_s", (each.best.saved_s, each.best.low_s, each.best.high_s) if each.best else None)
+    row: dict[str, Value] = {"place": place, "agent": each.contestant, "seeds": sum(each.seeds.values())}
+    row |= {_seeds_of(state): each.seeds.get(state, 0) for state in ScoreState}
+    row |= {"score_session": each.score_session, **_with_ends("score_s", _ends(each.score))}
+    row |= {"unconfirmed_session": each.unconfirmed_session}
+    row |= _with_ends("unconfirmed_s", _ends_of_step(each.unconfirmed))
     row["overlaps"] = ", ".join(f"#{other}" for other in each.overlaps)
     row |= {"seed_mean_s": each.seed_mean_s, "seed_low_s": each.seed_low_s, "seed_high_s": each.seed_high_s}
     for name in RULE_SETS:
@@ -74,7 +79,9 @@ def _standing(place: int, each: Standing) -> Row:
 
 
 def submissions(sessions: Sequence[SessionSummary]) -> Table:
-    rows = tuple(_submission(session, each) for session in sessions for each in session.submissions)
+    rows = tuple(
+        _submission(session, each) for session in sessions for each in (*session.submissions, *session.confirmations)
+    )
     columns = (
         Column("session", _plain("session")),
         Column("#", _plain("submission"), "submission"),
@@ -92,10 +99,11 @@ def _submission(session: SessionSummary, each: SubmissionSummary) -> Row:
     speed, loss = verdict.speed, verdict.loss
     row: dict[str, Value] = {"session": session.label, "agent": session.contestant, "submission": verdict.submission}
     row |= {"candidate": each.name, "verdict": verdict_text(each), "outcome": verdict.outcome.value}
+    row |= {"confirms": verdict.confirms or "", "confirmation": verdict.confirmation}
     row |= {"rejected_by": verdict.rejected_by or "", "loss": loss.mean if loss else None}
     row |= {"loss_p_value": loss.p_value if loss else None}
     row |= _with_ends("saved_s", (speed.saved_s, speed.saved_low_s, speed.saved_high_s) if speed else None)
-    row |= {"speed_p_value": speed.p_value if speed else None, "level": verdict.level, "attempt": verdict.attempt}
+    row |= {"speed_p_value": speed.p_value if speed else None, "level": verdict.level}
     row |= {"h100_hours": each.h100_hours, "hours": each.hours, "gpu_seconds": verdict.gpu_seconds}
     return {
         **row,
@@ -107,10 +115,15 @@ def _submission(session: SessionSummary, each: SubmissionSummary) -> Row:
 
 
 def verdict_text(each: SubmissionSummary) -> str:
-    """The outcome, with what rejected it, or the submission that it repeats."""
+    """Return the outcome, with what rejected it, and the submission that it repeats or confirms."""
     verdict = each.verdict
-    by = f" by {verdict.rejected_by}" if verdict.rejected_by else ""
-    return f"{verdict.outcome}{by}{f', as {verdict.repeats}' if verdict.repeats else ''}"
+    confirms = f"confirmation of {verdict.confirms}: " if verdict.confirms else ""
+    return f"{confirms}{outcome_text(verdict)}{f', as {verdict.repeats}' if verdict.repeats else ''}"
+
+
+def outcome_text(verdict: Verdict) -> str:
+    """Return the outcome, with what rejected it."""
+    return f"{verdict.outcome}{f' by {verdict.rejected_by}' if verdict.rejected_by else ''}"
 
 
 def sessions(summaries: Sequence[SessionSummary]) -> Table:
@@ -119,6 +132,8 @@ def sessions(summaries: Sequence[SessionSummary]) -> Table:
         Column("session", _plain("session")),
         Column("agent", _plain("agent")),
         Column("state", _plain("state")),
+        Column("score, seconds saved", _score, "score_s"),
+        Column("accepted, not confirmed", _interval("unconfirmed_s", 2), "unconfirmed_s"),
         Column("hours", _number("hours", 1), "hours"),
         Column("used", _number("h100_hours", 1), "h100_hours"),
         Column("of H100-hours", _number("limit", 0), "limit"),
@@ -133,11 +148,14 @@ def sessions(summaries: Sequence[SessionSummary]) -> Table:
 def _session(each: SessionSummary) -> Row:
     account = each.budget
     row: dict[str, Value] = {"session": each.label, "agent": each.contestant, "state": each.session.state.value}
+    row |= {"score_state": each.score.state.value, **_with_ends("score_s", _ends(each.score.saved))}
+    row |= {"score_why": each.score.why, "scored_submission": each.score.submission if each.score.saved else ""}
+    row |= _with_ends("unconfirmed_s", _ends_of_step(each.unconfirmed))
     row |= {"started": each.session.started.isoformat(), "hours": each.hours, "h100_hours": each.h100_hours}
     row |= {name: getattr(account, name, None) for name in ("limit", "left", "idle_share", "gpu_seconds")}
     row |= {"accounting": account.accounting if account else "", "tokens": each.tokens, "usd": each.usd}
     row |= {"site": f"{each.cluster}, {each.container}", "design": each.design, "where": each.where}
-    return {**row, "level": each.level, "ending": each.ending, "revision": each.session.revision}
+    return {**row, "ending": each.ending, "revision": each.session.revision}
 
 
 def budget(summaries: Sequence[SessionSummary]) -> Table:
@@ -161,6 +179,18 @@ def _percent_of(rule_set: str) -> str:
 
 def _count_of(outcome: Outcome) -> str:
     return outcome.value.replace(" ", "_")
+
+
+def _seeds_of(state: ScoreState) -> str:
+    return f"seeds_{state.value.replace(' ', '_')}"
+
+
+def _ends(saved: Saved | None) -> tuple[float, float, float] | None:
+    return (saved.saved_s, saved.saved_low_s, saved.saved_high_s) if saved else None
+
+
+def _ends_of_step(step: Step | None) -> tuple[float, float, float] | None:
+    return (step.saved_s, step.low_s, step.high_s) if step else None
 
 
 def _with_ends(name: str, values: tuple[float, float, float] | None) -> dict[str, Value]:
@@ -193,6 +223,8 @@ def _interval(name: str, digits: int) -> Callable[[Row], str]:
     def text(row: Row) -> str:
         if row[name] is None:
             return NOTHING
+        if not any((row[name], row[f"{name}_low"], row[f"{name}_high"])):
+            return "0"
         low, high = f"{row[f'{name}_low']:.{digits}f}", f"{row[f'{name}_high']:.{digits}f}"
         return f"{row[name]:.{digits}f} [{low},{_TOGETHER}{high}]"
 
@@ -200,11 +232,24 @@ def _interval(name: str, digits: int) -> Callable[[Row], str]:
 
 
 def _overlaps(row: Row) -> str:
-    return str(row["overlaps"]) or ("none" if row["saved_s"] is not None else NOTHING)
+    return str(row["overlaps"]) or ("none" if row["score_s"] is not None else NOTHING)
+
+
+def _score(row: Row) -> str:
+    """Say the score, or why there is none."""
+    return str(row["score_state"]) if row["score_s"] is None else _interval("score_s", 2)(row)
 
 
 def _seeds(row: Row) -> str:
-    if row["seeds"] == 1:
+    """Say how many there are, and where not all have a score, what is with the others."""
+    counts = ((row[_seeds_of(state)], state.value) for state in ScoreState)
+    told = f" ({', '.join(f'{count} {name}' for count, name in counts if count)})"
+    return f"{row['seeds']}{told if row[_seeds_of(ScoreState.SCORED)] != row['seeds'] else ''}"
+
+
+def _mean_of_seeds(row: Row) -> str:
+    """Say the mean and range of those that have a score, if these are several."""
+    if row[_seeds_of(ScoreState.SCORED)] in (0, 1):
         return NOTHING
     return f"{row['seed_mean_s']:.2f} ({row['seed_low_s']:.2f}{_TOGETHER}to{_TOGETHER}{row['seed_high_s']:.2f})"
 

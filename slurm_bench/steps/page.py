@@ -11,7 +11,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from slurm_bench.pure import human, rules, tables
+from slurm_bench.pure import human, rules, score, tables
 from slurm_bench.pure.dots import dots
 from slurm_bench.pure.plain import printable
 from slurm_bench.pure.summary import SessionSummary
@@ -32,7 +32,6 @@ _WHERE = {
     "fresh": "trials had allocations of their own",
     "allocation": "trials ran in the session's own job, its agent stopped meanwhile",
 }
-_LEVEL = {"session": "for all candidates of the session together", "published": "for each candidate, as published"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,8 @@ class Section:
     heading: str
     leaderboard: Table
     figures: Sequence[PlacedFigure]
+    losses_within_nodes: str
+    """Whether runs that share a node have losses that are alike, and what that does to the scores."""
 
 
 def render(title: str, sections: Sequence[Section], sessions: Sequence[SessionSummary]) -> str:
@@ -91,9 +92,9 @@ def _environment() -> jinja2.Environment:
     environment.filters["evidence"] = _evidence
     environment.filters["interval"] = interval
     environment.filters["describe"] = human.describe
+    environment.filters["describe_score"] = score.describe
     environment.filters["dots"] = dots
-    environment.filters["verdict_text"] = tables.verdict_text
-    environment.globals["rules"] = rules
+    environment.filters["outcome_text"] = tables.outcome_text
     return environment
 
 
@@ -119,8 +120,7 @@ def _evidence(finding: Finding) -> list[str]:
 
 
 def _terms(session: SessionSummary) -> str:
-    level = f"level {rules.LEVEL} {_LEVEL[session.level]}"
-    return f"Retiming {session.design}: {_DESIGN[session.design]}; {_WHERE[session.where]}; {level}."
+    return f"Retiming {session.design}: {_DESIGN[session.design]}; {_WHERE[session.where]}."
 
 
 def _bar_scale(rows: Iterable[Row]) -> Callable[[float], float]:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from slurm_bench.effects import human_records, store
-from slurm_bench.pure import human, progress, rules, summary, tables, usage
+from slurm_bench.pure import human, node_correlation, progress, rules, score, summary, tables, usage
 from slurm_bench.pure.progress import Board
 from slurm_bench.pure.summary import SessionSummary, Yardstick
 from slurm_bench.pure.tables import Table
@@ -22,7 +22,15 @@ from slurm_bench.words.errors import UsageError
 from slurm_bench.words.paths import CampaignPaths, ReportPaths
 from slurm_bench.words.verdicts import Verdict
 
-_ON_A_TERMINAL = ("#", "agent", "seeds", "best, seconds saved", "overlaps with", "H100-hours")
+_ON_A_TERMINAL = (
+    "#",
+    "agent",
+    "seeds",
+    "score, seconds saved",
+    "accepted, not confirmed",
+    "overlaps with",
+    "H100-hours",
+)
 
 
 @dataclass(frozen=True)
@@ -80,8 +88,9 @@ def write(sessions: Sequence[SessionSummary], where: ReportPaths, choices: Choic
     sections = []
     for stem, compared in _stems(sessions).items():
         board = _board(compared, choices)
-        ranked = tables.leaderboard(summary.standings(compared, human_records.load()))
-        sections.append(Section(_heading(compared[0].yardstick), ranked, _figures(board, where, stem)))
+        ranked = tables.leaderboard(summary.standings(compared))
+        figures = _figures(board, where, stem)
+        sections.append(Section(_heading(compared[0].yardstick), ranked, figures, _losses_within_nodes(compared)))
         _write_table(where, f"{stem}-leaderboard", ranked)
     for table in (tables.sessions(sessions), tables.submissions(sessions), tables.budget(sessions)):
         _write_table(where, table.name, table)
@@ -108,6 +117,13 @@ def _heading(yardstick: Yardstick) -> str:
     return f"From {yardstick.record} to a loss of {yardstick.target_loss:g}, {gpus}"
 
 
+def _losses_within_nodes(compared: Sequence[SessionSummary]) -> str:
+    found = node_correlation.estimate(summary.losses_by_node(compared))
+    losing = summary.losing_by_nodes(compared, found.correlation) if found else []
+    widened = f" A test that allows for that would not confirm the score of {', '.join(losing)}." if losing else ""
+    return node_correlation.describe(found) + widened
+
+
 def _board(compared: Sequence[SessionSummary], choices: Choices) -> Board:
     yardstick = compared[0].yardstick
     steps = progress.human_steps(human_records.load(), yardstick.record, choices.rule_set)
@@ -130,7 +146,8 @@ def _figures(board: Board, where: ReportPaths, stem: str) -> list[PlacedFigure]:
 
     captions = {
         "progress": figures.description(board),
-        "trajectory": f"{'Human records by date, and ' if board.human else ''}agents by the hours of their sessions.",
+        "trajectory": f"{'Human records by date, and ' if board.human else ''}agents by the hours of their sessions: "
+        "hollow what is accepted, not confirmed, filled the score.",
         "budget": "GPU time by kind of job and day (UTC); hatched: held with no training running.",
     }
     placed = []
@@ -151,9 +168,10 @@ def _write_table(where: ReportPaths, name: str, table: Table) -> None:
 def _data(sections: Sequence[Section], sessions: Sequence[SessionSummary]) -> str:
     content: dict[str, Any] = {
         "leaderboards": {section.heading: [dict(row) for row in section.leaderboard.rows] for section in sections},
+        "losses_within_nodes": {section.heading: section.losses_within_nodes for section in sections},
         "sessions": list(sessions),
     }
-    found = TypeAdapter(dict[str, dict[str, list[dict[str, tables.Value]]] | list[SessionSummary]])
+    found = TypeAdapter(dict[str, dict[str, list[dict[str, tables.Value]]] | dict[str, str] | list[SessionSummary]])
     return found.dump_json(content, indent=1).decode() + "\n"
 
 
@@ -165,11 +183,12 @@ def of_campaign(campaign: CampaignPaths) -> list[SessionSummary]:
 
 
 def show(campaign: CampaignPaths, sessions: Iterable[SessionSummary]) -> None:
-    """Print the verdicts of sessions, and where the campaign's report lies."""
+    """Print the verdicts and scores of sessions, and where the campaign's report lies."""
     console = Console()
     for each in sessions:
         console.print(verdict_grid(each))
         _say_reasons(console, each)
+        _say_score(console, each)
         if each.budget:
             used = each.budget.limit - each.budget.left
             console.print(
@@ -186,14 +205,19 @@ def _say_where(console: Console, where: ReportPaths) -> None:
 
 
 def _say_reasons(console: Console, session: SessionSummary) -> None:
-    for each in session.submissions:
-        console.print(f"{each.name}: {_repeats(each.verdict)}{each.verdict.reason}", markup=False, highlight=False)
-        for share in each.human_progress:
-            console.print(f"{each.name}: {human.describe(share)}", markup=False, highlight=False)
+    for each in (*session.submissions, *session.confirmations):
+        console.print(f"{each.name}: {_about(each.verdict)}{each.verdict.reason}", markup=False, highlight=False)
 
 
-def _repeats(verdict: Verdict) -> str:
-    return f"as submission {verdict.repeats}, whose bytes it has: " if verdict.repeats else ""
+def _about(verdict: Verdict) -> str:
+    repeats = f"as submission {verdict.repeats}, whose bytes it has: " if verdict.repeats else ""
+    return f"confirmation of {verdict.confirms}: " if verdict.confirms else repeats
+
+
+def _say_score(console: Console, session: SessionSummary) -> None:
+    """Print the score in a line, with the percent of human progress that it is."""
+    shares = () if session.score.why else map(human.describe, session.human_progress)
+    console.print("; ".join([score.describe(session.score), *shares]), markup=False, highlight=False)
 
 
 def leaderboard_grid(section: Section) -> Grid:
@@ -212,7 +236,7 @@ def verdict_grid(session: SessionSummary) -> Grid:
     grid = Grid(title=f"{session.session.name} ({session.session.state})", title_justify="left")
     for heading in ("candidate", "verdict", "mean loss", f"seconds saved, {100 * rules.CONFIDENCE:.0f} % interval"):
         grid.add_column(heading)
-    for each in session.submissions:
+    for each in (*session.submissions, *session.confirmations):
         verdict = each.verdict
         loss = f"{verdict.loss.mean:.4f}" if verdict.loss else ""
         saved = interval(verdict.speed) if verdict.speed else ""

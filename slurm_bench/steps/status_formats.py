@@ -12,6 +12,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from slurm_bench.pure import score
+from slurm_bench.pure.score import ScoreState
 from slurm_bench.pure.status_facts import ArrayView, BudgetView, CampaignView, RunView, SessionView, SubmissionView
 from slurm_bench.words.trials import TrialOutcome
 
@@ -126,10 +128,10 @@ def _table(view: CampaignView) -> Group:
             Text(session.name),
             state,
             _hours(session.left_h),
-            Text(f"{at.number} {at.at}" if at else ""),
+            Text(f"{at.confirms or at.number} {'afresh, ' if at.confirms else ''}{at.at}" if at else ""),
             f"{array.blocks_over}/{array.blocks}" if array else "",
             _verdicts(session, brief=True),
-            f"{session.best.saved_s:.2f}" if session.best else "",
+            _saved(session),
             f"{session.budget.spent:.2f} of {session.budget.limit:g}" if session.budget.limit else "",
         )
     return Group(*_above(view), table, *_below(view))
@@ -154,7 +156,7 @@ def _silence(view: CampaignView) -> str:
 
 
 def _heading(session: SessionView) -> str:
-    return f"{session.state}, {session.agent}"
+    return f"{session.state}{', being confirmed' if session.is_being_confirmed else ''}, {session.agent}"
 
 
 def _facts(session: SessionView, now: datetime) -> Iterator[_Fact]:
@@ -169,6 +171,8 @@ def _facts(session: SessionView, now: datetime) -> Iterator[_Fact]:
     if session.submission:
         yield from _submission_facts(session.submission)
     yield _Fact("verdicts", _verdicts(session))
+    if session.score.state is not ScoreState.RUNNING:
+        yield _Fact("score", score.describe(session.score).removeprefix("score: "))
 
 
 def _time(session: SessionView, now: datetime) -> str:
@@ -206,7 +210,7 @@ def _jobs(session: SessionView) -> str:
 
 def _submission_facts(submission: SubmissionView) -> Iterator[_Fact]:
     array = submission.array
-    words = f"{submission.candidate}: {submission.at}"
+    words = f"{submission.name}: {submission.at}"
     if array is None:
         yield _Fact(submission.number, words)
         return
@@ -228,6 +232,13 @@ def _run(run: RunView) -> str:
     beside = f" beside {run.incumbent_time_s:.2f} s" if run.incumbent_time_s is not None else ""
     odd = "" if run.outcome == TrialOutcome.CLEAN else f" ({run.outcome})"
     return f"{run.index} loss {run.loss:.4f} in {run.time_s:.2f} s{beside}{odd}"
+
+
+def _saved(session: SessionView) -> str:
+    """Say the score, or else the best that is accepted."""
+    if session.score.saved:
+        return f"score {session.score.saved.saved_s:.2f}"
+    return f"{session.best.saved_s:.2f} accepted" if session.best else ""
 
 
 def _verdicts(session: SessionView, brief: bool = False) -> str:

@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from slurm_bench.effects import human_records, seals, store
-from slurm_bench.pure import human, progress, stamps
+from slurm_bench.pure import human, progress, score, stamps
 from slurm_bench.pure.changes import Difference, difference
-from slurm_bench.pure.human import HumanRecord
+from slurm_bench.pure.human import HumanRecord, Progress
 from slurm_bench.pure.plain import one_line
+from slurm_bench.pure.score import Score
 from slurm_bench.pure.summary import Runs, SessionSummary, SubmissionSummary, Yardstick
 from slurm_bench.pure.usage import Account
 from slurm_bench.pure.verdict import losses, training_times
@@ -22,7 +23,7 @@ from slurm_bench.words.opinions import Opinion
 from slurm_bench.words.paths import CampaignPaths, SessionPaths, SubmissionPaths
 from slurm_bench.words.records import Seal, Session, Working
 from slurm_bench.words.trials import Retiming, Trial
-from slurm_bench.words.verdicts import Outcome, Verdict
+from slurm_bench.words.verdicts import Verdict
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +60,8 @@ class _Reader:
 
     def session(self, account: Account | None) -> SessionSummary:
         config, use = self._config, store.read_if_there(self._paths.model_use, ModelUse)
-        submissions = tuple(map(self._submission, sorted(self._paths.submissions.glob("*/verdict.json"))))
-        until = self._until(submissions)
+        decided = [self._submission(record) for record in sorted(self._paths.submissions.glob("*/verdict.json"))]
+        found = score.of(self._session.state, [each.verdict for each in decided])
         return SessionSummary(
             session=self._session,
             yardstick=self._yardstick(),
@@ -70,11 +71,13 @@ class _Reader:
             container=config.container.kind,
             design=config.retime.design,
             where=config.retime.where,
-            level=config.retime.level,
             incumbent_runs=_runs(self._paths.calibration)[0],
-            submissions=submissions,
+            submissions=tuple(each for each in decided if not each.verdict.confirms),
+            confirmations=tuple(each for each in decided if each.verdict.confirms),
+            score=found,
+            human_progress=self._human_progress(found),
             h100_hours=self._spent(_EVER),
-            hours=self._hours(until),
+            hours=self._hours(self._until(decided)),
             tokens=use.tokens if use else None,
             usd=use.usd if use else None,
             budget=account,
@@ -109,7 +112,6 @@ class _Reader:
         where = self._paths.submission(verdict.submission)
         timed = self._paths.submission(verdict.repeats) if verdict.repeats else where
         runs, incumbent = _runs(timed.retiming.collected)
-        speed = verdict.speed if verdict.outcome is Outcome.ACCEPTED else None
         return SubmissionSummary(
             verdict=verdict,
             name=one_line(Path(verdict.candidate).name),
@@ -117,11 +119,13 @@ class _Reader:
             hours=self._hours(verdict.decided_at),
             runs=runs,
             incumbent_runs=incumbent,
-            human_progress=human.progress(self._records, self._config.task.record, speed) if speed else (),
             stamp=_stamp(where),
             opinion=_opinion(timed),
-            difference=self._difference(where),
+            difference=None if verdict.confirms else self._difference(where),
         )
+
+    def _human_progress(self, found: Score) -> tuple[Progress, ...]:
+        return human.progress(self._records, self._yardstick().record, found.saved) if found.saved else ()
 
     def _difference(self, where: SubmissionPaths) -> Difference | None:
         sealed = store.read_if_there(where.seal, Seal)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from slurm_bench.pure.budget import Terms
+from slurm_bench.pure.score import ScoreState
 from slurm_bench.pure.status import campaign_view, session_view
 from slurm_bench.pure.status_facts import (
     ArrayRecords,
@@ -70,16 +71,31 @@ def trial(index: int, loss: float, time_s: float, outcome: TrialOutcome = TrialO
     return Trial(index=index, outcome=outcome, note="", result=result, node="gpu1", seal="", image_sha256=None)
 
 
-def array(over: int, runs_over: int, name: str = "0001") -> ArrayRecords:
+def array(over: int, runs_over: int, name: str = "0001", blocks_planned: int = 10) -> ArrayRecords:
     blocks = tuple(
         Block(candidate=trial(index, 3.2, 90.0), incumbent=trial(index, 3.2, 100.0)) for index in range(over)
     )
-    return ArrayRecords(f"{ID}{name}", 10, arms=2, is_decoy=False, runs_over=runs_over, over=blocks, stopped="")
+    return ArrayRecords(
+        f"{ID}{name}", blocks_planned, arms=2, is_decoy=False, runs_over=runs_over, over=blocks, stopped=""
+    )
 
 
 def submission(number: str = "0001", path: str = "/workspace/submissions/fast") -> SubmissionRecords:
     handed_in = Submission(number=number, request="a1", path=path, received_at=NOW)
     return SubmissionRecords(handed_in, is_sealed=False, is_judged=False, array=None, is_timed=False, verdict=None)
+
+
+def confirming(number: str, confirms: str) -> SubmissionRecords:
+    """A confirmation that has no verdict yet."""
+    given = submission(number)
+    return replace(given, submission=given.submission.model_copy(update={"confirms": confirms}))
+
+
+def confirmed(number: str, confirms: str, outcome: Outcome, saved_s: float) -> SubmissionRecords:
+    asked, given = confirming(number, confirms), decided(number, outcome, saved_s).verdict
+    assert given
+    told = given.model_copy(update={"confirms": confirms, "confirmation": 1, "seal": f"seal {confirms}"})
+    return replace(asked, verdict=told)
 
 
 def decided(number: str, outcome: Outcome, saved_s: float | None = None) -> SubmissionRecords:
@@ -102,7 +118,7 @@ def decided(number: str, outcome: Outcome, saved_s: float | None = None) -> Subm
         request="a1",
         candidate=f"/workspace/submissions/c{number}",
         exit_code=0,
-        seal=None,
+        seal=f"seal {number}",
         gpu_seconds=0,
         repeats=None,
         decided_at=NOW,
@@ -255,6 +271,35 @@ def test_verdicts_by_outcome_and_the_best_of_the_accepted() -> None:
     view = session_view(replace(records(), submissions=found), {})
     assert list(view.verdicts.items()) == [("accepted", 3), ("rejected", 1), ("invalid", 1)]
     assert view.best and (view.best.candidate, view.best.saved_s, view.best.saved_low_s) == ("c0003", 12.0, 11.0)
+
+
+def test_a_confirmation_is_said_and_is_none_of_the_agents_submissions() -> None:
+    afresh = replace(confirming("0002", "0001"), is_judged=True, array=array(8, 17, "0002", blocks_planned=20))
+    found = (decided("0001", Outcome.ACCEPTED, 3.0), afresh)
+    view = session_view(replace(records(LINK), submissions=found), RUNS)
+    assert view.is_being_confirmed and view.score.state is ScoreState.RUNNING and view.verdicts == {"accepted": 1}
+    assert view.submission and (view.submission.confirms, view.submission.name) == (
+        "0001",
+        "confirmation of 0001, fast",
+    )
+    assert view.submission.array and (view.submission.array.blocks_over, view.submission.array.blocks) == (8, 20)
+
+
+@pytest.mark.parametrize(
+    ("desk", "said", "is_over"), [(Desk.LIVES, True, False), (Desk.GONE, False, True), (Desk.UNKNOWN, True, True)]
+)
+def test_a_session_that_is_confirmed_later_goes_on_as_long_as_its_desk(desk: Desk, said: bool, is_over: bool) -> None:
+    found = (decided("0001", Outcome.ACCEPTED, 3.0), confirming("0002", "0001"))
+    view = session_view(replace(records(state=SessionState.FINISHED), submissions=found, desk=desk), {})
+    assert (view.is_being_confirmed, view.is_over) == (said, is_over)
+
+
+def test_a_confirmed_score_is_shown_beside_what_was_accepted() -> None:
+    found = (decided("0001", Outcome.ACCEPTED, 3.0), confirmed("0002", "0001", Outcome.ACCEPTED, 2.5))
+    view = session_view(replace(records(state=SessionState.FINISHED), submissions=found), {})
+    assert view.score.saved and view.score.saved.saved_s == 2.5 and not view.is_being_confirmed
+    assert view.best and view.best.saved_s == 3.0, "of what was handed in"
+    assert view.verdicts == {"accepted": 1}
 
 
 def test_a_campaigns_budget_counts_a_calibration_once_and_shows_it_while_it_is_timed() -> None:

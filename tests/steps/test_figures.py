@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from slurm_bench.effects import human_records
-from slurm_bench.pure.progress import Board, Curve, HumanStep, Published, Step, best_so_far, human_steps
+from slurm_bench.pure.progress import Board, Curve, HumanStep, Published, Step, bands, best_so_far, human_steps
+from slurm_bench.pure.score import NOTHING_SAVED, Saved, Score, ScoreState
 from slurm_bench.pure.usage import Line
 from slurm_bench.steps import figures
 from slurm_bench.steps.figures.ink import COLOURS, INK, PAPER, SMALL, looks
@@ -33,12 +34,19 @@ def step(saved_s: float, at: float, half_s: float = 0.2) -> Step:
     return Step("001", "candidate", at, at / 8, saved_s, saved_s - half_s, saved_s + half_s)
 
 
-def curve(agent: str, session: str, *steps: Step, used: float = 512) -> Curve:
-    return Curve(agent, session, best_so_far(steps), used, used / 8)
+UNCONFIRMED, RUNNING = (Score(state, None) for state in (ScoreState.NOT_CONFIRMED, ScoreState.RUNNING))
+
+
+def score(saved_s: float, half_s: float = 0.1) -> Score:
+    return Score(ScoreState.SCORED, Saved(saved_s, saved_s - half_s, saved_s + half_s))
+
+
+def curve(agent: str, session: str, *steps: Step, used: float = 512, score: Score = UNCONFIRMED) -> Curve:
+    return Curve(agent, session, best_so_far(steps), used, used / 8, score)
 
 
 def generated(agents: int, seeds: int, submissions: int = 6, best_s: float = 4.0, seed: int = 1) -> Board:
-    """As campaigns go: agents whose seeds come about as far as each other."""
+    """As campaigns go: agents whose seeds come about as far as each other; the score is a bit below the best."""
     draw = random.Random(seed)
     curves = []
     for agent in range(agents):
@@ -46,7 +54,8 @@ def generated(agents: int, seeds: int, submissions: int = 6, best_s: float = 4.0
             times = sorted(draw.uniform(10, 505) for _ in range(submissions))
             reach = best_s * draw.uniform(0.7, 1.3)
             steps = [step(reach * (at / 512) ** 0.5, at, draw.uniform(0.1, 0.4)) for at in times]
-            curves.append(curve(f"agent {agent}", f"session-{agent}-{number}", *steps))
+            worth = score(0.95 * steps[-1].saved_s)
+            curves.append(curve(f"agent {agent}", f"session-{agent}-{number}", *steps, score=worth))
     return replace(EMPTY, curves=tuple(curves), human=HUMAN, budget=tuple(days(6)))
 
 
@@ -107,17 +116,62 @@ def test_a_line_is_in_percent_from_nothing_to_where_its_session_ends() -> None:
     assert points(line) == [(0, 0), (100, 4), (200, 6), (300, 6)]
 
 
-def test_what_is_clear_of_the_best_before_is_filled_and_the_rest_hollow() -> None:
-    one = curve("a", "one", step(1, 50), step(1.1, 100), step(3, 200), used=300)
-    assert one.clear() == [True, False, True]
+def test_what_is_accepted_is_hollow_and_the_score_is_filled_with_its_interval() -> None:
+    one = curve("a", "one", step(1, 50), step(3, 200), used=300, score=score(2.5))
     figure = figures.progress(replace(EMPTY, curves=(one,)))
     (axes,) = figure.axes
-    assert marks(axes, "clear") == [(50, 1), (200, 3)]
-    assert marks(axes, "not clear") == [(100, 1.1)]
-    (hollow,), (filled,) = lines(axes, "not clear"), lines(axes, "clear")
+    assert marks(axes, "accepted") == [(50, 1), (200, 3)]
+    assert marks(axes, "score") == [(306, 2.5)], "beside its line's end"
+    (hollow,), (filled,), (interval,) = (
+        lines(axes, "accepted"),
+        lines(axes, "score"),
+        lines(axes, "interval of a score"),
+    )
     assert hollow.get_markerfacecolor() == PAPER
     assert filled.get_markerfacecolor() == filled.get_color() != PAPER
-    assert legend(figure) == ["clear of the best before (95 % interval)", "not clear of it"]
+    assert points(interval) == [(306, 2.4), (306, 2.6)]
+    assert legend(figure) == ["score, confirmed afresh (95 % interval)", "accepted, not confirmed"]
+
+
+@pytest.mark.parametrize("worth", [UNCONFIRMED, RUNNING])
+def test_a_session_without_a_score_has_no_filled_mark(worth: Score) -> None:
+    figure = figures.progress(replace(EMPTY, curves=(curve("a", "one", step(1, 50), score=worth),)))
+    assert marks(figure.axes[0], "score") == []
+    assert legend(figure) == ["accepted, not confirmed"]
+
+
+def test_a_score_of_nothing_is_drawn_at_zero() -> None:
+    nothing = Score(ScoreState.SCORED, NOTHING_SAVED, why="nothing was accepted")
+    figure = figures.progress(replace(EMPTY, curves=(curve("a", "one", score=nothing),)))
+    ((_, at),) = marks(figure.axes[0], "score")
+    assert at == 0
+
+
+def test_a_session_that_runs_is_in_no_mean() -> None:
+    over = [curve("a", name, step(saved_s, 100), score=score(saved_s)) for name, saved_s in (("one", 2), ("two", 4))]
+    (band,) = bands([*over, curve("a", "three", step(1, 100), score=RUNNING)])
+    assert (band.seeds, band.mean_s[-1], band.low_s[-1], band.high_s[-1]) == (2, 3, 2, 4)
+    assert bands([over[0], curve("a", "three", score=RUNNING)]) == ()
+
+
+@pytest.mark.parametrize("agents", [3, 9, 40])
+def test_scores_of_several_agents_stand_beside_each_other(agents: int) -> None:
+    """Also where all of their sessions used up the same budget."""
+    board = generated(agents, 2)
+    figure = figures.progress(board)
+    (lower,) = (axes for axes in figure.axes if lines(axes, "score"))
+    places = sorted({x for x, _ in marks(lower, "score")})
+    assert len(places) == agents and places[0] > 512
+    names = [text.get_position()[0] for text in lower.texts]
+    assert places[-1] < min(names), "left of the names"
+
+
+@pytest.mark.parametrize("board", [generated(3, 3), generated(2, 1)])
+def test_the_legend_fits(board: Board) -> None:
+    figure = figures.progress(replace(board, published=PUBLISHED))
+    drawn(figure)
+    (placed,) = figure.legends
+    assert placed.get_window_extent().x1 <= figure.bbox.x1
 
 
 def test_each_step_has_its_interval() -> None:
@@ -226,6 +280,14 @@ def test_the_trajectory_shares_its_scale_between_humans_and_agents() -> None:
     saved = [y for _, y in points(best)]
     assert saved == sorted(saved)
     assert max(saved) == 63.2192
+
+
+def test_the_trajectory_has_scores_beside_the_ends_of_sessions() -> None:
+    one = curve("a", "one", step(1, 50), used=400, score=score(2.5))
+    (axes,) = figures.trajectory(replace(EMPTY, curves=(one,))).axes
+    assert marks(axes, "accepted") == [(6.25, 1)]
+    assert marks(axes, "score") == [(51, 2.5)], "of 50 hours"
+    assert axes.get_ylim()[1] > 2.5
 
 
 def test_the_trajectory_is_the_agents_alone_without_human_progress() -> None:
@@ -401,26 +463,28 @@ def test_agents_differ_by_more_than_colour() -> None:
 def test_the_description_says_how_far_each_came_and_what_overlaps() -> None:
     human = (HumanStep("2025-09-10_Yarn", date(2025, 9, 10), 50.0),)
     curves = (
-        curve("Ann", "one", step(2, 100)),
-        curve("Ann", "two", step(3, 200)),
-        curve("Bob", "three", step(3.1, 300)),
+        curve("Ann", "one", step(2, 100), score=score(2)),
+        curve("Ann", "two", step(3, 200), score=score(3, 0.2)),
+        curve("Bob", "three", step(3.1, 300), score=score(3.1)),
         curve("Cid", "four", step(5, 400)),
-        curve("Dan", "five"),
+        curve("Dan", "five", score=Score(ScoreState.SCORED, NOTHING_SAVED)),
+        curve("Eve", "six", score=RUNNING),
     )
     said = figures.description(replace(EMPTY, human=human, curves=curves))
-    assert "Ann (best of 2 sessions) 6.0 [5.6, 6.4] after 200 H100-hours" in said
-    assert "Dan nothing accepted in 512 H100-hours" in said
+    assert "Ann (best of 2 sessions) score 6.0 [5.6, 6.4]; Cid no score, accepted 10.0 [9.6, 10.4] after 400 " in said
+    assert "Dan score 0" in said and "Eve nothing accepted in 512 H100-hours" in said
+    assert "a score (filled) was confirmed" in said and "only accepted (hollow)" in said
     assert said.endswith("Not clear of each other: Ann and Bob.")
 
 
 def test_the_description_counts_what_overlaps_where_that_is_much() -> None:
-    curves = tuple(curve(f"agent {number}", f"session-{number}", step(2, 100)) for number in range(5))
+    curves = tuple(curve(f"agent {number}", f"session-{number}", score=score(2)) for number in range(5))
     assert figures.description(replace(EMPTY, curves=curves)).endswith("Not clear of each other: 10 of 10 pairs.")
 
 
 def test_the_description_of_what_is_clear_and_of_nothing() -> None:
-    curves = (curve("Ann", "one", step(2, 100)), curve("Bob", "two", step(3, 200)))
+    curves = (curve("Ann", "one", score=score(2)), curve("Bob", "two", score=score(3)))
     said = figures.description(replace(EMPTY, curves=curves))
-    assert "in seconds of training time saved" in said
-    assert said.endswith("All of these are clear of each other.")
+    assert "In seconds of training time saved" in said
+    assert said.endswith("All of these scores are clear of each other.")
     assert figures.description(EMPTY) == "No session of an agent yet."

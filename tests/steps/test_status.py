@@ -20,7 +20,8 @@ from slurm_bench.effects.polling import SharedPoll
 from slurm_bench.effects.processes import ProcessIdentity
 from slurm_bench.effects.slurm import SlurmCluster
 from slurm_bench.pure import sacct
-from slurm_bench.pure.status_facts import CampaignView
+from slurm_bench.pure.status import campaign_view
+from slurm_bench.pure.status_facts import CampaignRecords, CampaignView, SubmissionRecords
 from slurm_bench.steps import site, status, status_formats
 from slurm_bench.steps.books import Book
 from slurm_bench.steps.ledger import Ledger
@@ -29,8 +30,10 @@ from slurm_bench.words.config import Config, StatusCommand
 from slurm_bench.words.errors import UsageError
 from slurm_bench.words.paths import CampaignPaths, SessionPaths, TimingPaths
 from slurm_bench.words.records import Session, SessionState, Working
+from slurm_bench.words.verdicts import Outcome
 from tests.conftest import make_config, make_quick_record
 from tests.fake_cluster import FakeCluster
+from tests.pure import test_status as facts
 from tests.steps import test_desk
 from tests.steps.test_desk import FAST
 from tests.steps.test_stop import Calibrating
@@ -119,6 +122,39 @@ def test_plain_lines_say_the_same(scene: test_desk.Scene) -> None:
     assert lines[1] == "one: running, scripted"
     assert "one: 0002: other: running; 4 of 10 blocks, 6 pending" in lines
     assert any(line.startswith("one: runs: 2 loss 3.") and " s beside 0.0" in line for line in lines)
+
+
+def test_a_confirmation_and_the_score_are_said() -> None:
+    accepted = facts.decided("0001", Outcome.ACCEPTED, 3.0)
+    afresh = replace(
+        facts.confirming("0002", "0001"), is_judged=True, array=facts.array(8, 17, "0002", blocks_planned=20)
+    )
+    over = facts.confirmed("0002", "0001", Outcome.ACCEPTED, 2.5)
+    said = plain_lines(SessionState.RUNNING, accepted, afresh)
+    assert "one: running, being confirmed, scripted" in said
+    assert "one: 0002: confirmation of 0001, fast: running; 8 of 20 blocks, 20 pending" in said
+    assert not any(line.startswith("one: score") for line in said)
+    said = plain_lines(SessionState.FINISHED, accepted, over)
+    assert "one: finished, scripted" in said
+    assert "one: verdicts: 1 accepted; best c0001: 3.00 [2.00, 4.00] s saved" in said
+    assert "one: score: 2.50 s [1.50, 3.50] saved, confirmed by 20 fresh blocks" in said
+    said = plain_lines(SessionState.FINISHED, accepted)
+    assert any(line.startswith("one: score: no score yet: not confirmed; submission 0001") for line in said)
+
+
+def plain_lines(state: SessionState, *submissions: SubmissionRecords) -> list[str]:
+    array = facts.entry("0002", "confirmation", tasks=20, settled=state is SessionState.FINISHED)
+    session = replace(facts.records(array, state=state), submissions=submissions)
+    return status_formats.plain(campaign_view(CampaignRecords("test", (session,), ()), {}, facts.NOW)).splitlines()
+
+
+def test_a_row_says_whether_its_seconds_are_a_score() -> None:
+    accepted = facts.decided("0001", Outcome.ACCEPTED, 3.0)
+    over = facts.confirmed("0002", "0001", Outcome.ACCEPTED, 2.5)
+    made = replace(facts.records(state=SessionState.FINISHED), submissions=(accepted,))
+    sessions = (made, replace(made, submissions=(accepted, over)))
+    shown = text(campaign_view(CampaignRecords("test", sessions, ()), {}, facts.NOW), width=160, height=12)
+    assert "3.00 accepted" in shown and "score 2.50" in shown and "0001 afresh, accepted" in shown
 
 
 def test_json_has_every_figure(scene: test_desk.Scene) -> None:

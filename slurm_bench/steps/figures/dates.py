@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from slurm_bench.pure.progress import Board, Curve
 from slurm_bench.pure.spacing import fitting
-from slurm_bench.steps.figures.curves import draw_line, draw_marks
+from slurm_bench.steps.figures.curves import beside, draw_accepted, draw_line, draw_score
 from slurm_bench.steps.figures.ink import INK, QUIET, SIZE, SMALL, Look, drawing, looks, say, ticks
 from slurm_bench.steps.figures.labels import Label, draw_column, leave_room, name_of, row_of, shortened
 
@@ -22,7 +22,9 @@ def trajectory(board: Board) -> Figure:
         panels = figure.subplots(1, len(widths), sharey=True, squeeze=False, width_ratios=widths, gridspec_kw=place)
         *humans, agents = panels[0]
         steps = [step for curve in board.curves for step in curve.steps]
-        top = max([*(step.saved_s for step in steps), *(step.saved_s for step in board.human)], default=0.0) or 1.0
+        scores = [curve.score.saved.saved_s for curve in board.curves if curve.score.saved]
+        reached = [step.saved_s for step in steps] + [step.saved_s for step in board.human] + scores
+        top = max(reached, default=0.0) or 1.0
         agents.set_ylim(-0.04 * top, 1.08 * top)
         for axes in humans:
             _draw_humans(axes, board)
@@ -68,13 +70,16 @@ def _name_records(axes: Axes, board: Board) -> None:
 
 def _draw_agents(axes: Axes, board: Board) -> None:
     look = looks(board)
-    end = max((curve.hours for curve in board.curves), default=0.0) or 1.0
+    last = max((curve.hours for curve in board.curves), default=0.0) or 1.0
+    places = beside(board, last)
+    end = max([last, *(curve.hours + places[curve.agent] for curve in board.curves if curve.score.saved)])
     labels = [_label(board, agent, look[agent]) for agent in board.agents]
     leave_room(axes, end, [label.text for label in labels])
     for curve in board.curves:
         _draw_curve(axes, curve, look[curve.agent])
+        draw_score(axes, curve, (curve.hours, curve.hours + places[curve.agent]), look[curve.agent])
     draw_column(axes, labels, end)
-    axes.set_xticks(ticks(end, 5))
+    axes.set_xticks(ticks(last, 5))
     axes.set_title("agents", fontsize="medium")
     axes.set_xlabel("hours since the session's start")
     if not board.curves:
@@ -92,4 +97,4 @@ def _label(board: Board, agent: str, look: Look) -> Label:
 def _draw_curve(axes: Axes, curve: Curve, look: Look) -> None:
     steps = [(step.hours, step.saved_s) for step in curve.steps]
     draw_line(axes, steps, curve.hours, look, linewidth=1.0, label=f"best of {curve.session}")
-    draw_marks(axes, steps, curve.clear(), look, 3.4)
+    draw_accepted(axes, steps, look, 3.4)

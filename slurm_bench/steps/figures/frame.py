@@ -1,5 +1,6 @@
 """The axes of the progress figure: percent on the left, seconds on the right, broken where agents are far below."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from slurm_bench.pure.progress import Board
+from slurm_bench.steps.figures.curves import beside
 from slurm_bench.steps.figures.ink import INK, SIZE, ticks
 
 _ROOM = 1.25
@@ -29,7 +31,9 @@ class Frame:
     scale: float
     """Percent for each second saved; 1 where there is no human progress, and y is in seconds."""
     end: float
-    """H100-hours, of the data; labels stand to the right of it."""
+    """H100-hours, of the data and the scores beside it; labels stand to the right of it."""
+    beside: Mapping[str, float]
+    """H100-hours from the end of an agent's lines to their scores."""
 
     @property
     def panels(self) -> tuple[Axes, ...]:
@@ -47,7 +51,11 @@ def make(board: Board) -> Frame:
         lower.set_yticks([0])
     lower.set_ylim(1.1 * lowest - _BELOW_ZERO * (top or 1.0), top or 1.0)
     used = [curve.h100_hours for curve in board.curves] + [each.h100_hours for each in board.published]
-    frame = Frame(figure, lower, upper, scale, max(used, default=0.0) or 1.0)
+    last = max(used, default=0.0) or 1.0
+    places = beside(board, last)
+    scored = [curve.h100_hours + places[curve.agent] for curve in board.curves if curve.score.saved]
+    frame = Frame(figure, lower, upper, scale, max([last, *scored]), places)
+    lower.set_xticks(ticks(last))
     _name_axes(frame, in_percent=board.human_s is not None)
     return frame
 
@@ -55,9 +63,11 @@ def make(board: Board) -> Frame:
 def _reach(board: Board, scale: float) -> tuple[float, float]:
     """The lowest and the highest that agents and published results come, with their intervals; 0 is among them."""
     steps = [step for curve in board.curves for step in curve.steps]
+    scores = [curve.score.saved for curve in board.curves if curve.score.saved]
     published = [each.percent for each in board.published] if board.human_s else []
-    lowest = min([0.0, *(scale * step.low_s for step in steps)])
-    return lowest, max([0.0, *(scale * step.high_s for step in steps), *published])
+    low = [*(step.low_s for step in steps), *(saved.saved_low_s for saved in scores)]
+    high = [*(step.high_s for step in steps), *(saved.saved_high_s for saved in scores)]
+    return scale * min([0.0, *low]), max([0.0, *(scale * seconds for seconds in high), *published])
 
 
 def _panels(figure: Figure, broken: bool) -> tuple[Axes, Axes | None]:
@@ -84,7 +94,6 @@ def _panels(figure: Figure, broken: bool) -> tuple[Axes, Axes | None]:
 
 
 def _name_axes(frame: Frame, in_percent: bool) -> None:
-    frame.lower.set_xticks(ticks(frame.end))
     frame.lower.set_xlabel("H100-hours used")
     frame.lower.set_ylabel("human progress (%)" if in_percent else "training time saved (s)")
     if frame.upper:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from slurm_bench.pure.progress import Band, Board, Curve, bands
 from slurm_bench.steps.figures.beside import draw_human, draw_published, human_labels, published_labels
-from slurm_bench.steps.figures.curves import draw_line, draw_marks
+from slurm_bench.steps.figures.curves import draw_accepted, draw_line, draw_score
 from slurm_bench.steps.figures.frame import Frame, make
 from slurm_bench.steps.figures.ink import Look, drawing, looks, say
 from slurm_bench.steps.figures.labels import Label, draw_column, leave_room, shortened
@@ -37,11 +37,12 @@ def progress(board: Board) -> Figure:
 
 
 def _labels(board: Board, frame: Frame) -> list[Label]:
-    """An agent's name stands at the mean of its seeds' ends."""
+    """An agent's name stands at the mean of its seeds' ends; those that run are in it only where no other is."""
     look = looks(board)
     found = []
     for agent in board.agents:
-        seeds = [curve for curve in board.curves if curve.agent == agent]
+        all_seeds = [curve for curve in board.curves if curve.agent == agent]
+        seeds = [curve for curve in all_seeds if curve.is_over] or all_seeds
         ends = [curve.best.saved_s if curve.best else 0.0 for curve in seeds]
         at = max(curve.h100_hours for curve in seeds)
         found.append(Label(shortened(agent), at, frame.scale * sum(ends) / len(ends), look[agent].colour))
@@ -79,7 +80,9 @@ def _draw_curve(curve: Curve, frame: Frame, look: Look, weight: float) -> None:
     low, high = ([frame.scale * getattr(step, end) for step in curve.steps] for end in ("low_s", "high_s"))
     bars = frame.lower.vlines(at, low, high, colors=look.colour, linewidth=0.9, alpha=_alpha(weight))
     bars.set_label(f"intervals of {curve.session}")
-    draw_marks(frame.lower, steps, curve.clear(), look, 2.4 + 2.6 * weight)
+    draw_accepted(frame.lower, steps, look, 2.4 + 2.6 * weight)
+    ends = curve.h100_hours, curve.h100_hours + frame.beside[curve.agent]
+    draw_score(frame.lower, curve, ends, look, frame.scale)
 
 
 def _alpha(weight: float) -> float:

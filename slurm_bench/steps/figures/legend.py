@@ -21,12 +21,13 @@ def draw_legend(figure: Figure, board: Board) -> None:
 
 def _entries(board: Board) -> Iterator[tuple[Any, str]]:
     """Of the marks that are there."""
+    if any(curve.score.saved for curve in board.curves):
+        yield _step(INK), f"score, confirmed afresh ({100 * CONFIDENCE:.0f} % interval)"
     if any(curve.steps for curve in board.curves):
-        yield _step(INK), f"clear of the best before ({100 * CONFIDENCE:.0f} % interval)"
-        yield _step(PAPER), "not clear of it"
+        yield _step(PAPER), "accepted, not confirmed"
     if bands(board.curves):
         band = Patch(facecolor=INK, alpha=0.14, linewidth=0)
-        yield (band, Line2D([], [], color=INK, linewidth=2.4)), "mean and range of an agent's seeds"
+        yield (band, Line2D([], [], color=INK, linewidth=2.4)), "mean and range of seeds"
     if board.human:
         dashes: Any = (0, (4, 3))
         yield Line2D([], [], color=INK, linewidth=0.9, linestyle=dashes, alpha=QUIET), "human record"
