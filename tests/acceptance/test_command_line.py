@@ -115,7 +115,7 @@ def slurm_bench(*overrides: str, cwd: Path = REPOSITORY, **environment: str) -> 
         (["retime.where=here"], "retime.where must be fresh or allocation, got 'here'"),
         (["retime.where=allocation"], "retime.where must be fresh with cluster.kind=local, got 'allocation'"),
         ([*IN_ITS_JOB, "cluster.session_gpus=4"], "cluster.session_gpus must be cluster.trial_gpus (8) or more, got 4"),
-        ([*IN_ITS_JOB, "cluster.session_gpus=8"], "cluster.session_hours must be 2.5 or more with retime.where"),
+        ([*IN_ITS_JOB, "cluster.session_gpus=8"], "cluster.session_hours must be 3.0 or more with retime.where"),
         ([*IN_ITS_JOB, "cluster.session_gpus=8", "command=retime"], "retime.where must be fresh with command=retime"),
         (["retime.stop_below=1"], "retime.stop_below must be 0 or more, and below 1"),
         (["session=calibrations"], "session must be another name"),
@@ -174,7 +174,7 @@ def test_help_names_the_groups_and_imports_nothing_heavy() -> None:
     for group in (
         "agent: autoresearch, claude, codex, codex_azure, scripted",
         "cluster: dev, local, slurm",
-        "command: baselines, budget, bundle, data, doctor, judge, report, retime, reverify, run, status, stop",
+        "command: baselines, budget, bundle, confirm, data, doctor, judge, report, retime, reverify, run, status, stop",
         "judge: anthropic, azure, openai, panel, static",
     ):
         assert group in done.stdout

@@ -267,7 +267,7 @@ def test_jobs_without_gpus_are_refused(site: Site) -> None:
 def test_a_job_is_too_short_or_too_dear(site: Site) -> None:
     where = ("retime.where=allocation", "cluster.session_gpus=8", "cluster.session_hours=0.3")
     report = site.doctor(*where, "job=false")
-    assert "cluster.session_hours must be 2.5 or more" in report.findings["time limits"]["found"]
+    assert "cluster.session_hours must be 3.0 or more" in report.findings["time limits"]["found"]
     report = site.doctor("budget.h100_hours=0.01", "job=false")
     assert report.failing() == ["budget"], report
 

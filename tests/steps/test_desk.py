@@ -221,8 +221,13 @@ def test_a_name_with_markup_does_not_break_the_report(scene: Scene) -> None:
 def test_the_report_says_what_share_of_human_progress_was_made(
     scene: Scene, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Under each rule set, with its interval, where the session started from a human record."""
-    speed = scene.submit(scene.candidate("fast", FAST)).speed
+    """Of its score, under each rule set, with its interval, where the session started from a human record."""
+    scene.submit(scene.candidate("fast", FAST))
+    scene.config.task.record = "2025-09-03_FA3"
+    assert "of human progress, all records" not in page(scene), "what is only accepted is no progress yet"
+    scene.config.task.record = str(scene.record)
+    scene.desk.confirm()
+    speed = store.read(scene.paths.submission("0002").verdict, Verdict).speed
     assert speed is not None
     assert "human progress" not in page(scene)
     scene.config.task.record = "2025-09-03_FA3"
