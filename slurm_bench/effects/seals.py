@@ -10,28 +10,31 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from slurm_bench.pure.plain import odd_line
-from slurm_bench.pure.rules import LAUNCHER, PROGRAM
+from slurm_bench.pure.rules import (
+    LAUNCHER,
+    MAX_ALL_PROGRAMS_BYTES,
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_FILES,
+    MAX_PROGRAM_BYTES,
+    PROGRAM,
+    SUFFIXES,
+    is_left_out,
+)
 from slurm_bench.pure.sealing import describe
 from slurm_bench.words.errors import InfrastructureError, InvalidCandidate
 from slurm_bench.words.records import Seal
 
-MAX_FILES = 64
-MAX_BYTES = 4 * 2**20
-MAX_PROGRAM_BYTES = 256 * 2**10
-"""Of one Python file: the judge builds its tree, which takes a thousand times the memory."""
-MAX_ALL_PROGRAMS_BYTES = 512 * 2**10
-"""Of all together: the checker's minute is enough for them."""
-MAX_DEPTH = 4
 REQUIRED = (LAUNCHER, PROGRAM)
-RESERVED = ("data", "logs", "sitecustomize.py", "usercustomize.py")
-"""Names that a trial's own folder uses, and those that Python would run unasked."""
-SUFFIXES = (".py", ".sh", ".cpp", ".cu", ".h", ".toml", ".yaml", ".md", ".txt")
+RESERVED = ("sitecustomize.py", "usercustomize.py")
+"""Names of what Python would run unasked."""
+_MOST_LISTED = 20
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -41,6 +44,8 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 def seal(root: Path, candidate: PurePosixPath, store: Path) -> Seal:
     """Copy `root/candidate` into `store/<sha256>/`, read-only, and return what was sealed.
 
+    What a run leaves behind is no part of it (rules.is_left_out).
+
     Args:
         root: a folder that only we can replace (the workspace).
         candidate: relative path below root, each part a plain name.
@@ -49,11 +54,19 @@ def seal(root: Path, candidate: PurePosixPath, store: Path) -> Seal:
     Raises:
         InvalidCandidate: naming the file and what is wrong with it.
     """
-    contents = read_tree(root, candidate)
+    contents = _read(root, candidate, _Room(leaves_out=is_left_out))
     _check(candidate, contents)
     sealed = describe(contents)
     _keep(store, sealed, contents)
     return sealed
+
+
+def left_out(root: Path, candidate: PurePosixPath) -> tuple[str, ...]:
+    """Return what of `root/candidate` is there and is no part of it, at most so many names; () if it cannot be read."""
+    room = _Room(leaves_out=is_left_out)
+    with suppress(OSError, InvalidCandidate):
+        _read(root, candidate, room)
+    return tuple(sorted(room.passed_over)[:_MOST_LISTED])
 
 
 def _check(candidate: PurePosixPath, contents: dict[str, tuple[int, bytes]]) -> None:
@@ -83,11 +96,15 @@ def _check_text(name: str, data: bytes) -> None:
 
 
 def read_tree(root: Path, candidate: PurePosixPath) -> dict[str, tuple[int, bytes]]:
-    """Mode and bytes of every file below `root/candidate`, by relative name."""
+    """Mode and bytes of every file below `root/candidate` by relative name, without __pycache__, which is made anew."""
+    return _read(root, candidate, _Room())
+
+
+def _read(root: Path, candidate: PurePosixPath, room: "_Room") -> dict[str, tuple[int, bytes]]:
     for part in candidate.parts:
         _check_name(part, str(candidate))
     with _opened_folder(root, candidate) as folder:
-        return {name: (mode, data) for name, mode, data in _walk(folder, PurePosixPath(), _Room())}
+        return {name: (mode, data) for name, mode, data in _walk(folder, PurePosixPath(), room)}
 
 
 def load(store: Path, sealed: Seal) -> dict[str, str]:
@@ -127,14 +144,16 @@ def _opened_folder(root: Path, candidate: PurePosixPath) -> Iterator[int]:
 
 @dataclass
 class _Room:
-    """What may still be read of a candidate."""
+    """What may still be read of a candidate, and what is passed over."""
 
     entries: int = MAX_FILES
     bytes: int = MAX_BYTES
+    leaves_out: Callable[[PurePosixPath], bool] = lambda path: path.name == "__pycache__"
+    passed_over: list[str] = field(default_factory=list)
 
 
 def _walk(folder: int, prefix: PurePosixPath, room: _Room) -> Iterator[tuple[str, int, bytes]]:
-    """Files below an open folder, depth first; __pycache__, which Python writes anew, is left away."""
+    """Files below an open folder, depth first."""
     if len(prefix.parts) > MAX_DEPTH:
         raise InvalidCandidate(f"{prefix}: folders nest deeper than {MAX_DEPTH}")
     names = _names(folder, prefix, room)
@@ -164,7 +183,9 @@ def _names(folder: int, prefix: PurePosixPath, room: _Room) -> list[str]:
             room.entries -= 1
             if room.entries < 0:
                 raise InvalidCandidate(f"{prefix}: the candidate has more than {MAX_FILES} files and folders")
-            if entry.name != "__pycache__":
+            if room.leaves_out(prefix / entry.name):
+                room.passed_over.append(str(prefix / entry.name))
+            else:
                 names.append(entry.name)
     return sorted(names)
 
@@ -180,7 +201,7 @@ def _open(name: str, flags: int, folder: int, path: PurePosixPath) -> int:
     try:
         return os.open(name, flags, dir_fd=folder)
     except OSError:
-        raise InvalidCandidate(f"{path}: links and special files are not allowed") from None
+        raise InvalidCandidate(f"{path}: links and special files are not allowed; copy what it leads to") from None
 
 
 def _read_file(handle: int, path: PurePosixPath, room: _Room) -> tuple[int, bytes]:

@@ -2,11 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Final, Literal
 
 PROGRAM: Final = "train_gpt.py"
 LAUNCHER: Final = "run.sh"
 """What a candidate has to consist of."""
+
+MAX_FILES: Final = 64
+MAX_BYTES: Final = 4 * 2**20
+MAX_PROGRAM_BYTES: Final = 256 * 2**10
+"""Of one Python file: the judge builds its tree, which takes a thousand times the memory."""
+MAX_ALL_PROGRAMS_BYTES: Final = 512 * 2**10
+"""Of all together: the checker's minute is enough for them."""
+MAX_DEPTH: Final = 4
+SUFFIXES: Final = (".py", ".sh", ".cpp", ".cu", ".h", ".toml", ".yaml", ".md", ".txt")
+"""What a candidate may consist of."""
 
 SEPARATOR: Final = "=" * 100
 """The line of a training log after which its results come."""
@@ -167,8 +178,8 @@ FOLLOWING: Final = tuple(rule.id for rule in RULES.values() if rule.follows_reco
 
 SCORE_TEXT: Final = {
     True: f"Every candidate is tested at {LEVEL}, loss and speed each. When the session is over, its best accepted "
-    f"candidate is timed again in {CONFIRMATION_RUNS} fresh blocks, which cost you nothing. Your score is the seconds "
-    "that it saves there: what passed by luck scores nothing.",
+    f"candidate is timed again in {CONFIRMATION_RUNS} fresh blocks. Your score is the seconds that it saves there: "
+    "what passed by luck scores nothing.",
     False: f"Every candidate is tested at {LEVEL}, loss and speed each.",
 }
 """What `retime.confirm` means, as an agent is told."""
@@ -181,6 +192,18 @@ WHERE_TEXT: Final = {
     "What may take longer than this job lasts is not begun: hand in early.",
 }
 """What `retime.where` means, as an agent is told."""
+
+
+LEFT_OUT_TEXT: Final = "`data`, `logs`, `__pycache__`, hidden files, and files that end in .log or .pyc"
+
+
+def is_left_out(path: PurePosixPath) -> bool:
+    """Return whether a file or folder of a candidate, by its path in it, is no part of it.
+
+    A run leaves such behind, or finds the data by it. A timed run has its own in their place.
+    """
+    made = path.name == "__pycache__" or path.name.startswith(".") or path.suffix in (".log", ".pyc")
+    return made or path.parts[0] in ("data", "logs")
 
 
 def as_markdown(
@@ -196,7 +219,10 @@ def as_markdown(
     lines += [f"- {describe(rule, facts)}" for rule in RULES.values()]
     lines += [
         "",
-        f"A candidate is a folder `submissions/NAME` with `{LAUNCHER}`, `{PROGRAM}` and what they import.",
+        f"A candidate is a folder `submissions/NAME` with `{LAUNCHER}`, `{PROGRAM}` and what they import. "
+        f"Its files end in {' '.join(SUFFIXES)}, at most {MAX_FILES} of them with {MAX_BYTES // 2**20} MiB, "
+        f"{MAX_PROGRAM_BYTES // 2**10} KiB a Python file, folders at most {MAX_DEPTH} deep. "
+        f"What a run leaves behind is no part of it: {LEFT_OUT_TEXT} are left out, and the verdict lists them.",
         "`submit submissions/NAME` prints the verdict as JSON and exits 0 accepted, 1 rejected, "
         "2 invalid, 3 undecided (ask again), 4 over budget.",
         f"It waits its turn: one candidate at a time, {submissions_per_hour} an hour. {WHERE_TEXT[where]}",

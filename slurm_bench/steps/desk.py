@@ -6,6 +6,7 @@ died goes on where it was: it judges nothing twice and queues nothing twice.
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
@@ -181,6 +182,7 @@ class Desk:
             gpu_seconds=self._retimer.charged(submission.number),
             repeats=repeats,
             confirms=submission.confirms,
+            left_out=self._left_out(submission),
             decided_at=datetime.now(UTC),
         )
 
@@ -290,6 +292,12 @@ class Desk:
         if submission.confirms:
             return store.read(self._paths.submission(submission.confirms).seal, Seal)
         return seals.seal(self._paths.workspace, self._candidate(submission.path), self._paths.seals)
+
+    def _left_out(self, submission: Submission) -> tuple[str, ...]:
+        with suppress(InvalidCandidate):
+            if not submission.confirms:
+                return seals.left_out(self._paths.workspace, self._candidate(submission.path))
+        return ()
 
     def _opinion(self, submission: Submission, case: Case) -> Opinion:
         if submission.confirms:

@@ -16,12 +16,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from slurm_bench.effects import static_checker
 from slurm_bench.effects.bundles import Archive
-from slurm_bench.effects.seals import MAX_BYTES, MAX_PROGRAM_BYTES
 from slurm_bench.pure import judge_text, record_facts
 from slurm_bench.pure.evidence import Array, Evidence, Exhibit, Sealed
 from slurm_bench.pure.plain import one_line
 from slurm_bench.pure.review import Review
-from slurm_bench.pure.rules import LAUNCHER, PROGRAM
+from slurm_bench.pure.rules import LAUNCHER, MAX_BYTES, MAX_PROGRAM_BYTES, PROGRAM
 from slurm_bench.words import paths
 from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.bundles import Manifest, Stamp

@@ -13,12 +13,13 @@ from slurm_bench.effects import processes, store
 from slurm_bench.effects.containers import Container, Mount, Program
 from slurm_bench.pure import record_facts, rules
 from slurm_bench.pure.plain import one_line
+from slurm_bench.steps import retime
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import InfrastructureError
 from slurm_bench.words.paths import SessionPaths, shipped
 from slurm_bench.words.records import RecordFacts
 
-_UNTRACKED = ("/data", "/logs/", "/experiments/", "/results.tsv", "/run.log", "/agent_final.txt", "__pycache__/")
+_UNTRACKED = ("data", "logs/", "*.log", "*.pt", "__pycache__/", "/submissions/", "/results.tsv", "/agent_final.txt")
 """No part of a workspace's history: it is large, or it has to outlast a step back."""
 _GIT_SETTINGS = {"safe.directory": "*", "user.name": "agent", "user.email": "agent@localhost"}
 _DEVICES = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
@@ -64,7 +65,7 @@ def _files(record: Path) -> dict[str, str]:
 
 
 def _write_prompts(config: Config, paths: SessionPaths, facts: Mapping[str, str]) -> dict[str, str]:
-    task, retime, asks = config.task, config.retime, config.agent.submissions_per_hour
+    task, asks = config.task, config.agent.submissions_per_hour
     texts = prompts.texts(
         prompts.Facts(
             target_loss=task.target_loss,
@@ -72,7 +73,9 @@ def _write_prompts(config: Config, paths: SessionPaths, facts: Mapping[str, str]
             trial_minutes=task.trial_minutes,
             hours=config.agent.hours,
             h100_hours=config.budget.h100_hours,
-            rules=rules.as_markdown(task.target_loss, asks, retime.confirm, retime.where, facts),
+            reserves=retime.worst_case_h100_hours(config, overrun_s=0),
+            nested=config.retime.is_nested,
+            rules=rules.as_markdown(task.target_loss, asks, config.retime.confirm, config.retime.where, facts),
         )
     )
     for name, text in texts.items():
@@ -142,6 +145,7 @@ def program(
         "BENCHMARK_EVENTS_PATH": f"{inside(spoken)}/{paths.transcript.events.name}",
         "BENCHMARK_OUTBOX": inside(outbox),
         "BENCHMARK_INBOX": inside(inbox),
+        "DATA_PATH": folder,  # where records look for data/, so that a copy of one runs in any folder
         **_git_settings(),
         **{name: os.environ[name] for name in _DEVICES if name in os.environ},
         **agent.environment,

@@ -75,4 +75,6 @@ class Verdict(Decision):
     """The earlier submission of the same seal whose decision this is; nothing was timed again."""
     confirms: str | None = None
     """The accepted submission that was timed afresh."""
+    left_out: tuple[str, ...] = ()
+    """Files and folders of the candidate's that are no part of it, e.g. logs of its runs."""
     decided_at: datetime

@@ -3,6 +3,7 @@ real Slurm. Only their model is played, by a server on this machine."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ from tests.acceptance import sacct
 from tests.acceptance.test_ledger_on_slurm import dev_cluster, slurm
 from tests.acceptance.test_links import links, node_dies
 from tests.conftest import REPOSITORY, make_quick_record
-from tests.model_server import ModelServer, Request, Says, Status, Step
+from tests.model_server import ModelServer, Request, Runs, Says, Status, Step
 from tests.scripted_model import Instead, Scene, ScriptedModel, Times
 
 pytestmark = [
@@ -70,7 +71,7 @@ class Campaign:
         return [
             *(f"runs={self.runs}", "campaign=quick", "container=apptainer", f"agent={agent}"),
             *(f"task.record={self.record}", f"task.data={self.data}", "task.synthetic=null", "task.target_loss=3.28"),
-            "retime.caches=empty",
+            *("retime.caches=empty", "retime.confirm=false"),
             "retime.off_clock_growth=100",  # a busy machine starts a run of a tenth of a second at leisure
             *("task.trial_minutes=0.2", f"agent.api.key_file={self.key}", f"agent.api.most_tokens={MOST_TOKENS}"),
             f"agent.api.base_url={server.base_url(MAKER[agent.split(',', maxsplit=1)[0]])}",
@@ -170,7 +171,7 @@ def test_a_whole_session(tmp_path: Path, agent: str) -> None:
     state = store.read(paths.conversation, ConversationState)
     assert campaign.conversations() == {state.conversation}
     told = model.scenes[-1].prompts
-    assert told[0].startswith("# What you are here for") and "# Rules" in told[0] and "# How you work" in told[0]
+    assert told[0].startswith("# Your task") and "# Rules" in told[0] and "# How you work" in told[0]
     assert [prompt.startswith("You go on with the same task") for prompt in told] == [False, True, True]
     outputs = [line for scene in model.scenes for result in scene.results for line in result.splitlines()]
     assert "The starting record" in outputs
@@ -186,6 +187,43 @@ def test_a_whole_session(tmp_path: Path, agent: str) -> None:
     trace = paths.transcript.trace.read_text()
     assert "$ " in trace and "submit submissions/one" in trace and "-- its turn ends" in trace
     assert sacct.gpu_seconds(f"{ended.id}-session") > 0
+
+
+ROUND = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+"""The one example of a round that a prompt shows."""
+
+
+def to_the_letter(scene: Scene) -> Step | None:
+    """Do what the example says, word by word, with one change of the program where it says so."""
+    if len(scene.prompts) > 1 or scene.results:
+        return None
+    (example,) = ROUND.findall(scene.prompts[0])
+    change = "sed -i 's/^SECONDS = .*/SECONDS = 0.04/' train_gpt.py"
+    lines = [f"{change}; {line}" if line.startswith("bash run.sh") else line for line in example.splitlines()]
+    return Runs("\n".join(lines))
+
+
+@pytest.mark.parametrize("agent", ["claude", "codex", "autoresearch"])
+def test_who_does_what_the_prompt_says_gets_accepted(tmp_path: Path, agent: str) -> None:
+    """From an empty session to an accepted candidate, by the example that it is told alone."""
+    model = ScriptedModel([[], []], [to_the_letter, lambda scene: LAST_WORDS if len(scene.prompts) > 1 else None])
+    campaign = Campaign(tmp_path, model)
+    done = campaign.run(agent, "cluster=dev")
+    assert done.returncode == 0, done.stderr
+    (verdict,) = verdicts(campaign.paths())
+    assert (verdict.outcome, verdict.left_out) == (Outcome.ACCEPTED, ("logs", "run.log")), verdict.reason
+    (printed,) = {scene.results[0] for scene in model.scenes if scene.results}
+    assert re.search(r"^step:10/10 val_loss:\d\.\d+ train_time:\d+ms", printed, re.MULTILINE), "its own result"
+    assert '"outcome": "accepted"' in printed and "submit: left out of the candidate: logs, run.log" in printed
+    assert '"a_submission_reserves"' in printed
+    kept = subprocess.run(
+        ["git", "-c", "safe.directory=*", "ls-files", "experiments"],
+        cwd=campaign.paths().workspace,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert kept.stdout.split() == ["experiments/first/run.sh", "experiments/first/train_gpt.py"]
 
 
 @pytest.mark.parametrize("agent", ["claude", "codex"])

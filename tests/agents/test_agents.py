@@ -10,6 +10,7 @@ from slurm_bench.agents.agent import Agent
 from slurm_bench.pure import rules
 from slurm_bench.words.config import AgentConfig, ApiConfig
 from slurm_bench.words.errors import UsageError
+from tests.conftest import REPOSITORY
 
 Says = tuple[str | None, str, bool, str | None]
 """Conversation, text, whether it acted, failure."""
@@ -143,22 +144,50 @@ def test_an_agent_needs_a_model_of_a_maker_that_it_can_talk_to() -> None:
         ApiConfig(maker="anthropic", key_variable="KEY", prices={"input": 1.0})
 
 
-def test_prompts_tell_a_sessions_own_numbers() -> None:
+def told(nested: bool = False, gpus: int = 8) -> dict[str, str]:
+    """All prompts of a session of the published task."""
     facts = prompts.Facts(
         target_loss=3.28,
-        gpus=8,
+        gpus=gpus,
         trial_minutes=15.0,
         hours=64.0,
         h100_hours=512.0,
-        rules=rules.as_markdown(3.28, 30, True, "fresh", {}),
+        reserves=0.0 if nested else 55.2,
+        nested=nested,
+        rules=rules.as_markdown(3.28, 30, True, "allocation" if nested else "fresh", {}),
     )
-    texts = prompts.texts(facts)
+    return prompts.texts(facts)
+
+
+def test_people_can_read_what_an_agent_is_told(request: pytest.FixtureRequest) -> None:
+    page = REPOSITORY / "docs/prompts.md"
+    parts = {"At the start": "problem", "Its rules": "rules", "How it works": "execution", "Autoresearch": "program"}
+    texts = {**told(), "resume": told()["resume"]}
+    lines = ["# What an agent is told", "", "Of a session of the published task on eight GPUs; written by a test.", ""]
+    for heading, name in {**parts, "After an interruption": "resume"}.items():
+        lines += [f"## {heading}", "", *(f"> {line}".rstrip() for line in texts[name].splitlines()), ""]
+    written = "\n".join(lines)
+    if request.config.getoption("--write-goldens"):
+        page.write_text(written)
+    assert page.read_text() == written
+
+
+def test_prompts_say_what_holds_in_their_mode_alone() -> None:
+    fresh, nested, without = (told()["execution"], told(nested=True)["execution"], told(gpus=0)["execution"])
+    assert "Its runs have GPUs of their own" in fresh and "pays for the allocation" in fresh
+    assert "reserves about 55 H100-hours" in fresh and "reserves about 55 H100-hours" in without
+    assert "all your processes stand still" in nested and "reserves" not in nested
+    assert "pays for the allocation" not in without and "It pays for the timing of your candidates." in without
+
+
+def test_prompts_tell_a_sessions_own_numbers() -> None:
+    texts = told()
     assert "below 3.28" in texts["problem"] and "8 GPUs" in texts["problem"]
-    assert "512 H100-hours" in texts["execution"] and "64 hours in all" in texts["execution"]
+    assert "512 H100-hours and 64 hours" in texts["execution"]
     assert texts["rules"].startswith("# Rules")
     for name in ("claude", "codex", "autoresearch"):
-        told = [texts[part] for part in agent(name).first_prompt]
-        assert ("results.tsv" in "".join(told)) == (name == "autoresearch")
+        first = "".join(texts[part] for part in agent(name).first_prompt)
+        assert ("results.tsv" in first) == (name == "autoresearch")
     assert not [name for name, text in texts.items() if "{{" in text or "{%" in text]
     ascii_only = {name: text for name, text in texts.items() if name != "rules" and not text.isascii()}
     assert not ascii_only

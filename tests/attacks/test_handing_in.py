@@ -107,19 +107,16 @@ def test_a_bomb_of_files(scene: Scene, script: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ("mkdir -p $F/data/fineweb10B; echo > $F/data/fineweb10B/more.txt", "data may not be brought along"),
-        ("mkdir $F/logs; echo > $F/logs/old.txt", "logs may not be brought along"),
         ("echo > $F/sitecustomize.py", "sitecustomize.py may not be brought along"),
         ("echo > $F/usercustomize.py", "usercustomize.py may not be brought along"),
         ("echo > $F/fast.so", "files may end in"),
         ("echo > $F/weights.pt", "files may end in"),
         ("echo > $F/more.pth", "files may end in"),
-        ("echo > $F/.hidden.py", "no hidden files"),
         (r"printf 'exec python3 train_gpt.py\r# & wait; python3 more.py\n' > $F/run.sh", "run.sh, line 1: a control"),
     ],
 )
 def test_bringing_along_what_runs_or_counts_unasked(scene: Scene, script: str, words: str) -> None:
-    """Attack: own data or logs, trained weights, compiled code, files that Python runs by itself.
+    """Attack: trained weights, compiled code, files that Python runs by itself.
 
     Defence: names and suffixes are on an allow-list, and the refusal names the file.
     """
@@ -128,6 +125,27 @@ def test_bringing_along_what_runs_or_counts_unasked(scene: Scene, script: str, w
     verdict = scene.submit(folder)
     assert verdict.outcome is Outcome.INVALID
     assert words in verdict.reason
+
+
+def test_bringing_along_data_logs_and_hidden_files(scene: Scene) -> None:
+    """Attack: own data in the place of the real ones, results in old logs, bytecode, what a listing does not show.
+
+    Defence: all of that is no part of the seal, which alone is judged and run; the verdict lists it.
+    """
+    folder = scene.candidate(FAST, ("num_iterations = 10", "num_iterations = 10\nexec('')"))
+    brought = (
+        "data/fineweb10B/more.txt",
+        "logs/old.txt",
+        ".hidden.py",
+        "__pycache__/train_gpt.pyc",
+        "more.pyc",
+        "run.log",
+    )
+    script = "; ".join(f"mkdir -p $(dirname $F/{name}); echo > $F/{name}" for name in brought)
+    assert scene.agent(f"F=/workspace/submissions/{folder.name}; {script}").exit_code == 0
+    verdict = scene.submit(folder)
+    assert verdict.left_out == (".hidden.py", "__pycache__", "data", "logs", "more.pyc", "run.log")
+    assert {path.name for path in (scene.paths.seals / str(verdict.seal)).iterdir()} == {"run.sh", "train_gpt.py"}
 
 
 @pytest.mark.parametrize("name", ["opt_einsum.py", "typing_extensions.py", "nvidia/__init__.py", "unused.py"])

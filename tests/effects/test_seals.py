@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from slurm_bench.effects import seals
+from slurm_bench.pure.rules import MAX_FILES
 from slurm_bench.words.errors import InfrastructureError, InvalidCandidate
 
 CANDIDATE = PurePosixPath("submissions/fast")
@@ -101,7 +102,7 @@ def large(folder: Path) -> None:
 
 
 def many(folder: Path) -> None:
-    for k in range(seals.MAX_FILES):
+    for k in range(MAX_FILES):
         (folder / f"more{k}.py").touch()
 
 
@@ -109,10 +110,6 @@ def deep(folder: Path) -> None:
     inner = folder.joinpath(*"abcdef")
     inner.mkdir(parents=True)
     (inner / "more.py").touch()
-
-
-def hidden(folder: Path) -> None:
-    (folder / ".more.py").touch()
 
 
 def library(folder: Path) -> None:
@@ -138,11 +135,6 @@ def full_of_folders(folder: Path) -> None:
 
 def empty_folder(folder: Path) -> None:
     (folder / "more").mkdir()
-
-
-def own_data(folder: Path) -> None:
-    (folder / "data").mkdir()
-    (folder / "data" / "more.py").touch()
 
 
 def no_launcher(folder: Path) -> None:
@@ -190,14 +182,12 @@ def holds(data: bytes) -> Callable[[Path], None]:
         (large, "more.py: the candidate is larger than"),
         (many, "more than"),
         (deep, "nest deeper"),
-        (hidden, "no hidden files"),
         (library, "more.so: files may end in"),
         (quotes, "names are letters"),
         (newline, "names are letters"),
         (site_customization, "sitecustomize.py may not be brought along"),
         (full_of_folders, "more than 64 files and folders"),
         (empty_folder, "more is empty"),
-        (own_data, "data may not be brought along"),
         (no_launcher, "run.sh missing"),
         (empty, "the folder is empty"),
         (gone, "fast is not a folder"),
@@ -213,6 +203,24 @@ def test_what_cannot_be_sealed(root: Path, store: Path, spoil: object, reason: s
         seals.seal(root, CANDIDATE, store)
     assert "\n" not in str(refused.value)
     assert not store.exists()
+
+
+def test_what_runs_leave_behind_is_left_out(root: Path, store: Path) -> None:
+    """A link to the data, logs, bytecode and hidden files, at whatever depth; nothing of them is opened."""
+    folder = root / CANDIDATE
+    before = seals.seal(root, CANDIDATE, store)
+    (folder / "data").symlink_to("/etc")
+    (folder / "logs").mkdir()
+    (folder / "logs/run.txt").touch()
+    (folder / ".git").mkdir()
+    (folder / "kernels/__pycache__").mkdir(parents=True)
+    (folder / "kernels/fast.py").write_text("print(1)\n")
+    os.mkfifo(folder / "kernels/run.log")
+    found = seals.seal(root, CANDIDATE, store)
+    assert {file.path for file in found.files} == {file.path for file in before.files} | {"kernels/fast.py"}
+    left_out = (".git", "data", "kernels/__pycache__", "kernels/run.log", "logs")
+    assert seals.left_out(root, CANDIDATE) == left_out
+    assert seals.left_out(root, PurePosixPath("submissions/nowhere")) == ()
 
 
 @pytest.mark.parametrize("path", ["submissions/..", "submissions/fast/../fast", "submissions/it's", "submissions/a\nb"])

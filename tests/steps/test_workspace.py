@@ -52,10 +52,33 @@ def test_its_history_begins_with_the_starting_record(scene: Scene) -> None:
         "train_gpt.py",
     ]
     scene.sh('echo x > results.tsv; mkdir logs; echo y > logs/z; test -z "$(git status --porcelain)"')
+    scene.sh("mkdir experiments/a; cp *.py *.sh experiments/a; cd experiments/a; ln -s ../../data data; echo > run.log")
+    scene.sh("git add . && git commit --quiet --message=a")
+    assert scene.sh("git ls-files experiments").split() == ["experiments/a/run.sh", "experiments/a/train_gpt.py"]
+    scene.sh("git reset --quiet --hard HEAD~1")
     scene.sh("git commit --allow-empty --quiet --message=own")
     store.write(scene.paths.conversation, ConversationState(starts=1))  # from here on it is the agent's
     workspace.begin_history(scene.paths, scene.run)
     assert scene.sh("git log --format=%s").split() == ["own", "The", "starting", "record"]
+
+
+def test_no_step_back_takes_a_submission_along(scene: Scene) -> None:
+    workspace.begin_history(scene.paths, scene.run)
+    scene.sh("mkdir submissions/a && cp *.py *.sh submissions/a && git commit --quiet --allow-empty --message=own")
+    for command in (
+        "reset --hard HEAD~1",
+        "clean -fd",
+        "stash --include-untracked",
+        "checkout --force main",
+        "rm -r .",
+    ):
+        scene.sh(f"git {command} > git.out 2>&1 || true")
+        assert scene.sh("ls submissions/a").split() == ["run.sh", "train_gpt.py"], command
+
+
+def test_a_copy_of_the_record_finds_the_data_in_any_folder(scene: Scene) -> None:
+    Path(scene.config.task.data, "shard.bin").write_text("tokens")
+    assert scene.sh('mkdir -p experiments/a && cd experiments/a && cat "$DATA_PATH/data/shard.bin"') == "tokens"
 
 
 def test_a_repository_that_cannot_be_made_is_said(scene: Scene) -> None:

@@ -22,6 +22,10 @@ class Facts:
     trial_minutes: float
     hours: float
     h100_hours: float
+    reserves: float
+    """H100-hours that a candidate reserves, about; 0 where its runs are nested in the agent's own allocation."""
+    nested: bool
+    """Whether candidates are timed in the agent's own allocation."""
     rules: str
     """The rules as agents find them."""
 
@@ -29,9 +33,15 @@ class Facts:
 def texts(facts: Facts) -> dict[str, str]:
     """All prompts by their names, the rules among them."""
     environment = Environment(
-        loader=PackageLoader(__name__, ""), undefined=StrictUndefined, autoescape=False, trim_blocks=True
+        loader=PackageLoader(__name__, ""),
+        undefined=StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        keep_trailing_newline=True,
     )
     gpus = {0: "this machine's cores", 1: "one GPU"}.get(facts.gpus, f"{facts.gpus} GPUs")
     words = {name: f"{value:g}" for name, value in asdict(facts).items() if isinstance(value, float)}
-    values = {**words, "gpus": gpus, "program": PROGRAM, "launcher": LAUNCHER}
+    reserves = f"{facts.reserves:.2g}" if facts.reserves else ""
+    modes = {"nested": facts.nested, "allocation": facts.gpus > 0, "reserves": reserves}
+    values = {**words, **modes, "gpus": gpus, "program": PROGRAM, "launcher": LAUNCHER}
     return {name: environment.get_template(f"{name}.md").render(values) for name in _TEMPLATES} | {RULES: facts.rules}

@@ -157,7 +157,7 @@ def distributed_data_generator(
 
     Shards follow one another by name and are read once; what does not fill a batch at a shard's end is left.
     """
-    files = sorted(Path().glob(filename_pattern))
+    files = sorted(Path(os.environ.get("DATA_PATH", ".")).glob(filename_pattern))
     num_rows, ragged = divmod(num_tokens, seq_len)
     if ragged or num_rows % share[1]:
         raise ValueError(f"{num_tokens} tokens are no whole rows of {seq_len} for each of {share[1]} ranks")
