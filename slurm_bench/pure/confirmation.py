@@ -46,7 +46,8 @@ def accepted(verdicts: Iterable[Verdict]) -> list[Verdict]:
 
 def confirmed(verdicts: Sequence[Verdict]) -> Verdict | None:
     """Return the confirmation that is the session's score, if there is one."""
-    return next((each for each in verdicts if each.confirms and each.outcome is Outcome.ACCEPTED), None)
+    fresh = (each for each in verdicts if each.confirms and each.confirmation and not each.repeats)
+    return next((each for each in fresh if each.outcome is Outcome.ACCEPTED), None)
 
 
 def _saved_s(verdict: Verdict) -> float:

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from slurm_bench.pure import decoys
 from slurm_bench.pure.rules import WARM_UP_MINUTES
 from slurm_bench.pure.verdict import Terms, on_opinion
-from slurm_bench.words.errors import InfrastructureError
+from slurm_bench.words.errors import Unsettled
 from slurm_bench.words.opinions import Opinion
 from slurm_bench.words.trials import CarryOver, OffClock, SpeedTest
 from slurm_bench.words.verdicts import Decision, Outcome
 
 _UNSETTLED = (
     "The static checker cannot settle that: a model (judge=panel) or a person (command=judge command.vouch=…, "
-    "docs/judge.md) has to look, then it can be handed in again"
+    "docs/judge.md) has to look, then "
 )
+_GOES_ON = {False: "it can be handed in again", True: "command=confirm goes on, without another timing"}
+"""By whether it is a confirmation."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +38,18 @@ def on_second_opinion(decision: Decision, raised: list[Doubt], second: Opinion) 
     """Return the decision on an accepted candidate whose runs raised doubts, after the judge was told of them.
 
     Raises:
-        InfrastructureError: the judge has no opinion on that, or nobody looked who could settle it.
+        Unsettled: the judge has no opinion on that, or nobody looked who could settle it.
     """
     told = " ".join(doubt.text for doubt in raised)
     if second.is_undecided:
-        raise InfrastructureError(f"{told} The judge has no opinion on that ({second.summary})")
+        raise Unsettled(f"{told} The judge has no opinion on that ({second.summary})")
     if second.rejects:
         rejected = on_opinion(second)
         changed = ("outcome", "rejected_by", "reason", "findings")
         return decision.model_copy(update={name: getattr(rejected, name) for name in changed})
     looked = second.members[1:]
     if any(doubt.holds_back for doubt in raised) and not looked:
-        raise InfrastructureError(f"{told} {_UNSETTLED}")
+        raise Unsettled(f"{told} {_UNSETTLED}{_GOES_ON[decision.confirmation is not None]}")
     flagged = {"reason": f"{decision.reason}. Flagged: {told}", "suspicions": second.suspicions}
     return decision.model_copy(update=flagged)
 

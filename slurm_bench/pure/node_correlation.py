@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from slurm_bench.pure.rules import CONFIDENCE
 from slurm_bench.pure.statistics import mean_p_value
 
+_FEW_NODES = 2
 _LEAST_DEGREES = 5
 """Of freedom, between nodes and within them: fewer would leave the correlation anywhere."""
 
@@ -64,8 +65,17 @@ def estimate(runs: Iterable[tuple[str, str, float]]) -> NodeCorrelation | None:
     )
 
 
-def describe(found: NodeCorrelation | None) -> str:
-    """Return one line for people."""
+def describe(found: NodeCorrelation | None, nodes: int) -> str:
+    """Return one line for people.
+
+    Args:
+        nodes: that the runs were on.
+    """
+    if found is None and nodes <= _FEW_NODES:
+        return (
+            f"All runs were on {nodes} {'node' if nodes == 1 else 'nodes'}: nothing shows whether final losses on one "
+            "node are alike, and where they are the loss tests are wrong more often than they say (docs/statistics.md)."
+        )
     if found is None:
         return "Too few runs share a node to tell whether final losses on one node are alike."
     interval = f"[{found.low:.2f}, {found.high:.2f}]"

@@ -132,8 +132,8 @@ def _confirmation(evidence: Evidence) -> Iterator[Check]:
         wrong.append(f"the candidate to confirm is {chosen.submission if chosen else 'none'}, not {given.confirms}")
     if given.confirmation != place or queued != list(range(1, len(queued) + 1)):
         wrong.append(f"it is confirmation {given.confirmation}, but the stamps count {queued}")
-    if place is None and (exhibit.collected or exhibit.stopped):
-        wrong.append("it was timed, and spent no share of the level")
+    if place is None and (exhibit.collected or exhibit.stopped or given.outcome is Outcome.ACCEPTED):
+        wrong.append("it spent no share of the level")
     yield compared(
         "confirmation", wrong, f"the {place}. of its session, of submission {given.confirms}, the best that was left"
     )
@@ -171,7 +171,13 @@ def _wrong_names(evidence: Evidence) -> Iterator[str]:
 def _can_repeat(given: Verdict, earlier: Verdict) -> bool:
     """Whether it is the decision on the same bytes, and neither itself a repetition nor a confirmation."""
     same = given.repeats == earlier.submission and given.seal == earlier.seal
-    return same and earlier.repeats is None and earlier.confirms is None and earlier.outcome in _STANDING
+    return (
+        same
+        and given.confirms is None
+        and earlier.repeats is None
+        and earlier.confirms is None
+        and earlier.outcome in _STANDING
+    )
 
 
 _STANDING = (Outcome.ACCEPTED, Outcome.REJECTED)

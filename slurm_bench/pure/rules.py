@@ -178,8 +178,8 @@ FOLLOWING: Final = tuple(rule.id for rule in RULES.values() if rule.follows_reco
 
 SCORE_TEXT: Final = {
     True: f"Every candidate is tested at {LEVEL}, loss and speed each. When the session is over, its best accepted "
-    f"candidate is timed again in {CONFIRMATION_RUNS} fresh blocks. Your score is the seconds that it saves there: "
-    "what passed by luck scores nothing.",
+    f"candidate is timed again in {CONFIRMATION_RUNS} fresh blocks, by a stricter test. Your score is the "
+    "seconds that it saves there: what passed by luck scores nothing.",
     False: f"Every candidate is tested at {LEVEL}, loss and speed each.",
 }
 """What `retime.confirm` means, as an agent is told."""

@@ -15,7 +15,7 @@ class ScoreState(StrEnum):
     """Whether a session has a score, and if not, why."""
 
     SCORED = "scored"
-    RUNNING = "running"
+    RUNNING = "not over"
     """The session is not over."""
     NOT_CONFIRMED = "not confirmed"
     """It is over, and what it accepted is left to be confirmed."""
@@ -92,5 +92,9 @@ def describe(score: Score) -> str:
     if score.saved:
         interval = f"[{score.saved.saved_low_s:.2f}, {score.saved.saved_high_s:.2f}]"
         return f"score: {score.saved.saved_s:.2f} s {interval} saved, confirmed by {CONFIRMATION_RUNS} fresh blocks"
-    left = f"; submission {score.submission} is accepted, and left to be confirmed" if score.submission else ""
+    left = (
+        f"; submission {score.submission} is accepted, and left to be confirmed (command=confirm)"
+        if score.submission
+        else ""
+    )
     return f"no score yet: {score.state}{left}"

@@ -102,6 +102,8 @@ class SessionSummary:
     container: str
     design: str
     where: str
+    confirms: bool
+    """Whether its best candidate is timed afresh when it is over."""
     incumbent_runs: Runs
     """The calibration's, in the classic design."""
     submissions: tuple[SubmissionSummary, ...]

@@ -102,6 +102,7 @@ def _submission(session: SessionSummary, each: SubmissionSummary) -> Row:
     row |= {"confirms": verdict.confirms or "", "confirmation": verdict.confirmation}
     row |= {"rejected_by": verdict.rejected_by or "", "loss": loss.mean if loss else None}
     row |= {"loss_p_value": loss.p_value if loss else None}
+    row |= {"loss_adjusted_p_value": loss.adjusted_p_value if loss else None}
     row |= _with_ends("saved_s", (speed.saved_s, speed.saved_low_s, speed.saved_high_s) if speed else None)
     row |= {"speed_p_value": speed.p_value if speed else None, "level": verdict.level}
     row |= {"h100_hours": each.h100_hours, "hours": each.hours, "gpu_seconds": verdict.gpu_seconds}

@@ -159,14 +159,14 @@ def calibrate(
     return retiming
 
 
-def decoy_step(asked_by: Retimer, program: Program) -> DecoyStep:
+def decoy_step(asked_by: Retimer, program: Program, payer: Ledger | None) -> DecoyStep:
     """Return the decoy run of a session's starting record, to be queued and waited for: that of its campaign.
 
     Args:
-        asked_by: the session's, whose ledger has to afford it, and whose agent is watched and kept at rest meanwhile.
+        asked_by: the session's, whose agent is watched and kept at rest meanwhile.
+        payer: the ledger of the session that has to afford it; None where its campaign alone does.
     """
-    config, ledger = asked_by.config, asked_by.ledger
-    step = _decoy_step(config, asked_by.cluster, asked_by.container, program, ledger)
+    step = _decoy_step(asked_by.config, asked_by.cluster, asked_by.container, program, payer)
     return replace(step, retimer=replace(step.retimer, watch=asked_by.watch, rest=asked_by.rest))
 
 

@@ -23,7 +23,7 @@ from slurm_bench.steps.outbox import Outbox
 from slurm_bench.steps.retime import Retimer, TimedKind, Timing
 from slurm_bench.words.bundles import Stamp
 from slurm_bench.words.config import Config
-from slurm_bench.words.errors import BudgetExceeded, InfrastructureError, InvalidCandidate, UsageError
+from slurm_bench.words.errors import BudgetExceeded, InfrastructureError, InvalidCandidate, Unsettled, UsageError
 from slurm_bench.words.opinions import Opinion
 from slurm_bench.words.paths import SessionPaths, SubmissionPaths
 from slurm_bench.words.records import Request, Seal, Submission, Turn
@@ -93,27 +93,27 @@ class Desk:
     def confirm(self) -> None:
         """Time the best accepted candidate afresh, and where it fails the next best, until one has a score.
 
-        What stays undecided, or cannot be paid, is left to the next call.
+        What stays undecided, or cannot be paid, is left to the next call; what waits for a person's word, as it is.
         """
-        while submission := self._confirmation():
-            given = self._answer(submission)
-            if given.outcome not in (Outcome.ACCEPTED, Outcome.REJECTED):
-                return
-
-    def _confirmation(self) -> Submission | None:
-        """The one that an earlier desk began, or else the next; None where nothing is left to confirm."""
-        begun = [each for each in self._unstamped() if each.confirms]
-        chosen = confirmation.candidate(self._verdicts())
-        if begun or chosen is None:
-            return begun[0] if begun else None
-        log.info("submission %s, the best that is accepted, is timed afresh", chosen.submission)
-        return self._numbered(chosen.request, chosen.candidate, chosen.submission)
+        try:
+            for begun in self._begun_confirmations():
+                self._answer(begun)
+            while chosen := confirmation.candidate(self._verdicts()):
+                log.info("submission %s, the best that is accepted, is timed afresh", chosen.submission)
+                given = self._answer(self._numbered(chosen.request, chosen.candidate, chosen.submission))
+                if given.outcome not in (Outcome.ACCEPTED, Outcome.REJECTED):
+                    return
+        except Unsettled as doubt:
+            log.warning("%s", doubt)
 
     @property
     def waits_for_confirmation(self) -> bool:
         """Whether `confirm` has anything to do."""
-        begun = any(submission.confirms for submission in self._unstamped())
-        return begun or confirmation.candidate(self._verdicts()) is not None
+        return bool(self._begun_confirmations()) or confirmation.candidate(self._verdicts()) is not None
+
+    def _begun_confirmations(self) -> list[Submission]:
+        """Those that an earlier desk left without an end."""
+        return [each for each in self._unstamped() if each.confirms]
 
     def _unstamped(self) -> list[Submission]:
         return [each for each in self._submissions() if not self._paths.submission(each.number).stamp.exists()]
@@ -164,6 +164,8 @@ class Desk:
             over = _failed(Outcome.OVER_BUDGET, error).model_copy(update={"shortfall": short})
             decision, repeats = over, None
         except (InfrastructureError, UsageError) as error:
+            if submission.confirms and isinstance(error, Unsettled):
+                raise  # its runs are there and are kept: they need not be run again
             decision, repeats = _failed(Outcome.UNDECIDED, error), None
         except Exception as error:
             log.exception("submission %s: a defect of the desk", submission.number)
@@ -228,7 +230,7 @@ class Desk:
         if self._config.retime.caches != "decoy":
             return ()
         ours = DecoyStep(retimer, submission.number, sealed, where, _kind(submission, "decoy"))
-        theirs = calibration.decoy_step(retimer, self._program)
+        theirs = calibration.decoy_step(retimer, self._program, None if submission.confirms else retimer.ledger)
         steps = (theirs, ours)
         if not submission.confirms:
             retimer.refuse_unaffordable(submission.number, sum(not step.is_there for step in steps))
@@ -286,7 +288,12 @@ class Desk:
             return decision
         notes = [doubt.text for doubt in raised]
         second = store.once(where.second_opinion, Opinion, lambda: self._judge.opinion(case, notes))
-        return doubts.on_second_opinion(decision, raised, second)
+        try:
+            return doubts.on_second_opinion(decision, raised, second)
+        except Unsettled:
+            if terms.confirmation:
+                where.second_opinion.unlink()  # the next desk asks again
+            raise
 
     def _sealed(self, submission: Submission) -> Seal:
         if submission.confirms:

@@ -5,7 +5,7 @@ from rich.console import Console
 from slurm_bench.effects import qos, slurm_commands
 from slurm_bench.pure import guard
 from slurm_bench.pure.guard import Found, Guard
-from slurm_bench.steps import site
+from slurm_bench.steps import retime, site
 from slurm_bench.words.config import BudgetCommand, Config
 from slurm_bench.words.errors import UsageError
 
@@ -48,8 +48,12 @@ def _wanted(config: Config, cluster: str, association: guard.Association | None)
 
 
 def _campaign_h100_hours(config: Config) -> float:
+    """What all jobs of a campaign may use; Slurm counts those too that our budgets leave out."""
     assert isinstance(config.command, BudgetCommand)
-    return config.budget.campaign_h100_hours or config.command.sessions * config.budget.h100_hours
+    sessions, beside = config.command.sessions, 0.0
+    if config.retime.confirm and "confirmation" not in config.budget.counts:
+        beside = sessions * retime.worst_case_of_scores_h100_hours(config)
+    return (config.budget.campaign_h100_hours or sessions * config.budget.h100_hours) + beside
 
 
 def _show(wanted: Guard) -> None:

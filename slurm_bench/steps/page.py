@@ -33,6 +33,11 @@ _WHERE = {
     "allocation": "trials ran in the session's own job, its agent stopped meanwhile",
 }
 
+_CONFIRM = {
+    True: "the best candidate is timed afresh for the score",
+    False: "nothing is timed afresh, and so has a score",
+}
+
 
 @dataclass(frozen=True)
 class PlacedFigure:
@@ -120,7 +125,9 @@ def _evidence(finding: Finding) -> list[str]:
 
 
 def _terms(session: SessionSummary) -> str:
-    return f"Retiming {session.design}: {_DESIGN[session.design]}; {_WHERE[session.where]}."
+    return (
+        f"Retiming {session.design}: {_DESIGN[session.design]}; {_WHERE[session.where]}; {_CONFIRM[session.confirms]}."
+    )
 
 
 def _bar_scale(rows: Iterable[Row]) -> Callable[[float], float]:

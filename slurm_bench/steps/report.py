@@ -118,10 +118,13 @@ def _heading(yardstick: Yardstick) -> str:
 
 
 def _losses_within_nodes(compared: Sequence[SessionSummary]) -> str:
-    found = node_correlation.estimate(summary.losses_by_node(compared))
+    runs = list(summary.losses_by_node(compared))
+    if not runs:
+        return ""
+    found = node_correlation.estimate(runs)
     losing = summary.losing_by_nodes(compared, found.correlation) if found else []
     widened = f" A test that allows for that would not confirm the score of {', '.join(losing)}." if losing else ""
-    return node_correlation.describe(found) + widened
+    return node_correlation.describe(found, len({node for _, node, _ in runs})) + widened
 
 
 def _board(compared: Sequence[SessionSummary], choices: Choices) -> Board:

@@ -18,7 +18,7 @@ from slurm_bench.effects.cluster import Cluster, Job, python_command
 from slurm_bench.effects.containers import Container
 from slurm_bench.pure.blocks import Left, collect, final, recorded, to_run_again, with_reruns
 from slurm_bench.pure.budget import h100_hours
-from slurm_bench.pure.rules import PROGRAM, RUNS
+from slurm_bench.pure.rules import CONFIRMATION_RUNS, MOST_CONFIRMATIONS, PROGRAM, RUNS
 from slurm_bench.pure.settings import declared_steps
 from slurm_bench.steps import trial
 from slurm_bench.steps.ledger import Ledger
@@ -315,6 +315,13 @@ def worst_case_h100_hours(config: Config, overrun_s: int, decoy_runs: int = 2) -
     if config.retime.caches == "decoy":
         seconds += decoy_runs * (60 * most_minutes_of_a_decoy_run(config) + overrun_s)
     return h100_hours(gpus * seconds, config.h100_weight)
+
+
+def worst_case_of_scores_h100_hours(config: Config) -> float:
+    """What the confirmations of one session may cost, reruns of void blocks left out."""
+    gpus = config.cluster.node_gpus if config.cluster.exclusive else config.cluster.trial_gpus
+    minutes = _limit_minutes(round(config.task.trial_minutes * 60), 2)
+    return MOST_CONFIRMATIONS * CONFIRMATION_RUNS * h100_hours(gpus * 60 * minutes, config.h100_weight)
 
 
 def _failed_by_site(blocks: Sequence[Block]) -> bool:

@@ -175,8 +175,9 @@ class _Runner:
         Raises:
             LeavesAllocation: the job's time is up.
         """
-        spent, now = self._meter.read(self._acted_at), datetime.now(UTC)
-        if self._conversation and self._session.agent_exit_code is None and not self._is_paused:
+        works = self._session.agent_exit_code is None
+        spent, now = works and self._meter.read(self._acted_at), datetime.now(UTC)
+        if self._conversation and works and not self._is_paused:
             self._tick(self._conversation)
             if self._conversation.over:
                 over = self._conversation.over

@@ -71,6 +71,7 @@ class _Reader:
             container=config.container.kind,
             design=config.retime.design,
             where=config.retime.where,
+            confirms=config.retime.confirm,
             incumbent_runs=_runs(self._paths.calibration)[0],
             submissions=tuple(each for each in decided if not each.verdict.confirms),
             confirmations=tuple(each for each in decided if each.verdict.confirms),

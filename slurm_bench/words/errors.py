@@ -4,8 +4,9 @@
     ├── UsageError             2   the command line, a config value, a file the caller named
     │   └── InvalidCandidate   2   a candidate that cannot be sealed
     ├── InfrastructureError    3   the site failed, nobody is to blame: ask again
-    │   └── SchedulerError     3   sbatch, squeue, sacct
-    │       └── JobRefused     3   sbatch said no
+    │   ├── SchedulerError     3   sbatch, squeue, sacct
+    │   │   └── JobRefused     3   sbatch said no
+    │   └── Unsettled          3   runs raise a doubt that nobody has settled
     ├── BudgetExceeded         4   the next job's worst case does not fit
     └── AgentFailed            5   the agent's program ended with an error
 
@@ -34,6 +35,10 @@ class SchedulerError(InfrastructureError):
 
 
 class JobRefused(SchedulerError):
+    pass
+
+
+class Unsettled(InfrastructureError):
     pass
 
 

@@ -207,7 +207,7 @@ class EarlyStop(Record):
     seen: tuple[int, ...]
     """The trials that it rests on: all that were clean, or the one that failed by itself."""
     chance: float
-    """That all ten would have passed, by the runs seen; 0 where one failed by itself."""
+    """That all runs would have passed, by those seen; 0 where one failed by itself."""
     reason: str
 
 
@@ -267,7 +267,7 @@ class OffClock(Record):
     incumbent_mean_s: float
     candidate_mean_s: float
     p_value: float | None
-    """Welch's one-sided test that the candidate's are more; None where there are too few runs."""
+    """Of the one-sided test of the speed that the candidate's are more; None where there are too few runs."""
     allowed_growth: float
     """As a share of the incumbent's."""
     flagged: bool

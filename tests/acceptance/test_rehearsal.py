@@ -224,7 +224,9 @@ def test_a_score_can_be_had_later(tmp_path: Path) -> None:
     quick = slurm_bench(tmp_path, *QUICK, "session=one")
     assert quick.returncode == 0, quick.stderr
     said = " ".join(quick.stdout.split())
-    assert "no score yet: not confirmed; submission 0004 is accepted, and left to be confirmed" in said
+    assert (
+        "no score yet: not confirmed; submission 0004 is accepted, and left to be confirmed (command=confirm)" in said
+    )
     for _ in range(2):
         later = slurm_bench(tmp_path, "command=confirm", "session=one")
         assert later.returncode == 0, later.stderr

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slurm_bench.pure.node_correlation import NodeCorrelation, error_factor, estimate, widened_p_value
+from slurm_bench.pure.node_correlation import NodeCorrelation, describe, error_factor, estimate, widened_p_value
 from slurm_bench.pure.statistics import adjusted_p_value, mean_p_value
 
 RNG_SEEDS = range(200)
@@ -87,3 +87,12 @@ def test_the_widened_test_divides_t() -> None:
     scaled = np.array([-1.5, -0.5, 0.5, 1.5] + [0] * 6)  # a sample with a given t
     sample = scaled / scaled.std(ddof=1) * math.sqrt(10) + t[:, None]
     assert widened_p_value(losses, 3.28, 1.5) == pytest.approx(mean_p_value(sample, 0))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [(1, "All runs were on 1 node: nothing shows"), (2, "on 2 nodes"), (9, "Too few runs share a node")],
+)
+def test_what_cannot_be_estimated_is_said_by_why(nodes: int, said: str) -> None:
+    """With one node no estimate is possible, however many runs it had, and there the tests are wrong most often."""
+    assert said in describe(None, nodes)

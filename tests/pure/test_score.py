@@ -69,14 +69,14 @@ def test_a_session_whose_candidates_all_failed_afresh_scores_zero() -> None:
 def test_a_session_that_runs_has_no_score(handed_in: tuple[Verdict, ...]) -> None:
     found = score.of(RUNNING, handed_in)
     assert (found.state, found.saved) == (ScoreState.RUNNING, None)
-    assert score.describe(found).startswith("no score yet: running")
+    assert score.describe(found).startswith("no score yet: not over")
 
 
 @pytest.mark.parametrize("outcome", [Outcome.UNDECIDED, Outcome.OVER_BUDGET])
 def test_what_is_left_to_be_confirmed_is_no_score(outcome: Outcome) -> None:
     found = score.of(FINISHED, [*ACCEPTED, FAILED, verdict("0004", outcome, confirms="0002")])
     assert (found.state, found.saved, found.submission) == (ScoreState.NOT_CONFIRMED, None, "0002")
-    said = "no score yet: not confirmed; submission 0002 is accepted, and left to be confirmed"
+    said = "no score yet: not confirmed; submission 0002 is accepted, and left to be confirmed (command=confirm)"
     assert score.describe(found) == said
 
 

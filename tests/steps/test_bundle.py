@@ -504,6 +504,21 @@ def test_a_score_is_computed_again(confirmed: Mapping[str, Path], verify: Verify
     assert found.checks["trial plan"][0] and found.checks["verdict"][0]
 
 
+def test_an_accepted_verdict_cannot_be_sold_as_a_score(paired: Exported, verify: Verify, tmp_path: Path) -> None:
+    """One that repeats what was accepted, and says that it confirms it, without a fresh run."""
+    archive, others = paired.archives["repeated"], paired.scene.paths.submissions
+    before = {
+        f"submissions/{path.parent.name}/verdict.json": path.read_bytes() for path in others.glob("*/verdict.json")
+    }
+    whole = tmp_path / "whole" / archive.name
+    bundles.write(whole, {**before, **members(archive)})
+    confirms = change("confirms", to="0003")
+    edits = {f"submissions/{archive.stem[-4:]}/{name}.json": confirms for name in ("verdict", "submission")}
+    found = verify(forged(whole, edits, tmp_path))
+    assert found.exit_code == 1
+    assert {"confirmation", "verdict"} & set(found.differing)
+
+
 @pytest.mark.parametrize(
     ("member", "edit", "differs"),
     [

@@ -1,18 +1,21 @@
 """A session's score: its best accepted candidate, timed afresh by the desk, on a cluster in memory."""
 
+import copy
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from slurm_bench.effects import store
 from slurm_bench.pure import confirmation
-from slurm_bench.steps import stamping
-from slurm_bench.words.config import Config
+from slurm_bench.steps import judging, stamping
+from slurm_bench.words.config import Config, JudgeCommand
 from slurm_bench.words.records import Submission, Turn
 from slurm_bench.words.trials import Retiming, TrialPlan
 from slurm_bench.words.verdicts import Outcome, Verdict
 from tests.fake_cluster import FakeCluster
-from tests.steps.test_desk import SLOW, Scene
+from tests.steps.test_decoy import decoy_config
+from tests.steps.test_desk import FAST, SLOW, Scene
 
 pytestmark = pytest.mark.whole
 
@@ -199,3 +202,65 @@ def test_its_stamp_follows_those_before_it(scene: Scene) -> None:
 def test_the_levels_add_up_to_less_than_one_percent() -> None:
     assert [confirmation.level(place) for place in (1, 2, 3)] == [0.005, 0.0025, 0.00125]
     assert sum(confirmation.level(place) for place in range(1, 60)) <= 0.01
+
+
+def test_a_stopped_confirmation_is_begun_anew_by_the_next_desk(scene: Scene) -> None:
+    """What `command=stop` cancelled is undecided; the session that goes on must not end without a score for it."""
+    scene.submit(paced(scene, "good", 0.04))
+    scene.cluster.cancelled, scene.cluster.dying_after_queueing = set(range(11)), True
+    with pytest.raises(KeyboardInterrupt):
+        scene.desk.confirm()
+    scene.cluster.cancelled, scene.cluster.dying_after_queueing = set(), False
+    scene.desk = scene.another_desk()
+    scene.desk.confirm()
+    assert [(each.outcome, each.confirmation) for each in confirmations(scene)] == [
+        (Outcome.UNDECIDED, 1),
+        (Outcome.ACCEPTED, 2),
+    ]
+
+
+LONGER_START = "time.sleep(seconds)", "time.sleep(seconds + float(os.environ.get('START', '0')))"
+
+
+def test_a_doubt_waits_for_a_person_and_nothing_is_timed_again(scene: Scene) -> None:
+    """Its clean runs are kept: with a word for it the next call decides by them."""
+    folder = scene.candidate("good", (PACED[0], PACED[1].format(quick=0.04)), LONGER_START)
+    assert scene.submit(folder).outcome is Outcome.ACCEPTED
+    scene.config.task.environment = {"START": "1.5"}
+    scene.desk = scene.another_desk()
+    scene.desk.confirm()
+    assert not confirmations(scene) and scene.desk.waits_for_confirmation
+    config = copy.deepcopy(scene.config)
+    config.command = JudgeCommand(directory=str(folder), vouch="A. Reader: the longer start is the site's")
+    judging.perform(config)
+    scene.desk = scene.another_desk()
+    scene.desk.confirm()
+    (score,) = confirmations(scene)
+    assert (score.outcome, score.confirmation) == (Outcome.ACCEPTED, 1) and "Flagged" in score.reason
+    assert len(scene.cluster.queued) == 2
+
+
+def test_a_session_that_spent_its_budget_in_its_own_job_gets_a_score(tmp_path: Path) -> None:
+    """Its confirmation has allocations of its own, and so other decoy runs, which the session does not pay either."""
+    config = decoy_config(tmp_path)
+    config.retime.where, config.cluster.kind, config.cluster.session_gpus = "allocation", "slurm", 1
+    scene = Scene(config, FakeCluster())
+    assert scene.submit(scene.candidate("good", FAST)).outcome is Outcome.ACCEPTED
+    spend_all(scene)
+    scene.desk = scene.another_desk()
+    scene.desk.confirm()
+    (score,) = confirmations(scene)
+    assert score.outcome is Outcome.ACCEPTED, score.reason
+    kinds = {name: entry.kind for name, entry in scene.ledger().items() if name.startswith("0002")}
+    assert kinds == {"0002": "confirmation", "0002-decoy": "confirmation"}
+
+
+def spend_all(scene: Scene) -> None:
+    """Charge the session's own job for all that it has."""
+    timed = scene.ledger()["0001"]
+    seconds = round(3600 * scene.config.budget.h100_hours)
+    (attempt, *_) = timed.attempts
+    attempts = (dataclasses.replace(attempt, job_name="session1", gpus=1, elapsed_s=seconds),)
+    job = timed.model_copy(update={"job_name": "session1", "kind": "session", "attempts": attempts})
+    store.write(scene.paths.ledger / "session1.json", job)
+    assert scene.retimer.ledger.balances().own.left <= 0

@@ -108,7 +108,7 @@ def test_a_seed_that_runs_or_is_not_confirmed_is_in_no_mean(
         assert row["seeds"] == 3 and row["seeds_scored"] == len(seeds)
         assert row["seed_mean_s"] == pytest.approx(fmean(seeds))
         assert (row["seed_low_s"], row["seed_high_s"], row["score_s"]) == (min(seeds), max(seeds), max(seeds))
-    assert (rows["autoresearch"]["seeds_running"], rows["codex"]["seeds_not_confirmed"]) == (1, 1)
+    assert (rows["autoresearch"]["seeds_not_over"], rows["codex"]["seeds_not_confirmed"]) == (1, 1)
 
 
 def test_what_waits_for_its_confirmation_stands_apart(
@@ -175,7 +175,7 @@ def test_the_terminal_says_what_a_session_scored(
     said = " ".join(capsys.readouterr().out.split())
     assert "s [6.55, 6.71] saved, confirmed by 20 fresh blocks; 10.5 % [10.4, 10.6] of human progress, all" in said
     assert "score: 0, none of its accepted candidates that were timed afresh was confirmed 3" in said, "without percent"
-    assert "no score yet: running; submission 00" in said and "no score yet: not confirmed; submission 00" in said
+    assert "no score yet: not over; submission 00" in said and "no score yet: not confirmed; submission 00" in said
     assert said.count("confirmation of 0") == 10, "one line for each"
 
 
@@ -204,7 +204,7 @@ def test_data_hold_what_the_page_shows(campaign: CampaignPaths, written: None) -
     assert all(len(session["submissions"]) == 20 for session in data["sessions"])
     found = {session["session"]["name"]: session["score"] for session in data["sessions"]}
     assert found["codex-1"]["saved"]["saved_s"] == 0 and found["codex-1"]["why"]
-    assert (found["autoresearch-2"]["state"], found["autoresearch-2"]["saved"]) == ("running", None)
+    assert (found["autoresearch-2"]["state"], found["autoresearch-2"]["saved"]) == ("not over", None)
 
 
 def test_latex_is_a_whole_table(campaign: CampaignPaths, written: None) -> None:
