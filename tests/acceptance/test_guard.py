@@ -22,6 +22,7 @@ pytestmark = [
     pytest.mark.skipif(os.getuid() != 0, reason="only an administrator of the cluster makes a QOS"),
 ]
 
+SMALL = ("budget.h100_hours=0.1", "retime.confirm=false")
 GPU_MINUTES = 6
 """0.1 H100-hours."""
 
@@ -47,7 +48,7 @@ class Fence:
     def __call__(self, what: str, *overrides: str) -> "subprocess.CompletedProcess[str]":
         options = ["cluster=dev", "command=budget", f"guard={what}", f"campaign={self.campaign}"]
         return subprocess.run(
-            [sys.executable, "-m", "slurm_bench", *options, "budget.h100_hours=0.1", *overrides],
+            [sys.executable, "-m", "slurm_bench", *options, *SMALL, *overrides],
             cwd=REPOSITORY,
             capture_output=True,
             text=True,
@@ -147,4 +148,9 @@ def test_jobs_that_do_not_name_it_are_outside(fence: Fence) -> None:
 def test_the_limit_is_the_campaigns(fence: Fence) -> None:
     assert f"gres/gpu={6 * GPU_MINUTES}\n" in fence("show", "sessions=6").stdout
     assert "gres/gpu=120\n" in fence("show", "sessions=6", "budget.campaign_h100_hours=2").stdout
+    scores = (
+        6 * 3 * 20 * 8 * 2 * (7 + 5)
+    )  # of each three times twenty blocks, of two runs with five minutes around each
+    more = fence("show", "sessions=6", "retime.confirm=true", "task.trial_minutes=7")
+    assert f"gres/gpu={6 * GPU_MINUTES + scores}\n" in more.stdout
     assert fence("check", f"cluster.qos={fence.qos}", "sessions=6").returncode == 0, "a lower limit is a limit"

@@ -143,6 +143,10 @@ def test_on_slurm_in_apptainer(tmp_path: Path) -> None:
     check_budget_against_sacct(tmp_path, session)
     check_stop(session)
     check_who_timed_the_score(session)
+    done = slurm_bench(tmp_path, "command=bundle", "session=one", "submission=5")
+    assert done.returncode == 0, done.stderr
+    found = slurm_bench(tmp_path, "command=reverify", f"bundle={session.bundle('0005')}")
+    assert found.returncode == 0, found.stderr
 
 
 def check_trials(session: SessionPaths) -> None:
