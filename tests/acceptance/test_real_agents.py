@@ -112,8 +112,7 @@ class Campaign:
     def conversations(self, session: str = "one") -> set[str]:
         """Every id that its program named."""
         events = self.paths(session).transcript.events.read_text().splitlines()
-        named = (json.loads(line) for line in events)
-        return {next((each[name] for name in NAMES if name in each), None) for each in named} - {None}
+        return {event[name] for event in map(json.loads, events) for name in NAMES if name in event}
 
 
 def verdicts(paths: SessionPaths) -> list[Verdict]:
@@ -208,7 +207,7 @@ def to_the_letter(scene: Scene) -> Step | None:
     return Runs("\n".join(lines))
 
 
-@pytest.mark.parametrize("agent", ["claude", "codex", "autoresearch"])
+@pytest.mark.parametrize("agent", ["claude", "codex", "autoresearch", "opencode"])
 def test_who_does_what_the_prompt_says_gets_accepted(tmp_path: Path, agent: str) -> None:
     """From an empty session to an accepted candidate, by the example that it is told alone."""
     model = ScriptedModel([[], []], [to_the_letter, lambda scene: LAST_WORDS if len(scene.prompts) > 1 else None])

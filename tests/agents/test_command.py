@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from slurm_bench.steps import cli, site, workspace
 from slurm_bench.words.config import AgentConfig, ApiConfig, Config, EventsConfig, ProgramConfig
 from slurm_bench.words.errors import UsageError
 from slurm_bench.words.paths import SessionPaths
-from tests.conftest import IMAGE
+from tests.conftest import IMAGE, REPOSITORY
 from tests.waiting import LONG_S
 
 PROMPT = "- Say {conversation}\nand $HOME, 'please'."
@@ -32,8 +33,8 @@ def configured(program: ProgramConfig, maker: str | None = None) -> AgentConfig:
     )
 
 
-def command(prompt: str, conversation: str | None = None, **program: object) -> list[str]:
-    return list(agents.of(configured(ProgramConfig(**program))).command(prompt, conversation))  # type: ignore[arg-type]
+def command(prompt: str, conversation: str | None = None, **program: Any) -> list[str]:
+    return list(agents.of(configured(ProgramConfig(**program))).command(prompt, conversation))
 
 
 def test_a_prompt_as_an_argument() -> None:
@@ -41,7 +42,11 @@ def test_a_prompt_as_an_argument() -> None:
 
 
 def test_how_it_goes_on() -> None:
-    program = {"argv": ["own", "{prompt}"], "resume": ["own", "on", "{conversation}", "{prompt}"], "events": EVENTS}
+    program: dict[str, Any] = {
+        "argv": ["own", "{prompt}"],
+        "resume": ["own", "on", "{conversation}", "{prompt}"],
+        "events": EVENTS,
+    }
     assert command(PROMPT, **program) == ["own", PROMPT]
     assert command(PROMPT, "c1", **program) == ["own", "on", "c1", PROMPT]
 
@@ -133,6 +138,15 @@ def test_a_command_line_names_one() -> None:
     agent = agents.of(config.agent)
     assert (agent.command("Begin.", None), agent.converses) == (["own", "Begin."], False)
     assert config.agent.title == "command"
+
+
+def test_the_file_that_the_docs_show(tmp_path: Path) -> None:
+    shown = (REPOSITORY / "docs" / "agents.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "agent").mkdir()
+    (tmp_path / "agent" / "ours.yaml").write_text(shown)
+    (config,) = cli.composed([f"--config-dir={tmp_path}", "agent=ours"])
+    agent = agents.of(config.agent)
+    assert (agent.command("Begin.", None), agent.shipped) == (["run.sh", "Begin."], Path("/SHARED/our_agent"))
 
 
 def test_opencode_is_one() -> None:
