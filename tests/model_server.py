@@ -28,7 +28,7 @@ class Says:
 
 @dataclass(frozen=True)
 class Runs:
-    """A call of the shell tool that Claude Code, or Codex, gives its model."""
+    """A call of the shell tool that the program gives its model."""
 
     command: str
     wait_ms: int = LONGEST_WAIT_MS
@@ -136,6 +136,11 @@ class Request:
         return schema
 
     @property
+    def tools(self) -> list[str]:
+        """The names of those that have one."""
+        return [tool["name"] for tool in self.body.get("tools", ()) if "name" in tool]
+
+    @property
     def streams(self) -> bool:
         return bool(self.body.get("stream"))
 
@@ -236,7 +241,7 @@ def _error_type(code: int) -> str:
 
 
 def _body(step: Step, request: Request) -> bytes:
-    voice = (_Anthropic if request.maker == "anthropic" else _OpenAI)(step, request.maker, request.model)
+    voice = (_Anthropic if request.maker == "anthropic" else _OpenAI)(step, request)
     if not request.streams:
         return json.dumps(voice.whole).encode()
     return b"".join(_event(data) for data in voice.events())
@@ -253,8 +258,7 @@ def _pieces(text: str) -> Iterator[str]:
 @dataclass
 class _Voice:
     step: Step
-    maker: str
-    model: str
+    request: Request
 
     @cached_property
     def text(self) -> str:
@@ -281,8 +285,9 @@ class _Anthropic(_Voice):
         assert not isinstance(self.step, Polls), "Claude Code waits for its commands itself"
         if not isinstance(self.step, Runs):
             return None
+        name = "bash" if "bash" in self.request.tools else "Bash"
         given = {"command": self.step.command, "description": "What the script says"}
-        return {"type": "tool_use", "id": f"toolu_{self.id}", "name": "Bash", "input": given}
+        return {"type": "tool_use", "id": f"toolu_{self.id}", "name": name, "input": given}
 
     def events(self) -> Iterator[dict[str, Any]]:
         block = {**self._call, "input": {}} if self._call else {"type": "text", "text": ""}
@@ -305,7 +310,7 @@ class _Anthropic(_Voice):
 
     def _message(self, content: list[dict[str, Any]], output_tokens: int) -> dict[str, Any]:
         usage = {"input_tokens": self.input_tokens, "output_tokens": output_tokens}
-        whose = {"id": f"msg_{self.id}", "type": "message", "role": "assistant", "model": self.model}
+        whose = {"id": f"msg_{self.id}", "type": "message", "role": "assistant", "model": self.request.model}
         return {**whose, "content": content, "stop_reason": None, "stop_sequence": None, "usage": usage}
 
     @property
@@ -327,6 +332,8 @@ class _OpenAI(_Voice):
     def _call(self) -> dict[str, Any] | None:
         given: dict[str, Any]
         match self.step:
+            case Runs(command) if "bash" in self.request.tools:
+                name, given = "bash", {"command": command, "description": "What the script says"}
             case Runs(command, wait_ms):
                 name, given = "exec_command", {"cmd": command, "yield_time_ms": wait_ms}
             case Polls(session):
@@ -353,7 +360,7 @@ class _OpenAI(_Voice):
         yield from self._content()
         if isinstance(self.step, Overloads):
             error = {"code": "server_error", "message": "The server is overloaded"}
-            if self.maker == "azure":  # the services of this API use either
+            if self.request.maker == "azure":  # the services of this API use either
                 yield {"type": "error", "param": None, **error}
                 return
             yield {"type": "response.failed", "response": self._response("failed", []) | {"error": error}}
@@ -405,7 +412,7 @@ class _OpenAI(_Voice):
             "id": f"resp_{self.id}",
             "object": "response",
             "created_at": 0,
-            "model": self.model,
+            "model": self.request.model,
             "status": status,
             "error": None,
             "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,

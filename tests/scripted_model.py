@@ -12,7 +12,9 @@ from typing import Any
 from tests.model_server import Polls, Request, Runs, Says, Step, text_of
 
 _PROGRAMS_OWN = re.compile(r"\s*(<[a-z_-]+>|\[Request interrupted)")
-"""How both programs begin what they tell their model in the user's name: <system-reminder>, <environment_context>."""
+"""How programs begin what they tell their model in the user's name: <system-reminder>, <environment_context>."""
+_ADDED = re.compile(r"\s*<system-reminder>.*?</system-reminder>", re.DOTALL)
+"""What Claude Code puts behind an output: how many tokens are left, say."""
 _GOES_ON = re.compile(r"^Process running with session ID (\d+)$", re.MULTILINE)
 _HEAD = re.compile(r"\A.*?^Output:\n", re.MULTILINE | re.DOTALL)
 """What Codex puts before a command's output."""
@@ -53,7 +55,7 @@ class Scene:
     def _add_message(self, content: str | list[dict[str, Any]], turns: list[tuple[str, list[str]]]) -> None:
         """Claude Code's prompt may come in one message with the outputs before it."""
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        outputs = [text_of(part["content"]) for part in parts if part["type"] == "tool_result"]
+        outputs = [_ADDED.sub("", text_of(part["content"])) for part in parts if part["type"] == "tool_result"]
         if outputs:
             turns[-1][1].extend(outputs)
         prompt = "".join(part["text"] for part in parts if "text" in part and not _PROGRAMS_OWN.match(part["text"]))

@@ -4,19 +4,22 @@ from slurm_bench.agents.agent import Agent
 from slurm_bench.agents.autoresearch import Autoresearch
 from slurm_bench.agents.claude import Claude
 from slurm_bench.agents.codex import Codex
+from slurm_bench.agents.command import Command
 from slurm_bench.agents.scripted import Scripted
 from slurm_bench.words.config import AgentConfig
 
 
 def of(config: AgentConfig) -> Agent:
     """The agent that the configuration names."""
-    model, effort = str(config.model), config.effort
+    model, effort, executable = str(config.model), config.effort, config.executable
     match config.kind:
         case "claude":
-            return Claude(model, effort)
+            return Claude(model, effort, executable)
         case "codex":
-            return Codex(model, effort, config.context_window)
+            return Codex(model, effort, config.context_window, executable)
         case "autoresearch":
-            return Autoresearch(model, effort)
+            return Autoresearch(model, effort, executable)
+        case "command":
+            return Command(config.program, config.api.maker)
         case _:
             return Scripted()

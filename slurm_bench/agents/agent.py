@@ -27,6 +27,8 @@ class Seen:
     """Whether the agent did something: more than to speak."""
     failure: str | None = None
     """At the end of a turn why it failed, in the program's own words, empty if it did not; None before."""
+    warning: str = ""
+    """What the program says that it lacks, and goes on without."""
 
 
 class Agent(Protocol):
@@ -38,12 +40,20 @@ class Agent(Protocol):
         """
 
     @property
+    def has_events(self) -> bool:
+        """Whether its output is events; of any other, each line counts as something done."""
+
+    @property
     def shipped(self) -> Path | None:
-        """Folder with its program, where that is ours; others are in the image."""
+        """Folder with its program, where that is not in the image."""
 
     @property
     def asks_version(self) -> Sequence[str]:
-        """A command that prints its program's version; empty where the program is ours."""
+        """A command that prints its program's version; empty where there is none."""
+
+    @property
+    def starts_alone(self) -> Sequence[str]:
+        """A command that starts it without its model, so that it says what it lacks; empty where it says nothing."""
 
     @property
     def first_prompt(self) -> Sequence[str]:

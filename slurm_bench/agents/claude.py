@@ -17,12 +17,14 @@ class Claude:
     """Its memory is ~/.claude: a conversation lies there under its working directory's name, and keeps its id."""
 
     converses = True
-    asks_version: Sequence[str] = ("claude", "--version")
+    has_events = True
     shipped = None
+    starts_alone: Sequence[str] = ()
     first_prompt: Sequence[str] = ("problem", "rules", "execution")
 
-    def __init__(self, model: str, effort: str | None) -> None:
-        self._model, self._effort = model, effort
+    def __init__(self, model: str, effort: str | None, executable: str | None = None) -> None:
+        self._model, self._effort, self._executable = model, effort, executable or "claude"
+        self.asks_version: Sequence[str] = (self._executable, "--version")
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -49,7 +51,7 @@ class Claude:
         resume = ("--resume", conversation) if conversation else ()
         stream = ("--output-format", "stream-json", "--verbose")
         freely = ("--dangerously-skip-permissions", "--disallowedTools", _WEB)
-        return ("claude", "-p", *stream, "--model", self._model, *effort, *freely, *resume, "--", prompt)
+        return (self._executable, "-p", *stream, "--model", self._model, *effort, *freely, *resume, "--", prompt)
 
     def read(self, event: Mapping[str, Any]) -> Seen:
         whose = event.get("session_id")

@@ -8,29 +8,39 @@ from slurm_bench.agents.agent import FINAL_WORDS, MODEL_URL, NO_KEY, Seen, inden
 _KEY_VARIABLE = "BENCHMARK_MODEL_KEY"
 _UNKNOWN = "no rollout found for thread id"
 
+_NO_RETRIES = {f"model_providers.proxy.{which}_max_retries": "0" for which in ("request", "stream")}
+
 
 class Codex:
     """Its memory is CODEX_HOME, ~/.codex: a conversation lies there under sessions/, and keeps its thread id."""
 
     converses = True
+    has_events = True
     shipped = None
-    asks_version: Sequence[str] = ("codex", "--version")
     first_prompt: Sequence[str] = ("problem", "rules", "execution")
 
-    def __init__(self, model: str, effort: str | None, context_window: int | None) -> None:
+    def __init__(
+        self, model: str, effort: str | None, context_window: int | None, executable: str | None = None
+    ) -> None:
         self._model, self._effort, self._context_window = model, effort, context_window
+        self._executable = executable or "codex"
+        self.asks_version: Sequence[str] = (self._executable, "--version")
 
     @property
     def environment(self) -> Mapping[str, str]:
         return {_KEY_VARIABLE: NO_KEY}
 
+    @property
+    def starts_alone(self) -> Sequence[str]:
+        *started, dashes, prompt = self.command("Hello", None)
+        return (*started, *_flags(_NO_RETRIES), dashes, prompt)
+
     def command(self, prompt: str, conversation: str | None) -> Sequence[str]:
         # Settings as arguments: a file of ours in its home would lie where the agent writes.
-        settings = [part for name, value in self._settings().items() for part in ("-c", f"{name}={value}")]
         freely = ("--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox")
-        options = ("--json", "-o", FINAL_WORDS, *freely, "-m", self._model, *settings)
+        options = ("--json", "-o", FINAL_WORDS, *freely, "-m", self._model, *_flags(self._settings()))
         what = ("resume", *options, conversation) if conversation else options
-        return ("codex", "exec", *what, "--", prompt)
+        return (self._executable, "exec", *what, "--", prompt)
 
     def _settings(self) -> dict[str, str]:
         """Values are TOML."""
@@ -67,6 +77,10 @@ class Codex:
         return _UNKNOWN in failure
 
 
+def _flags(settings: Mapping[str, str]) -> list[str]:
+    return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+
+
 def _begun(item: Mapping[str, Any]) -> Seen:
     command = item.get("command")
     return Seen(text=f"$ {command}", acted=True) if item.get("type") == "command_execution" else Seen()
@@ -83,6 +97,6 @@ def _done(item: Mapping[str, Any]) -> Seen:
         case {"type": "file_change", "changes": list(changes)}:
             paths = [str(change.get("path")) for change in changes if isinstance(change, dict)]
             return Seen(text=f"$ edit {' '.join(paths)}", acted=True)
-        case {"type": "error", "message": str(message)}:
-            return Seen(text=f"-- {message} --")
+        case {"type": "error", "message": str(message)}:  # no error of the turn's, which goes on
+            return Seen(text=f"-- {message} --", warning=message)
     return Seen()

@@ -10,7 +10,9 @@ from slurm_bench.words.paths import agent_program
 
 class Scripted:
     converses = False
+    has_events = False
     asks_version: Sequence[str] = ()
+    starts_alone: Sequence[str] = ()
     first_prompt: Sequence[str] = ()
     environment: Mapping[str, str] = {}
 

@@ -248,6 +248,7 @@ def of_node(config: Config, facts: NodeFacts, here: datetime) -> Iterator[Findin
     yield ok("a job", f"ran on {facts.node}, with {facts.python}")
     yield _shared(facts)
     yield from (_container(each, facts) for each in facts.containers)
+    yield from (_warning(config, each) for each in facts.agent_warnings)
     yield _scratch(config, facts)
     yield _submission(config, facts)
     if config.cluster.accounting == "sacct":
@@ -278,6 +279,11 @@ def _container(start: ContainerStart, facts: NodeFacts) -> Finding:
     else:
         remedy = "apptainer has to be on the PATH of jobs (cluster.modules), 1.1 or newer, and the image whole"
     return fails(check, start.problem, remedy)
+
+
+def _warning(config: Config, warning: str) -> Finding:
+    remedy = "set agent.model to one that this program knows, or agent.executable to a program that knows it"
+    return note(f"{config.agent.kind} with {config.agent.model}", warning, remedy)
 
 
 def _scratch(config: Config, facts: NodeFacts) -> Finding:

@@ -17,7 +17,7 @@ from slurm_bench.effects.processes import Completed
 from slurm_bench.effects.slurm import SlurmCluster
 from slurm_bench.pure.plain import one_line
 from slurm_bench.pure.rules import RUNS
-from slurm_bench.steps import enclosure, retime, site
+from slurm_bench.steps import enclosure, retime, site, transcript, workspace
 from slurm_bench.words.checkup import ContainerStart, NodeFacts
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import BenchError
@@ -85,6 +85,7 @@ def jobs_of_a_session(config: Config, folder: Path) -> dict[str, Job]:
 class _Examination:
     def __init__(self, config: Config, paths: CheckupPaths) -> None:
         self._config, self._paths = config, paths
+        self._agent = agents.of(config.agent)
 
     def facts(self, sees_token: bool, gpus: int) -> NodeFacts:
         known = NodeFacts(
@@ -93,6 +94,7 @@ class _Examination:
             python=f"Python {platform.python_version()} at {sys.executable}",
             sees_token=sees_token,
             containers=tuple(self._container_starts()),
+            agent_warnings=tuple(self._agent_warnings()),
             fuse_problem=machine.fuse_problem(),
             user_namespaces=machine.user_namespaces(),
             shm_free_gb=machine.free_gb(Path("/dev/shm")),
@@ -123,11 +125,24 @@ class _Examination:
         if config.container.kind == "none":
             return []
         starts = [self._container_start("container.image", self._trials_container, ["true"])]
-        asks = agents.of(config.agent).asks_version
+        asks = self._agent.asks_version
         if asks or (config.agent.image and config.agent.image != config.container.image):
-            agents_own = self._container_start("agent.image", lambda: site.agent_container_of(config), asks or ["true"])
-            starts.append(agents_own)
+            starts.append(self._container_start("agent.image", self._agents_container, asks or ["true"]))
         return starts
+
+    def _agent_warnings(self) -> list[str]:
+        """What the agent's program says that it lacks when it is started without its model."""
+        if not self._agent.starts_alone:
+            return []
+        try:
+            done = self._run(self._agents_container, self._agent.starts_alone)
+        except BenchError:
+            return []  # no container: that is found by itself
+        events = filter(None, map(transcript.event_in, done.stdout.splitlines()))
+        return [one_line(seen.warning) for seen in map(self._agent.read, events) if seen.warning]
+
+    def _agents_container(self) -> Container:
+        return site.agent_container_of(self._config)
 
     def _trials_container(self) -> Container:
         return site.container_of(self._config.container)
@@ -146,10 +161,18 @@ class _Examination:
             return Completed(1, "", str(error))
 
     def _probe(self, container: Callable[[], Container], command: Sequence[str]) -> list[str]:
-        """Argument list that runs a command as a step of this job, in a container as a trial's."""
+        """Argument list that runs a command as a step of this job, in a container as a trial's or the agent's."""
         folder = Path(tempfile.mkdtemp(prefix="container-", dir=self._paths.root))
         work, home = Mount(folder, "/trial", writable=True), Mount(folder, "/home/trial", writable=True)
-        program = Program(command=command, mounts=[work], home=home, directory=work, environment={})
+        own = workspace.own_program(self._agent)
+        program = Program(
+            command=command,
+            mounts=[work, *own],
+            home=home,
+            directory=work,
+            environment=self._agent.environment,
+            path=[container().inside(each) for each in own],
+        )
         return [*site.cluster_of(self._config).step, *container().argv(program)]
 
     def _scratch(self) -> dict[str, object]:

@@ -142,6 +142,8 @@ def make_absolute(config: Config) -> None:
     config.cluster.shared_poll = os.path.abspath(config.cluster.shared_poll)
     if config.cluster.slurm_conf:
         config.cluster.slurm_conf = os.path.abspath(config.cluster.slurm_conf)
+    if config.agent.program.folder:
+        config.agent.program.folder = os.path.abspath(Path(config.agent.program.folder).expanduser())
     # Where a job's HOME may be another than ours.
     holders: list[KeyHolder] = [config.agent.api, *config.judge.models.values()]
     for holder in holders:
@@ -201,15 +203,21 @@ def check_runs(runs: str) -> None:
 def check_folders(config: Config) -> None:
     """
     Raises:
-        UsageError: the starting record is not there, or the folder of runs is none that can be used.
+        UsageError: the starting record or the agent's own program is not there, or the folder of runs is none that can
+            be used.
     """
     check_runs(config.runs)
     record = starting_record(config.task.record)
     if not (record / PROGRAM).is_file():
         raise UsageError(f"task.record: no {PROGRAM} in {record}; command=baselines brings the human records")
     check_record(config.task.record)
-    if config.container.kind != "none" and Path(config.runs).resolve().is_relative_to(Path(config.task.data).resolve()):
-        raise UsageError(f"runs: {config.runs} lies in task.data, which the agent sees: seals and verdicts would too")
+    own = config.agent.program.folder
+    if own and not Path(own).is_dir():
+        raise UsageError(f"agent.program.folder: no folder {own}")
+    seen = {"task.data": config.task.data, **({"agent.program.folder": own} if own else {})}
+    for field, folder in seen.items() if config.container.kind != "none" else ():
+        if Path(config.runs).resolve().is_relative_to(Path(folder).resolve()):
+            raise UsageError(f"runs: {config.runs} lies in {field}, which the agent sees: it would see verdicts too")
 
 
 def check_record(name: str) -> None:

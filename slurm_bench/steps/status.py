@@ -147,7 +147,7 @@ class Records:
     def _session_records(self, book: Book, paths: SessionPaths) -> SessionRecords:
         return SessionRecords(
             session=store.read(paths.session, Session),
-            agent=book.config.agent.kind,
+            agent=book.config.agent.title,
             hours=book.config.agent.hours,
             terms=site.terms(book.config),
             grace=_grace(book),

@@ -65,7 +65,7 @@ class _Reader:
         return SessionSummary(
             session=self._session,
             yardstick=self._yardstick(),
-            agent=config.agent.kind,
+            agent=config.agent.title,
             model=config.agent.model or "",
             cluster=config.cluster.kind,
             container=config.container.kind,

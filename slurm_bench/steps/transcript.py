@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 _LONGEST_LINE = 16 * 2**20
 _MOST_BYTES = 8 * 2**30
 """Of raw events in a session: an agent must not fill the disk by talking."""
+_MOST_WARNINGS = 10
+"""That are logged."""
 _ID = re.compile(r"[0-9a-zA-Z][0-9a-zA-Z_-]{0,99}")
 """Of a conversation: it becomes an argument of the next command line, and anything can write to that stream."""
 
@@ -35,6 +37,7 @@ class Transcript:
         paths.events.touch()
         self._left = _MOST_BYTES - paths.events.stat().st_size
         self._is_full = False
+        self._warnings: set[str] = set()
         self.conversation: str | None = None
         """The last conversation that was named."""
         self.acted_at: datetime | None = None
@@ -72,7 +75,7 @@ class Transcript:
 
     def _take(self, raw: bytes, events: IO[str], trace: IO[str], plain: IO[str]) -> None:
         line = self._redact(raw.decode("utf-8", errors="replace")).rstrip("\n")
-        event = _event(line)
+        event = event_in(line)
         seen = self._agent.read(event) if event is not None else self._plainly(line)
         self._remember(seen)
         self._left -= len(raw)
@@ -83,6 +86,12 @@ class Transcript:
         if seen.text:
             print(printable(seen.text), file=trace, flush=True)
 
+    def _warn(self, warning: str) -> None:
+        """Say it where people look, once."""
+        if warning not in self._warnings and len(self._warnings) < _MOST_WARNINGS:
+            self._warnings.add(warning)
+            log.warning("the agent's program warns: %s", warning)
+
     def _note_that_it_is_full(self) -> None:
         if not self._is_full:
             self._is_full = True
@@ -90,11 +99,13 @@ class Transcript:
 
     def _plainly(self, line: str) -> Seen:
         """What a line says that is no event: of an agent without events it is all that shows what it does."""
-        return Seen(text=line, acted=not self._agent.converses)
+        return Seen(text=line, acted=not self._agent.has_events)
 
     def _remember(self, seen: Seen) -> None:
         if seen.conversation and _ID.fullmatch(seen.conversation):
             self.conversation = seen.conversation
+        if seen.warning:
+            self._warn(one_line(seen.warning))
         if seen.acted:
             self.has_acted = True
             self.acted_at = datetime.now(UTC)
@@ -102,7 +113,8 @@ class Transcript:
             self.failure = one_line(seen.failure)
 
 
-def _event(line: str) -> dict[str, object] | None:
+def event_in(line: str) -> dict[str, object] | None:
+    """The event that a line of a program's output is; None for any other line."""
     try:
         event = json.loads(line)
     except (ValueError, RecursionError):

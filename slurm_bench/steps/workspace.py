@@ -128,7 +128,7 @@ def program(
     spoken = Mount(paths.transcript.root, "/opt/slurm_bench/transcript")
     data = Mount(Path(config.task.data), "/workspace/data")
     rules_again = Mount(_prompt(paths, prompts.RULES), "/workspace/RULES.md")
-    own = [Mount(agent.shipped, "/opt/slurm_bench/agent")] if agent.shipped else []
+    own = own_program(agent)
     workspace = mount(paths)
     folder = inside(workspace)
     environment = {
@@ -159,6 +159,11 @@ def program(
         environment=environment,
         path=[inside(tools), *(inside(each) for each in own)],
     )
+
+
+def own_program(agent: Agent) -> list[Mount]:
+    """Its program, where that is not in its image; it comes first on the PATH."""
+    return [Mount(agent.shipped, "/opt/slurm_bench/agent")] if agent.shipped else []
 
 
 def _git_settings() -> dict[str, str]:

@@ -51,6 +51,8 @@ class NodeFacts(Record):
     sees_token: bool
     """Whether it reads what the login node wrote into the folder of runs."""
     containers: tuple[ContainerStart, ...] = ()
+    agent_warnings: tuple[str, ...] = ()
+    """What the agent's program says that it lacks with its model."""
     fuse_problem: str = ""
     user_namespaces: int | None = None
     """That a user may have; None where the kernel does not say."""

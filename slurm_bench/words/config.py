@@ -105,12 +105,71 @@ class ApiConfig:
         _require(not wrong, "agent.api.prices", f"empty, or {', '.join(PRICES)}", self.prices)
 
 
-_MAKERS_OF = {"claude": ("anthropic",), "autoresearch": ("anthropic",), "codex": ("openai", "azure")}
+PROMPT, CONVERSATION = "{prompt}", "{conversation}"
+"""What is filled in when an agent's own program is started."""
+
+
+@dataclass
+class EventsConfig:
+    """Where a program's events, one JSON object a line, say what is wanted: paths such as part.state.input."""
+
+    conversation: str = ""
+    """What it calls the conversation that it is in."""
+    text: str = ""
+    """What it says."""
+    action: str = ""
+    """What it does; only events of its doing something have anything there."""
+    output: str = ""
+    """What came of that."""
+    failure: str = ""
+    """Why its turn failed."""
+
+    @property
+    def are_read(self) -> bool:
+        return any((self.conversation, self.text, self.action, self.output, self.failure))
+
+
+@dataclass
+class ProgramConfig:
+    """The program of agent=command."""
+
+    argv: list[str] = field(default_factory=list)
+    """Its command line in the container. {prompt} is what it is told; without that it comes on standard input."""
+    resume: list[str] = field(default_factory=list)
+    """The same to go on with {conversation}; empty starts it afresh each time, and tells it everything again."""
+    again: bool = True
+    """Whether it is started again when it ends; without that the session is over then."""
+    events: EventsConfig = field(default_factory=EventsConfig)
+    """Empty for a program whose output is just text."""
+    lost: str = ""
+    """What it says, among other words, where it does not know its conversation any more."""
+    version: list[str] = field(default_factory=list)
+    """A command that prints its version; empty asks for none."""
+    folder: str | None = None
+    """Folder with the program, seen read-only and first on its PATH; null where the image has it."""
+
+    def __post_init__(self) -> None:
+        known = not self.resume or bool(self.events.conversation)
+        _require(known, "agent.program.events.conversation", "known where agent.program.resume is given", "")
+        named = not self.resume or any(CONVERSATION in part for part in self.resume)
+        _require(named, "agent.program.resume", f"a command line with {CONVERSATION} in it", self.resume)
+
+
+_MAKERS_OF = {
+    "claude": ("anthropic",),
+    "autoresearch": ("anthropic",),
+    "codex": ("openai", "azure"),
+    "command": (*MAKERS, None),
+}
+
+_ARGV_WANTED = ("empty without the kind command", "a command line")
 
 
 @dataclass
 class AgentConfig:
     kind: str = MISSING
+    name: str | None = None
+    """What tables and figures call it, and hold together as one; null is its kind."""
     hours: float = MISSING
     """Hours that an agent may work; waiting for an allocation does not count."""
     submissions_per_hour: int = MISSING
@@ -126,16 +185,26 @@ class AgentConfig:
     api: ApiConfig = field(default_factory=ApiConfig)
     environment: dict[str, str] = field(default_factory=dict)
     """Further variables for its program."""
+    executable: str | None = None
+    """The program's name in the image, where that is not the kind's (claude, codex)."""
+    program: ProgramConfig = field(default_factory=ProgramConfig)
+    """With the kind `command` only."""
 
     def __post_init__(self) -> None:
         kinds = ("scripted", *_MAKERS_OF)
         _require(self.kind in kinds, "agent.kind", " or ".join(kinds), self.kind)
         _require_positive("agent.hours", self.hours)
         _require_positive("agent.submissions_per_hour", self.submissions_per_hour)
-        makers = _MAKERS_OF.get(self.kind)
-        if makers:
-            _require(bool(self.model), "agent.model", "the name of a model", self.model)
-            _require(self.api.maker in makers, "agent.api.maker", " or ".join(makers), self.api.maker)
+        if self.kind in _MAKERS_OF:
+            makers = _MAKERS_OF[self.kind]
+            _require(self.api.maker in makers, "agent.api.maker", " or ".join(map(str, makers)), self.api.maker)
+            _require(bool(self.model) or not self.api.maker, "agent.model", "the name of a model", self.model)
+        is_own = self.kind == "command"
+        _require(bool(self.program.argv) == is_own, "agent.program.argv", _ARGV_WANTED[is_own], self.program.argv)
+
+    @property
+    def title(self) -> str:
+        return self.name or self.kind
 
 
 @dataclass

@@ -1,20 +1,23 @@
-"""Claude Code and Codex themselves, in their image and without network, with a scripted model behind the key proxy."""
+"""The agents' programs themselves, in their image and without network, with a scripted model behind the key proxy."""
 
 import json
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import pytest
 
+from slurm_bench import agents
 from slurm_bench.agents.agent import FINAL_WORDS, MODEL_PORT, Agent
-from slurm_bench.agents.claude import Claude
-from slurm_bench.agents.codex import Codex
 from slurm_bench.effects import processes
 from slurm_bench.effects.containers import Apptainer, Mount, Program
 from slurm_bench.effects.key_proxy import KeyProxy, Upstream
 from slurm_bench.effects.keys import Key
+from slurm_bench.steps import cli
+from slurm_bench.words.config import AgentConfig
 from tests.conftest import AGENT_IMAGE, REPOSITORY
 from tests.model_server import ModelServer, Overloads, Runs, Status
 from tests.scripted_model import ScriptedModel, Times
@@ -22,9 +25,16 @@ from tests.waiting import LONG_S, until
 
 pytestmark = pytest.mark.agent_programs
 
-MODEL = "a-model"
 SECRET = "sk-real-0123456789abcdef"
-MAKERS = {"claude": "anthropic", "codex": "openai", "codex on azure": "azure"}
+CHOICES = {
+    "claude": ["agent=claude"],
+    "codex": ["agent=codex"],
+    "codex on azure": ["agent=codex_azure", "agent.api.base_url=http://azure"],
+    "codex current": ["agent=codex_current"],
+    "codex that does not know its model": ["agent=codex", "agent.executable=codex-current"],
+    "opencode": ["agent=opencode"],
+    "opencode on openai": ["agent=opencode", "agent.api.maker=openai", "agent.model=gpt-5.4", "agent.effort=xhigh"],
+}
 WRITES = "echo $((40 + 2)) > answer"
 
 
@@ -38,6 +48,11 @@ class Turn:
     failure: str | None
     last_line: str
     """Of its standard error."""
+    warnings: list[str]
+
+    @property
+    def is_good(self) -> bool:
+        return self.exit_code == 0 and not self.failure
 
 
 @dataclass(frozen=True)
@@ -45,32 +60,39 @@ class Place:
     folder: Path
     """With the folders of the container's mounts."""
     sockets: Path
-    maker: str
+    config: AgentConfig
 
     @property
     def agent(self) -> Agent:
-        if self.maker == "anthropic":
-            return Claude(MODEL, "max")
-        return Codex(MODEL, "xhigh", 200_000)
+        return agents.of(self.config)
+
+    @property
+    def model(self) -> str:
+        return str(self.config.model)
 
     @property
     def work(self) -> Path:
         return self.folder / "work"
 
     def proxy(self, server: ModelServer) -> KeyProxy:
-        upstream = Upstream(self.maker, server.base_url(self.maker), None, Key(SECRET), frozenset({MODEL}))
+        maker = str(self.config.api.maker)
+        upstream = Upstream(maker, server.base_url(maker), None, Key(SECRET), frozenset({self.model}))
         return KeyProxy(upstream, self.sockets / "model", self.folder / "use.json")
 
-    def argv(self, prompt: str, conversation: str | None = None) -> list[str]:
+    def argv(self, command: Sequence[str]) -> list[str]:
         work = Mount(self.work, "/workspace", writable=True)
         home = Mount(self.folder / "home", "/home/agent", writable=True)
         tools, model = Mount(REPOSITORY / "containers" / "bin", "/tools"), Mount(self.sockets, "/model")
-        command = ["with_model", str(MODEL_PORT), "/model/model", *self.agent.command(prompt, conversation)]
-        program = Program(command, [work, tools, model], home, work, self.agent.environment, ["/tools"])
+        command = ["with_model", str(MODEL_PORT), "/model/model", *command]
+        environment = {**self.agent.environment, **self.config.environment}
+        program = Program(command, [work, tools, model], home, work, environment, ["/tools"])
         return Apptainer(AGENT_IMAGE, gpu_devices=False).argv(program)
 
     def turn(self, prompt: str, conversation: str | None = None) -> Turn:
-        done = processes.run(self.argv(prompt, conversation), timeout_s=LONG_S)
+        return self.run(self.agent.command(prompt, conversation))
+
+    def run(self, command: Sequence[str]) -> Turn:
+        done = processes.run(self.argv(command), timeout_s=LONG_S)
         seen = [self.agent.read(json.loads(line)) for line in done.stdout.splitlines()]
         conversations = {each.conversation for each in seen if each.conversation}
         failures = [each.failure for each in seen if each.failure is not None]
@@ -80,37 +102,41 @@ class Place:
             text="\n".join(each.text for each in seen),
             failure=failures[-1] if failures else None,
             last_line=(done.stderr.splitlines() or [""])[-1],
+            warnings=[each.warning for each in seen if each.warning],
         )
 
 
-@pytest.fixture(params=["claude", "codex"])
+@pytest.fixture(params=["claude", "codex", "opencode"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     for name in ("work", "home"):
         (tmp_path / name).mkdir()
     with tempfile.TemporaryDirectory(prefix="sb") as sockets:  # whose path has to be short
-        yield Place(tmp_path, Path(sockets), MAKERS[request.param])
+        (config,) = cli.composed([*CHOICES[request.param], "container=apptainer"])
+        yield Place(tmp_path, Path(sockets), config.agent)
 
 
-@pytest.mark.parametrize("place", MAKERS, indirect=True)
+@pytest.mark.parametrize(
+    "place", ["claude", "codex", "codex on azure", "opencode", "opencode on openai"], indirect=True
+)
 def test_a_turn_and_another_of_the_same_conversation(place: Place) -> None:
     model = ScriptedModel([[WRITES, "cat answer; id -u"], ["cat answer answer"]])
     with ModelServer(model) as server, place.proxy(server) as proxy:
         first = place.turn("- Find the answer.")
         second = place.turn("Twice, please.", first.conversation)
 
-    assert (first.exit_code, first.failure) == (0, ""), first
-    assert (second.exit_code, second.failure, second.conversation) == (0, "", first.conversation), second
+    assert first.is_good, first
+    assert second.is_good and second.conversation == first.conversation, second
     assert (place.work / "answer").read_text() == "42\n"
     assert WRITES in first.text
     assert "Turn 0 ends." in first.text
     assert "Turn 1 ends." in second.text
     assert model.scenes[-1].prompts == ["- Find the answer.", "Twice, please."]
     assert [result.split() for result in model.scenes[-1].results] == [["42", "42"]]
-    assert proxy.use.by_model[MODEL].requests == len(model.scenes) == 5
+    assert proxy.use.by_model[place.model].requests == len(model.scenes) == 5
     for request in server.requests:
-        assert (request.key, request.model) == (SECRET, MODEL)
+        assert (request.key, request.model) == (SECRET, place.model)
         assert "web_search" not in json.dumps([tool.get("type") for tool in request.body["tools"]])
-    if place.maker != "anthropic":
+    if place.config.kind == "codex":
         assert (place.work / FINAL_WORDS).read_text() == "Turn 1 ends."
 
 
@@ -122,23 +148,33 @@ def test_a_command_that_goes_on(place: Place) -> None:
     assert [result.split() for result in model.scenes[-1].results] == [["early", "late"]]
 
 
-@pytest.mark.parametrize("trouble", [Status(500, "broken"), Overloads(), Status(429, "slower", retry_after=1)])
+@pytest.mark.parametrize(
+    ("place", "trouble"),
+    [
+        *product(["claude", "codex"], [Status(500, "broken"), Overloads()]),
+        *product(["claude", "opencode"], [Status(429, "slower", retry_after=1)]),
+    ],
+    indirect=["place"],
+)
 def test_trouble_that_passes(place: Place, trouble: Status | Overloads) -> None:
     model = ScriptedModel([[WRITES]], instead=[Times(trouble, 2, command=1)])
     with ModelServer(model) as server, place.proxy(server):
         turn = place.turn("Find the answer.")
-    assert (turn.exit_code, turn.failure) == (0, ""), turn
+    assert turn.is_good, turn
     assert len(model.scenes) == 4
 
 
-def test_trouble_that_ends_a_turn_and_not_the_conversation(place: Place) -> None:
-    model = ScriptedModel([[WRITES], ["cat answer"]], instead=[Times(Status(403, "not today"), 9, command=1)])
+@pytest.mark.parametrize(
+    ("place", "code"), [("claude", 403), ("codex", 403), ("codex", 429), ("opencode", 403)], indirect=["place"]
+)
+def test_trouble_that_ends_a_turn_and_not_the_conversation(place: Place, code: int) -> None:
+    model = ScriptedModel([[WRITES], ["cat answer"]], instead=[Times(Status(code, "not today"), 9, command=1)])
     with ModelServer(model) as server, place.proxy(server):
         failed = place.turn("Find the answer.")
         resumed = place.turn("What is it?", failed.conversation)
     assert failed.exit_code == 1
-    assert failed.failure and "403" in failed.failure
-    assert (resumed.exit_code, resumed.failure, resumed.conversation) == (0, "", failed.conversation)
+    assert failed.failure and (str(code) in failed.failure or "refuses" in failed.failure)
+    assert resumed.is_good and resumed.conversation == failed.conversation, resumed
     assert [result.split() for result in model.scenes[-1].results] == [["42"]]
 
 
@@ -146,14 +182,14 @@ def test_killed_in_mid_command_it_goes_on(place: Place) -> None:
     model = ScriptedModel([[WRITES, "touch begun; sleep 3600"], ["cat answer"]])
     with ModelServer(model) as server, place.proxy(server):
         output = place.folder / "output"
-        process = processes.start(place.argv("Find the answer."), output=output)
+        process = processes.start(place.argv(place.agent.command("Find the answer.", None)), output=output)
         until((place.work / "begun").exists)
         processes.end_tree(process.pid)
         lines = output.read_text().splitlines()
         seen = [place.agent.read(json.loads(line)) for line in lines if line.startswith("{")]
         conversation = next(each.conversation for each in seen if each.conversation)
         resumed = place.turn("What is it?", conversation)
-    assert (resumed.exit_code, resumed.failure, resumed.conversation) == (0, "", conversation)
+    assert resumed.is_good and resumed.conversation == conversation, resumed
     assert model.scenes[-1].prompts == ["Find the answer.", "What is it?"]
     assert [result.split() for result in model.scenes[-1].results] == [["42"]]
 
@@ -164,3 +200,38 @@ def test_a_conversation_that_it_does_not_know(place: Place) -> None:
     assert turn.exit_code == 1
     assert place.agent.has_lost(turn.failure or turn.last_line), turn
     assert server.requests == []
+
+
+@pytest.mark.parametrize("place", ["codex"], indirect=True)
+def test_codex_as_published_has_what_its_model_is_made_for(place: Place) -> None:
+    with ModelServer(ScriptedModel([[]])) as server, place.proxy(server):
+        turn = place.turn("Find the answer.")
+    (asked,) = server.requests
+    assert (turn.exit_code, turn.warnings) == (0, [])
+    assert {"exec_command", "apply_patch"} <= set(asked.tools)
+    assert asked.system.startswith("You are Codex, a coding agent based on GPT-5.")
+    assert (asked.model, asked.body["reasoning"]["effort"]) == ("gpt-5.4", "xhigh")
+    assert asked.body["text"] == {"verbosity": "low"}
+
+
+@pytest.mark.parametrize("place", ["codex current"], indirect=True)
+def test_the_current_codex_knows_its_model(place: Place) -> None:
+    with ModelServer(ScriptedModel([[]])) as server, place.proxy(server):
+        turn = place.turn("Find the answer.")
+    (asked,) = server.requests
+    assert (turn.exit_code, turn.warnings) == (0, [])
+    assert (asked.model, asked.body["reasoning"]["effort"]) == ("gpt-6.1-sol", "max")
+    (given,) = [item["tools"] for item in asked.messages if item.get("type") == "additional_tools"]
+    assert {"apply_patch", "exec_command"} <= set(re.findall(r"\w+", json.dumps(given)))
+
+
+@pytest.mark.parametrize("place", ["codex that does not know its model"], indirect=True)
+def test_codex_says_that_it_does_not_know_its_model(place: Place) -> None:
+    """In its first turn, and where it is started without a model, as doctor does."""
+    with ModelServer(ScriptedModel([[]])) as server, place.proxy(server):
+        turn = place.turn("Find the answer.")
+    alone = place.run(place.agent.starts_alone)
+    assert (turn.exit_code, alone.exit_code) == (0, 1)
+    assert "apply_patch" not in server.requests[0].tools
+    for said in (turn.warnings, alone.warnings):
+        assert any("gpt-5.4" in warning and "degrade" in warning for warning in said), said

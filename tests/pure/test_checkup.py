@@ -231,6 +231,13 @@ def test_why_no_container_starts(config: Config, facts: Mapping[str, object], re
     assert [remedy in finding.remedy for finding in found if finding.state is State.FAILS] == [True]
 
 
+def test_an_agent_that_lacks_something_with_its_model(config: Config) -> None:
+    config.agent.kind, config.agent.model = "codex", "gpt-5.4"
+    facts = FACTS.model_copy(update={"agent_warnings": ("Model metadata not found.",)})
+    notes = only(checkup.of_node(config, facts, NOW), State.NOTE)
+    assert notes == {"codex with gpt-5.4": "Model metadata not found."}
+
+
 def test_a_node_that_cannot_queue_jobs_serves_a_session_in_its_own_job(config: Config) -> None:
     config.retime.where = "allocation"
     facts = FACTS.model_copy(update={"sbatch_problem": "not from here"})

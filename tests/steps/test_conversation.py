@@ -31,11 +31,12 @@ class PlayedAgent:
 
     shipped = None
     asks_version: Sequence[str] = ()
+    starts_alone: Sequence[str] = ()
     first_prompt: Sequence[str] = ()
     environment: Mapping[str, str] = {}
 
     def __init__(self, converses: bool = True) -> None:
-        self.converses = converses
+        self.converses = self.has_events = converses
 
     def command(self, prompt: str, conversation: str | None) -> Sequence[str]:
         return (prompt, conversation or "")
