@@ -126,12 +126,18 @@ class AgentConfig:
     api: ApiConfig = field(default_factory=ApiConfig)
     environment: dict[str, str] = field(default_factory=dict)
     """Further variables for its program."""
+    stall_minutes: float = 30.0
+    """Without a sign of work (docs/agents.md), after which its program is ended and started again."""
+    linger_minutes: float = 5.0
+    """The same once its turn is over, when its program should end by itself."""
 
     def __post_init__(self) -> None:
         kinds = ("scripted", *_MAKERS_OF)
         _require(self.kind in kinds, "agent.kind", " or ".join(kinds), self.kind)
         _require_positive("agent.hours", self.hours)
         _require_positive("agent.submissions_per_hour", self.submissions_per_hour)
+        _require_positive("agent.stall_minutes", self.stall_minutes)
+        _require_positive("agent.linger_minutes", self.linger_minutes)
         makers = _MAKERS_OF.get(self.kind)
         if makers:
             _require(bool(self.model), "agent.model", "the name of a model", self.model)
