@@ -33,6 +33,8 @@ class Runs:
     command: str
     wait_ms: int = LONGEST_WAIT_MS
     """After this Codex tells its model that the command goes on."""
+    in_background: bool = False
+    """Whether Claude Code is to leave it there."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Breaks:
     """The connection ends in mid-stream: torn, or closed as if that were all."""
 
     cleanly: bool = False
+    last_event: str = ""
+    """That still comes; without one, half of the bytes do."""
 
 
 @dataclass(frozen=True)
@@ -199,8 +203,8 @@ class _Handler(ScriptedHandler):
                 self._send_status(step, request)
             case Stalls(after_bytes):
                 self._stall(_body(Says(json.dumps({"answer": "long " * 200})), request)[:after_bytes])
-            case Breaks(cleanly):
-                self._break(_body(Says("half of it"), request), cleanly)
+            case Breaks(cleanly, last_event):
+                self._break(_beginning(_body(Says("half of it"), request), last_event), cleanly)
             case Overloads() if not request.streams:
                 self._send_status(Status(529 if request.maker == "anthropic" else 503, "overloaded"), request)
             case _:
@@ -221,14 +225,13 @@ class _Handler(ScriptedHandler):
         self.close_connection = True
         self.server.closing.wait()
 
-    def _break(self, body: bytes, cleanly: bool) -> None:
-        half = body[: len(body) // 2]
+    def _break(self, part: bytes, cleanly: bool) -> None:
         self.close_connection = True
         if cleanly:
             self.send_head(200, {"Content-Type": "text/event-stream", "Connection": "close"})
-            self.wfile.write(half)
+            self.wfile.write(part)
         else:
-            self._begin_chunks(half)
+            self._begin_chunks(part)
 
     def _begin_chunks(self, part: bytes) -> None:
         self.send_head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
@@ -245,6 +248,13 @@ def _body(step: Step, request: Request) -> bytes:
     if not request.streams:
         return json.dumps(voice.whole).encode()
     return b"".join(_event(data) for data in voice.events())
+
+
+def _beginning(body: bytes, last_event: str) -> bytes:
+    if not last_event:
+        return body[: len(body) // 2]
+    before, event, after = body.partition(f"event: {last_event}\n".encode())
+    return before + event + after.partition(b"\n\n")[0] + b"\n\n"
 
 
 def _event(data: Mapping[str, Any]) -> bytes:
@@ -286,7 +296,9 @@ class _Anthropic(_Voice):
         if not isinstance(self.step, Runs):
             return None
         name = "bash" if "bash" in self.request.tools else "Bash"
-        given = {"command": self.step.command, "description": "What the script says"}
+        given: dict[str, Any] = {"command": self.step.command, "description": "What the script says"}
+        if self.step.in_background:
+            given["run_in_background"] = True
         return {"type": "tool_use", "id": f"toolu_{self.id}", "name": name, "input": given}
 
     def events(self) -> Iterator[dict[str, Any]]:

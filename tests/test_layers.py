@@ -50,6 +50,7 @@ READING_ORDER = [
     "metadata",
     "meter",
     "conversation",
+    "mail",
     "transcript",
     "enclosure",
     "workspace",

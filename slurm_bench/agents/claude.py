@@ -8,7 +8,11 @@ from slurm_bench.agents.agent import MODEL_URL, NO_KEY, Seen, indented, short
 
 _LONGEST_COMMAND_MS = 7 * 24 * 3_600_000
 """`submit` waits as long as verdicts take."""
-_WEB = "WebSearch,WebFetch"
+_WEB = ("WebSearch", "WebFetch")
+_SLEEPS = ("ScheduleWakeup", "CronCreate", "CronDelete", "CronList", "Monitor")
+"""Tools by which a turn ends and another begins by the clock or by a line of output: meanwhile nothing works."""
+_WORKTREES = ("EnterWorktree", "ExitWorktree")
+"""They change its working directory, under whose name its memory lies."""
 _UNKNOWN = "No conversation found with session ID"
 _TOOL = "$ "
 
@@ -50,7 +54,7 @@ class Claude:
         effort = ("--effort", self._effort) if self._effort else ()
         resume = ("--resume", conversation) if conversation else ()
         stream = ("--output-format", "stream-json", "--verbose")
-        freely = ("--dangerously-skip-permissions", "--disallowedTools", _WEB)
+        freely = ("--dangerously-skip-permissions", "--disallowedTools", ",".join((*_WEB, *_SLEEPS, *_WORKTREES)))
         return (self._executable, "-p", *stream, "--model", self._model, *effort, *freely, *resume, "--", prompt)
 
     def read(self, event: Mapping[str, Any]) -> Seen:

@@ -11,8 +11,9 @@ import logging
 import os
 import stat
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -113,6 +114,16 @@ class KeyProxy:
         """What went wrong last, if no answer has come well since."""
         return self._passage.trouble
 
+    @property
+    def requests(self) -> int:
+        """That the service was sent since this proxy is there."""
+        return self._passage.requests
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether an answer of the service is awaited, or passes."""
+        return self._passage.open_requests > 0
+
     def __enter__(self) -> Self:
         """
         Raises:
@@ -206,6 +217,8 @@ class _Passage:
     """What happens to one request, in the proxy's loop."""
 
     trouble: Trouble | None = None
+    requests = 0
+    open_requests = 0
 
     def __init__(self, upstream: Upstream, account: _Account) -> None:
         self._upstream = upstream
@@ -233,13 +246,23 @@ class _Passage:
                 body, model = await self._checked(request)
                 if self._account.is_spent:
                     raise _Refusal(f"the {self._account.most_tokens} tokens of this session are used up")
-                return await self._forward(request, route, body, model)
+                with self._counted():
+                    return await self._forward(request, route, body, model)
         except _Refusal as refusal:
             self._tell(logging.WARNING, f"not passed on: {refusal}")
             return self._error(refusal.status, str(refusal))
         except Exception as error:  # noqa: BLE001  a fault of ours, whose traceback leads to the key
             self._tell(logging.ERROR, self._explain(error))
             return self._error(500, "the key proxy failed")
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self.requests += 1
+        self.open_requests += 1
+        try:
+            yield
+        finally:
+            self.open_requests -= 1
 
     def _route(self, request: web.Request) -> Route:
         # The target as it was written: no form of a path, host or query but these few.

@@ -288,9 +288,9 @@ def held(head: ProcessIdentity) -> Iterator[None]:
     stopped: set[psutil.Process] = set()
     try:
         _stop(head, stopped)
-        used_s = _used_s(head)
+        before_s = used_s(head)
         yield
-        if _used_s(head) - used_s > _ASLEEP_S:
+        if used_s(head) - before_s > _ASLEEP_S:
             raise InfrastructureError("the agent used the processor while it had to stand still")
     finally:
         _signal_all(list(stopped), signal.SIGCONT)
@@ -312,7 +312,7 @@ def _stop(head: ProcessIdentity, stopped: set[psutil.Process]) -> None:
         time.sleep(_STOP_POLL_S)
 
 
-def _used_s(head: ProcessIdentity) -> float:
+def used_s(head: ProcessIdentity) -> float:
     """Processor time of a process, its descendants and what they have ended."""
     used = 0.0
     for process in _family(head.pid) if _process(head) else []:

@@ -56,6 +56,12 @@ def end(record: Path, grace_s: float) -> None:
         processes.end_tree(head.pid, grace_s)
 
 
+def used_s(record: Path) -> float:
+    """Processor time that the agent of this record has used so far, with all its processes."""
+    head = store.read_if_there(record, processes.ProcessIdentity)
+    return processes.used_s(head) if head else 0.0
+
+
 def main(record: str, *command: str) -> None:
     store.write(Path(record), processes.identify(os.getpid()))
     os.execvp(command[0], command)

@@ -48,6 +48,8 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|d|h|m|s)")
 _SECONDS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _IN_PROSE = re.compile(r"try again in ((?:\d+(?:\.\d+)?(?:ms|d|h|m|s)\s*)+)")
 
+_ACCESS_AGAIN = re.compile(r"\baccess (?:again )?on (\d{4}-\d\d-\d\d)(?: at (\d\d:\d\d) UTC)?")
+
 
 @dataclass(frozen=True)
 class Trouble:
@@ -86,11 +88,12 @@ def of_error(error: Mapping[str, Any], now: datetime) -> Trouble | None:
 
 
 def _judged(status: int, headers: Mapping[str, str], error: Mapping[str, Any], now: datetime) -> Trouble | None:
-    hopeless = _is_hopeless(status, error)
-    if not hopeless and status < 500 and status not in _PASSING:
+    again_at = _access_again_at(error)
+    hopeless = again_at is None and _is_hopeless(status, error)
+    if again_at is None and not hopeless and status < 500 and status not in _PASSING:
         return None
     text = _line(f"HTTP {status} {_name(error)}: {error.get('message') or 'no reason given'}")
-    return Trouble(status, text, None if hopeless else _retry_at(headers, error, now), now, hopeless)
+    return Trouble(status, text, None if hopeless else again_at or _retry_at(headers, error, now), now, hopeless)
 
 
 def _is_hopeless(status: int, error: Mapping[str, Any]) -> bool:
@@ -122,6 +125,12 @@ def _line(text: str) -> str:
 
 
 # When to ask again.
+
+
+def _access_again_at(error: Mapping[str, Any]) -> datetime | None:
+    """Of a limit of spending, which Anthropic's API reports as a bad request that names the end of it in its text."""
+    found = _ACCESS_AGAIN.search(str(error.get("message", "")))
+    return _moment(f"{found[1]}T{found[2] or '00:00'}") if found else None
 
 
 def _retry_at(headers: Mapping[str, str], error: Mapping[str, Any], now: datetime) -> datetime | None:

@@ -20,7 +20,9 @@ from slurm_bench.effects import store
 from slurm_bench.effects.clock import Clock, SystemClock
 from slurm_bench.pure import failures
 from slurm_bench.pure.model_troubles import Trouble
-from slurm_bench.steps.transcript import Transcript
+from slurm_bench.pure.silence import Limits, Signs, Silence
+from slurm_bench.steps.mail import Mail
+from slurm_bench.steps.transcript import Transcript, Turn
 from slurm_bench.words.errors import InfrastructureError
 from slurm_bench.words.paths import SessionPaths
 from slurm_bench.words.records import ConversationState, Failing, Failures
@@ -34,6 +36,10 @@ _BREATH_S = 1.0
 _JITTER = 0.1
 _MOST_IDLE = 10
 """Answers in a row without an action: an agent that has nothing left to do."""
+_REMARK = (
+    "Your program was ended: for {} it asked its model nothing, and none of its processes used a processor or a GPU. "
+    "What you had left running is gone. Wait only for what works, or for `submit`, and do not sleep."
+)
 _BY_SIGTERM = (-signal.SIGTERM, 128 + signal.SIGTERM)
 _SIGTERM_S = 3.0
 
@@ -59,6 +65,12 @@ class Place(Protocol):
     def trouble(self) -> Trouble | None:
         """What its model's service answered last, if that was no success."""
 
+    def signs(self) -> Signs:
+        """What shows whether its program works."""
+
+    def computes(self) -> bool:
+        """Whether a GPU does."""
+
     def end(self, process: "subprocess.Popen[bytes]") -> None:
         """End it, gently at first; return once it is gone."""
 
@@ -72,28 +84,33 @@ class Place(Protocol):
         """Why no container starts here, empty if one does."""
 
 
-class Conversation:
-    """
-    Args:
-        prompts: what the agent is told at first, and when it goes on.
-    """
+@dataclass(frozen=True)
+class Terms:
+    first_prompt: str
+    resume_prompt: str
+    """What it is told when it goes on."""
+    limits: Limits
+    """Of its program's silence."""
 
+
+class Conversation:
     def __init__(
         self,
         agent: Agent,
-        prompts: tuple[str, str],
+        terms: Terms,
         place: Place,
         paths: SessionPaths,
         clock: Clock | None = None,
     ) -> None:
         self._agent, self._place, self._file = agent, place, paths.conversation
-        self._first_prompt, self._resume_prompt = prompts
+        self._terms, self._mail = terms, Mail(paths)
         self._transcript = Transcript(paths.transcript, agent, place.redact, plain=paths.agent_log)
         self._state = _left(store.read_if_there(self._file, ConversationState))
         self._clock = clock or SystemClock()
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: Thread | None = None
         self._is_at_rest = False
+        self._holds_for_verdict = False
         self._started_at = datetime.now(UTC)
         self.next_at: datetime = self._clock.now()
         """When its program is started again."""
@@ -110,21 +127,21 @@ class Conversation:
             InfrastructureError: it does not run, and nothing would here.
         """
         if self._process is None and self.over is None and self._clock.now() >= self.next_at:
-            if not self._is_at_rest:
+            if not self._is_at_rest and not self._waits_for_verdict():
                 self._start()
         elif self._process is not None:
             self._remember()
             if (code := self._process.poll()) is not None:
                 self._ended(code)
+            elif self._agent.converses:
+                self._look()
 
     def stop(self) -> None:
         """End the program, gently at first; its conversation can be gone on with."""
         if self._process is None:
             return
         self._place.end(self._process)
-        self._finish_reading()
-        self._process = None
-        self._remember()
+        self._gone()
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:
@@ -142,36 +159,76 @@ class Conversation:
         number = self._state.starts + 1
         log.info("starting the agent%s", f" again ({number}), in conversation {known}" if known else "")
         self._transcript.note(f"start {number}{f', conversation {known}' if known else ''}")
-        command = self._agent.command(self._resume_prompt if known else self._whole_prompt, known)
-        self._keep(starts=number)  # from here on the workspace is the agent's
+        command = self._agent.command(self._prompt(), known)
+        unheard = self._mail.unanswered().intersection(self._state.unheard)
+        self._keep(starts=number, remark="", unheard=tuple(unheard))  # from here on the workspace is the agent's
         self._started_at = datetime.now(UTC)
         self._process = self._place.start(command)
+        self._silence = Silence(self._place.signs(), self._clock.now())
         assert self._process.stdout is not None
         self._reader = self._transcript.follow(self._process.stdout)
 
-    @property
-    def _whole_prompt(self) -> str:
-        """For a new conversation; one that is not the first finds a workspace with work in it."""
-        return f"{self._first_prompt}\n{self._resume_prompt}" if self._state.starts else self._first_prompt
+    def _prompt(self) -> str:
+        """What it is told; a new conversation that is not the first finds a workspace with work in it."""
+        begins = self._terms.first_prompt if self._state.conversation is None else ""
+        goes_on = self._terms.resume_prompt if self._state.starts else ""
+        news = self._mail.verdicts(self._state.unheard)
+        return "\n".join(filter(None, (begins, goes_on, self._state.remark, news)))
+
+    def _waits_for_verdict(self) -> bool:
+        """Whether it has said that it has nothing to do, and what it handed in is still unanswered."""
+        self._holds_for_verdict = self._holds_for_verdict and bool(self._mail.unanswered())
+        return self._holds_for_verdict
+
+    def _look(self) -> None:
+        """End a program that shows no sign of work for too long."""
+        now, silence = self._clock.now(), self._silence
+        if not silence.is_due(now):
+            return
+        waits = bool(self._mail.unanswered())
+        works = waits or silence.shows_work(self._place.signs(), now) or self._place.computes()
+        silence.note(now, works=works)
+        limits = self._terms.limits
+        if silence.lasts >= (limits.linger if self._transcript.turn.is_over else limits.stall):
+            self._end_silent()
+
+    def _end_silent(self) -> None:
+        """One whose turn is over has ended late; another has failed, unless it had worked for longer than that."""
+        minutes = f"{self._silence.lasts.total_seconds() / 60:.0f} minutes"
+        turn = self._transcript.turn
+        log.warning("the agent's program is ended: it showed no sign of work for %s", minutes)
+        self._transcript.note(f"ended after {minutes} without a sign of work")
+        self.stop()
+        self._keep(remark=_REMARK.format(minutes))
+        if turn.is_over:
+            self._settle(0, turn)
+        else:
+            acted = turn.acted and self._silence.worked > self._terms.limits.stall
+            self._failed(1, Turn(acted=acted, failure=f"it showed no sign of work for {minutes}"))
 
     def _ended(self, code: int) -> None:
         if code in _BY_SIGTERM:
             time.sleep(_SIGTERM_S)  # whoever ends our job ends its steps first: then we are interrupted here
-        self._finish_reading()
-        self._process = None
-        acted = self._transcript.has_acted
-        self._remember()
-        if not self._agent.converses:
-            self._refuse_sick_node(code, acted)
-            self.over = Over(code)
-        elif code == 0 and not self._transcript.failure:
-            self._answered(acted)
-        else:
-            self._failed(code, acted)
+        self._gone()
+        self._settle(code, self._transcript.turn)
 
-    def _finish_reading(self) -> None:
+    def _gone(self) -> None:
+        """Read what its program has said up to its end."""
         assert self._reader is not None
         self._reader.join(_READING_S)
+        self._process = None
+        self._remember()
+        self._keep(unheard=tuple(self._mail.unanswered().union(self._state.unheard)))
+
+    def _settle(self, code: int, turn: Turn) -> None:
+        """What comes after a program that ended so; one that calls it an answer may not have got one to its end."""
+        if not self._agent.converses:
+            self._refuse_sick_node(code, turn.acted)
+            self.over = Over(code)
+        elif code == 0 and not turn.failure and self._fresh_trouble() is None:
+            self._answered(turn.acted)
+        else:
+            self._failed(code, turn)
 
     def _remember(self) -> None:
         if self._transcript.conversation and self._transcript.conversation != self._state.conversation:
@@ -179,21 +236,22 @@ class Conversation:
 
     def _answered(self, acted: bool) -> None:
         """Its program ended well: the agent thinks that it is done, and is told to go on."""
-        idle = 0 if acted else self._state.idle + 1
+        self._holds_for_verdict = not acted and bool(self._mail.unanswered())
+        idle = 0 if acted or self._holds_for_verdict else self._state.idle + 1
         self._keep(failures=None, idle=idle)
-        self._start_again_in(_BREATH_S if acted else failures.wait_s(idle))
+        self._start_again_in(failures.wait_s(idle) if idle else _BREATH_S)
         if idle >= _MOST_IDLE:
             self.over = Over(0, f"it answered {idle} times in a row without doing anything")
 
-    def _failed(self, code: int, acted: bool) -> None:
+    def _failed(self, code: int, turn: Turn) -> None:
         trouble = self._fresh_trouble()
         if trouble is None:
-            self._refuse_sick_node(code, acted)
-        said = ": ".join(filter(None, (self._transcript.failure, self._place.last_words())))
-        why = (trouble.message if trouble else "") or said or f"exit code {code}"
-        row = self._count(trouble, acted)
+            self._refuse_sick_node(code, turn.acted)
+        said = (turn.failure, self._place.last_words())
+        why = (trouble.message if trouble else "") or next(filter(None, said), f"exit code {code}")
+        row = self._count(trouble, turn.acted)
         log.warning("the agent's program failed (%d in a row): %s", row.count, why)
-        if self._agent.has_lost(said) or failures.is_conversation_lost(row):
+        if any(map(self._agent.has_lost, said)) or failures.is_conversation_lost(row):
             self._lose_conversation()
         self._start_again_in(failures.wait_s(row.count), trouble.retry_at if trouble else None)
         if failures.is_over(row, self._clock.now()):

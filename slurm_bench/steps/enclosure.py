@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from slurm_bench.agents.agent import MODEL_PORT, Agent
-from slurm_bench.effects import keys, processes, scratch, standstill, store
+from slurm_bench.effects import keys, node, processes, scratch, standstill, store
 from slurm_bench.effects.containers import Mount, Program
 from slurm_bench.effects.upstream import Upstream
 from slurm_bench.pure.model_troubles import Trouble
 from slurm_bench.pure.plain import one_line
+from slurm_bench.pure.silence import Signs
 from slurm_bench.steps import site, workspace
 from slurm_bench.words.config import ApiConfig, Config
 from slurm_bench.words.model_use import Prices
@@ -110,6 +111,18 @@ class Enclosure:
 
     def trouble(self) -> Trouble | None:
         return self._proxy.trouble if self._proxy else None
+
+    def signs(self) -> Signs:
+        """What shows whether the program that was started last works."""
+        return Signs(
+            processor_s=standstill.used_s(self._paths.agent_head),
+            requests=self._proxy.requests if self._proxy else 0,
+            is_asking=self._proxy is not None and self._proxy.is_asking,
+        )
+
+    def computes(self) -> bool:
+        """Whether a GPU that is visible here does, be it for this program or not."""
+        return self._config.container.gpu_devices and node.computing_gpus() > 0
 
     def has_spent_its_tokens(self) -> bool:
         return self._proxy is not None and self._proxy.is_spent

@@ -98,8 +98,14 @@ def is_needed(config: Config, paths: SessionPaths, session: Session) -> bool:
 def _has_unanswered(paths: SessionPaths) -> bool:
     """Whether anything that was handed in waits for its verdict; a confirmation needs no allocation of the session."""
     begun = [store.read(each.submission, Submission) for each in paths.timed() if not each.verdict.exists()]
-    asked = {request.stem for request in paths.outbox.glob("[!.]*.json")}
-    return any(not each.confirms for each in begun) or any(not paths.verdict_in_inbox(name).exists() for name in asked)
+    return any(not each.confirms for each in begun) or bool(unanswered(paths))
+
+
+def unanswered(paths: SessionPaths) -> set[str]:
+    """Requests in the outbox that have no verdict yet; a name that is no request's is none."""
+    asked = {request.stem for request in paths.outbox.glob("*.json")}
+    requests = {name for name in asked if name.isascii() and name.isalnum()}
+    return {name for name in requests if not paths.verdict_in_inbox(name).exists()}
 
 
 def shrinkable(config: Config, paths: SessionPaths, cluster: Cluster) -> Shrinkable:

@@ -18,8 +18,9 @@ from types import FrameType
 from slurm_bench import agents
 from slurm_bench.agents import prompts
 from slurm_bench.effects import processes, store
+from slurm_bench.pure.silence import Limits
 from slurm_bench.steps import judge, link, metadata, site, workspace
-from slurm_bench.steps.conversation import Conversation
+from slurm_bench.steps.conversation import Conversation, Terms
 from slurm_bench.steps.desk import Desk
 from slurm_bench.steps.enclosure import GRACE_S, Enclosure
 from slurm_bench.steps.link import Allocation
@@ -166,8 +167,9 @@ class _Runner:
     def _new_conversation(self) -> Conversation:
         paths, agent = self._paths, self._agent
         log.info("the agent is %s; its transcript will be %s", self._config.agent.kind, paths.transcript.trace)
-        told = (workspace.prompt(paths, agent.first_prompt), workspace.prompt(paths, (prompts.RESUME,)))
-        return Conversation(agent, told, self._enclosure, paths)
+        first, resume = workspace.prompt(paths, agent.first_prompt), workspace.prompt(paths, (prompts.RESUME,))
+        terms = Terms(first, resume, Limits.of(self._config.agent))
+        return Conversation(agent, terms, self._enclosure, paths)
 
     def _watch(self) -> None:
         """Keep the agent going, and end it when its time or its budget is over, also while the desk waits for trials.
@@ -207,13 +209,22 @@ class _Runner:
         return min(deadline, self._allocation.agent_ends_at) if self._allocation else deadline
 
     def _leave_for_a_long_wait(self) -> None:
-        """An allocation costs as much while its agent waits for its model's service: give it back meanwhile."""
+        """An allocation costs as much while its agent waits for its model's service: give it back meanwhile.
+
+        Raises:
+            LeavesAllocation: the session's next job begins when the service is there again.
+            InfrastructureError: none follows, and the agent's hours would be over by then.
+        """
         assert self._conversation is not None
         resume_at = self._conversation.next_at
-        is_worth_it = self._session.agent_exit_code is None and resume_at > datetime.now(UTC) + _LONG_WAIT
-        if self._allocation and is_worth_it and link.has_relay(self._ledger.entries()):
+        if self._session.agent_exit_code is not None or resume_at <= datetime.now(UTC) + _LONG_WAIT:
+            return
+        asks = f"its model's service asks to wait until {resume_at:%Y-%m-%d %H:%M} UTC"
+        if self._allocation and link.has_relay(self._ledger.entries()):
             self._keep(resume_at=resume_at)
-            raise LeavesAllocation(f"its model's service asks to wait until {resume_at:%Y-%m-%d %H:%M} UTC")
+            raise LeavesAllocation(asks)
+        if resume_at > self._meter.deadline:
+            raise InfrastructureError(f"{asks}, when its hours would be over; the same command goes on then")
 
     def _why_for_good(self, spent: bool) -> str:
         """What ends the agent for good; empty if it can go on in another allocation."""

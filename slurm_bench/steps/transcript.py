@@ -5,6 +5,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -22,6 +23,18 @@ _MOST_WARNINGS = 10
 """That are logged."""
 _ID = re.compile(r"[0-9a-zA-Z][0-9a-zA-Z_-]{0,99}")
 """Of a conversation: it becomes an argument of the next command line, and anything can write to that stream."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a program's events say of its last turn."""
+
+    acted: bool = False
+    """Whether the agent did something since the program was started."""
+    is_over: bool = False
+    """Whether the program has said so, and nothing since."""
+    failure: str = ""
+    """Why it failed, in the program's own words."""
 
 
 class Transcript:
@@ -42,10 +55,8 @@ class Transcript:
         """The last conversation that was named."""
         self.acted_at: datetime | None = None
         """When the agent last did something."""
-        self.has_acted = False
-        """Whether the agent did something since the last `follow`."""
-        self.failure = ""
-        """Why the last turn since the last `follow` failed, as far as the program says."""
+        self.turn = Turn()
+        """Of the program that `follow` follows."""
 
     def note(self, text: str) -> None:
         """A line of our own in the readable trace."""
@@ -54,7 +65,7 @@ class Transcript:
 
     def follow(self, stream: IO[bytes]) -> threading.Thread:
         """Read a program's output to its end, beside whatever else happens; return the thread that does it."""
-        self.failure, self.has_acted = "", False
+        self.turn = Turn()
         thread = threading.Thread(target=self._read, args=(stream,), name="transcript", daemon=True)
         thread.start()
         return thread
@@ -107,10 +118,12 @@ class Transcript:
         if seen.warning:
             self._warn(one_line(seen.warning))
         if seen.acted:
-            self.has_acted = True
+            self.turn = replace(self.turn, acted=True)
             self.acted_at = datetime.now(UTC)
         if seen.failure is not None:
-            self.failure = one_line(seen.failure)
+            self.turn = replace(self.turn, is_over=True, failure=one_line(seen.failure))
+        elif seen.text:
+            self.turn = replace(self.turn, is_over=False)
 
 
 def event_in(line: str) -> dict[str, object] | None:

@@ -189,12 +189,18 @@ class AgentConfig:
     """The program's name in the image, where that is not the kind's (claude, codex)."""
     program: ProgramConfig = field(default_factory=ProgramConfig)
     """With the kind `command` only."""
+    stall_minutes: float = 30.0
+    """Without a sign of work (docs/agents.md), after which its program is ended and started again."""
+    linger_minutes: float = 5.0
+    """The same once its turn is over, when its program should end by itself."""
 
     def __post_init__(self) -> None:
         kinds = ("scripted", *_MAKERS_OF)
         _require(self.kind in kinds, "agent.kind", " or ".join(kinds), self.kind)
         _require_positive("agent.hours", self.hours)
         _require_positive("agent.submissions_per_hour", self.submissions_per_hour)
+        _require_positive("agent.stall_minutes", self.stall_minutes)
+        _require_positive("agent.linger_minutes", self.linger_minutes)
         if self.kind in _MAKERS_OF:
             makers = _MAKERS_OF[self.kind]
             _require(self.api.maker in makers, "agent.api.maker", " or ".join(map(str, makers)), self.api.maker)

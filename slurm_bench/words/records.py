@@ -122,6 +122,10 @@ class ConversationState(Record):
     """Answers in a row, up to the last, without an action."""
     failures: Failures | None = None
     """Up to the last end of the program, if that was one."""
+    remark: str = ""
+    """Why its program was ended, for its next start to say."""
+    unheard: tuple[str, ...] = ()
+    """Requests that had no verdict when its program ended, and of whose verdict it was not told since."""
 
 
 class Working(Record):

@@ -90,14 +90,17 @@ class Campaign:
 
     def run(self, agent: str, *more: str) -> "subprocess.CompletedProcess[str]":
         with self.served() as server:
-            return subprocess.run(
-                [sys.executable, "-m", "slurm_bench", *self.overrides(server, agent, "session=one", *more)],
-                cwd=REPOSITORY,
-                capture_output=True,
-                text=True,
-                timeout=waiting.LONG_S,
-                check=False,
-            )
+            return self.run_at(server, agent, *more)
+
+    def run_at(self, server: ModelServer, agent: str, *more: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "slurm_bench", *self.overrides(server, agent, "session=one", *more)],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            timeout=waiting.LONG_S,
+            check=False,
+        )
 
     def start(self, server: ModelServer, agent: str, *more: str) -> "subprocess.Popen[bytes]":
         """A session on the development cluster, beside its test."""

@@ -718,6 +718,18 @@ def test_the_agent_is_told_when_to_ask_again(place: Place) -> None:
     assert json.loads(body)["error"]["message"] == "Slow down"
 
 
+def test_whether_an_answer_is_awaited(place: Place) -> None:
+    """A service that has begun to answer counts, and a request that is not passed on does not."""
+    with ModelServer([Stalls()]) as server, place.proxy("anthropic", server.url) as proxy:
+        post(place.socket, {**MESSAGE, "model": "other"})
+        assert (proxy.requests, proxy.is_asking) == (0, False)
+        with closing(Connection(place.socket)) as connection:
+            connection.request("POST", "/v1/messages", json.dumps({**MESSAGE, "stream": True}))
+            connection.getresponse().read1()
+            assert (proxy.requests, proxy.is_asking) == (1, True)
+    assert (proxy.requests, proxy.is_asking) == (1, False)
+
+
 def test_a_good_answer_ends_a_trouble(maker: str, place: Place) -> None:
     assert troubled(place, maker, Status(529, "Overloaded"), Says("Hello.")).trouble is None
 

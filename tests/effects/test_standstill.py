@@ -64,6 +64,16 @@ def agent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Agent]:
     made.end()
 
 
+@pytest.mark.parametrize("agent", [FAMILY], indirect=True)
+def test_what_its_descendants_use_is_known(agent: Agent) -> None:
+    """Of those that have ended too: none of them lives for long."""
+    until(agent.works)
+    used_s = standstill.used_s(agent.record)
+    until(lambda: standstill.used_s(agent.record) > used_s + 0.1)
+    agent.end()
+    assert standstill.used_s(agent.record) == 0
+
+
 def test_it_stands_still_and_goes_on(agent: Agent) -> None:
     until(agent.works)
     with standstill.of(agent.record):

@@ -121,6 +121,21 @@ def test_what_does_not_pass_by_itself(status: int, error: dict[str, Any]) -> Non
     assert trouble.status == status
 
 
+@pytest.mark.parametrize(
+    ("says", "again_at"),
+    [
+        ("You will regain access on 2026-04-01 at 00:00 UTC.", datetime(2026, 4, 1, tzinfo=UTC)),
+        ("You will regain access on 2026-03-02 at 07:30 UTC.", datetime(2026, 3, 2, 7, 30, tzinfo=UTC)),
+        ("Increase it under Billing, or have access again on 2026-04-01.", datetime(2026, 4, 1, tzinfo=UTC)),
+    ],
+)
+def test_a_limit_of_spending_that_ends(says: str, again_at: datetime) -> None:
+    """Anthropic's API calls it a bad request."""
+    message = f"You have reached your specified API usage limits. {says}"
+    trouble = told(400, type="invalid_request_error", message=message)
+    assert trouble == Trouble(400, f"HTTP 400 invalid_request_error: {message}", again_at, NOW)
+
+
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 529])
 def test_what_may_pass(status: int) -> None:
     trouble = told(status, {"retry-after": "90"}, type="overloaded_error", message="Over\nloaded")
@@ -131,6 +146,7 @@ def test_what_may_pass(status: int) -> None:
     ("status", "error"),
     [
         (400, {"type": "invalid_request_error", "message": "prompt is too long"}),
+        (400, {"type": "invalid_request_error", "message": "no access on 2026-99-99 at 25:00 UTC"}),
         (413, {"type": "request_too_large"}),
         (404, {"type": "invalid_request_error", "message": "Item with id rs_1 not found."}),
         (422, {}),

@@ -15,15 +15,32 @@ import pytest
 from slurm_bench.agents.agent import Seen
 from slurm_bench.effects import processes, store
 from slurm_bench.pure.model_troubles import Trouble
-from slurm_bench.steps.conversation import Conversation, Over
+from slurm_bench.pure.silence import LOOK, Limits, Signs
+from slurm_bench.steps.conversation import Conversation, Over, Terms
 from slurm_bench.words.errors import InfrastructureError
 from slurm_bench.words.paths import SessionPaths
 from slurm_bench.words.records import ConversationState
+from slurm_bench.words.verdicts import Outcome, Verdict
 from tests.waiting import until
 
 ID = "conversation-1"
 SAYS_ID = {"id": ID}
 ACTS = {"acts": True}
+ENDS_TURN = {"fails": ""}
+LIMITS = Limits(stall=timedelta(minutes=30), linger=timedelta(minutes=5))
+VERDICT = Verdict(
+    outcome=Outcome.REJECTED,
+    reason="it is not faster",
+    submission="0001",
+    request="",
+    candidate="/workspace/submissions/one",
+    exit_code=1,
+    seal=None,
+    gpu_seconds=0,
+    repeats=None,
+    decided_at=datetime(2026, 11, 25, tzinfo=UTC),
+)
+HEARD = "Verdicts that came meanwhile:\n- /workspace/submissions/one: rejected: it is not faster"
 
 
 class PlayedAgent:
@@ -61,6 +78,8 @@ class PlayedPlace:
         self.troubled: Trouble | None = None
         self.sick = ""
         self.stood_still = 0
+        self.shown = Signs(processor_s=0, requests=0, is_asking=False)
+        self.gpu_computes = False
 
     def start(self, command: Sequence[str]) -> "subprocess.Popen[bytes]":
         self.started.append(command)
@@ -72,6 +91,12 @@ class PlayedPlace:
     def end(self, process: "subprocess.Popen[bytes]") -> None:
         processes.end_tree(process.pid, grace_s=5)
         process.wait()
+
+    def signs(self) -> Signs:
+        return self.shown
+
+    def computes(self) -> bool:
+        return self.gpu_computes
 
     @contextmanager
     def standing_still(self) -> Iterator[None]:
@@ -111,7 +136,7 @@ class Scene:
         self.conversation = self.another()
 
     def another(self) -> Conversation:
-        return Conversation(self.agent, ("first", "resume"), self.site, self.paths, self.clock)
+        return Conversation(self.agent, Terms("first", "resume", LIMITS), self.site, self.paths, self.clock)
 
     def run_once(self) -> None:
         """Until the program that is due has been started and has ended."""
@@ -123,6 +148,43 @@ class Scene:
             return len(self.site.started) > before and self.conversation._process is None
 
         until(has_ended, poll_s=0.01)
+
+    def run_next(self) -> None:
+        """The next program says little and ends."""
+        self.site.events, self.site.lasts_s = [SAYS_ID, ACTS], 0
+        self.run_once()
+
+    def begin(self, *events: object) -> None:
+        """Start a program that says this and stays."""
+        self.site.events, self.site.lasts_s = [*events], 3600
+        said = self.lines_said
+        self.clock.time = max(self.clock.time, self.conversation.next_at)
+        self.conversation.tick()
+        assert self.runs
+        until(lambda: self.lines_said == said + len(events))
+
+    @property
+    def lines_said(self) -> int:
+        files = (self.paths.transcript.events, self.paths.agent_log)
+        return sum(len(file.read_text().splitlines()) for file in files if file.exists())
+
+    def pass_time(self, minutes: float) -> None:
+        """As a desk sees it, which looks all the time; until the program is gone."""
+        end = self.clock.time + timedelta(minutes=minutes)
+        while self.runs and self.clock.time < end:
+            self.clock.time += LOOK
+            self.conversation.tick()
+
+    @property
+    def runs(self) -> bool:
+        return self.conversation._process is not None
+
+    def hand_in(self, request: str = "request1") -> None:
+        self.paths.outbox.mkdir(exist_ok=True)
+        (self.paths.outbox / f"{request}.json").write_text("{}")
+
+    def answer(self, request: str = "request1") -> None:
+        store.write(self.paths.verdict_in_inbox(request), VERDICT.model_copy(update={"request": request}))
 
     @property
     def wait_s(self) -> float:
@@ -190,6 +252,132 @@ def test_at_rest_it_stands_still_and_is_not_started(scene: Scene) -> None:
     assert len(scene.site.started) == 1
 
 
+def test_a_program_that_falls_silent_is_ended_and_told_why(scene: Scene) -> None:
+    scene.begin(SAYS_ID, ACTS)
+    scene.pass_time(29)
+    assert scene.runs
+    scene.pass_time(2)
+    assert not scene.runs and scene.conversation.over is None
+    scene.run_next()
+    prompt, conversation = scene.site.started[-1]
+    assert conversation == ID
+    assert prompt.startswith("resume\nYour program was ended: for 30 minutes it asked its model nothing")
+    scene.run_next()
+    assert scene.site.started[-1] == ("resume", ID), "it is told once"
+
+
+def test_a_program_that_lingers_after_its_turn_has_ended_it(scene: Scene) -> None:
+    """As often as it likes: of its answers each counts by what was done in it."""
+    for _ in range(12):
+        scene.begin(SAYS_ID, ACTS, ENDS_TURN)
+        scene.pass_time(6)
+        assert not scene.runs and scene.wait_s <= 1.1
+    assert scene.conversation.over is None and scene.state.failures is None
+    for _ in range(10):
+        assert scene.conversation.over is None
+        scene.begin(SAYS_ID, ENDS_TURN)
+        scene.pass_time(6)
+    assert scene.conversation.over == Over(0, "it answered 10 times in a row without doing anything")
+
+
+def test_a_turn_that_failed_before_its_program_lingers_is_a_failure(scene: Scene) -> None:
+    scene.begin(SAYS_ID, {"fails": "the prompt is too long"})
+    scene.pass_time(6)
+    assert not scene.runs
+    assert scene.state.failures and scene.state.failures.count == 1
+
+
+def test_a_turn_that_begins_by_itself_is_not_over(scene: Scene) -> None:
+    """A command in the background has ended, and the program tells its model."""
+    scene.begin(SAYS_ID, ENDS_TURN, ACTS)
+    scene.pass_time(29)
+    assert scene.runs
+
+
+@pytest.mark.parametrize("sign", ["processor", "gpu", "request", "open request", "submission"])
+def test_a_program_that_works_is_not_ended(scene: Scene, sign: str) -> None:
+    """Its turn is over, and it waits for what it has left in the background, or for a verdict."""
+    scene.begin(SAYS_ID, ACTS, ENDS_TURN)
+    scene.site.gpu_computes = sign == "gpu"
+    if sign == "submission":
+        scene.hand_in()
+    for number in range(1, 100):
+        working = {"processor": (number * 30, 0, False), "request": (0, number, False), "open request": (0, 1, True)}
+        scene.site.shown = Signs(*working.get(sign, (0, 0, False)))
+        scene.pass_time(1)
+    assert scene.runs
+    scene.site.gpu_computes = False
+    scene.site.shown = Signs(0, 1, is_asking=False)
+    if sign == "submission":
+        scene.answer()
+    scene.pass_time(7)
+    assert not scene.runs
+
+
+def test_a_program_that_only_falls_silent_is_given_up(scene: Scene) -> None:
+    """It does something each time, e.g. sleeps, but works for less time than it is silent."""
+    for count in range(6):
+        assert scene.conversation.over is None
+        assert (scene.state.conversation if count else ID) == (None if count == 4 else ID)
+        scene.begin(SAYS_ID, ACTS)
+        scene.pass_time(31)
+    assert scene.conversation.over
+    assert scene.conversation.over.exit_code == 1
+    assert scene.conversation.over.reason.endswith("the last: it showed no sign of work for 30 minutes")
+
+
+def test_silence_after_long_work_ends_no_agent(scene: Scene) -> None:
+    for number in range(8):
+        scene.begin(SAYS_ID, ACTS)
+        for minute in range(1, 40):
+            scene.site.shown = Signs(0, 100 * number + minute, is_asking=False)
+            scene.pass_time(1)
+        scene.pass_time(31)
+        assert not scene.runs
+    assert scene.conversation.over is None
+
+
+def test_a_program_without_a_conversation_may_be_silent(tmp_path: Path) -> None:
+    """It could not be gone on with."""
+    scene = Scene(tmp_path, converses=False)
+    scene.begin("waits for something\n")
+    scene.pass_time(100)
+    assert scene.runs
+    scene.conversation.stop()
+
+
+def test_an_agent_that_leaves_its_submission_is_started_with_the_verdict(scene: Scene) -> None:
+    """Its program ends while `submit` waits. As long as it acts it goes on; then it is not idle, but waits."""
+    scene.hand_in()
+    scene.run_once()
+    scene.site.events = [SAYS_ID]
+    scene.run_once()
+    assert scene.site.started[-1] == ("resume", ID)
+    assert scene.state.idle == 0
+    for _ in range(100):
+        scene.clock.time += timedelta(hours=1)
+        scene.conversation.tick()
+    assert len(scene.site.started) == 2 and scene.conversation.over is None
+    scene.answer()
+    scene.run_once()
+    assert scene.site.started[-1] == (f"resume\n{HEARD}", ID)
+    scene.run_once()
+    assert scene.site.started[-1] == ("resume", ID), "it is told once"
+
+
+def test_a_verdict_that_comes_while_it_works_reaches_it_at_its_next_start(scene: Scene) -> None:
+    """In another link, and in a conversation that is new."""
+    scene.hand_in()
+    scene.run_once()
+    scene.conversation = scene.another()
+    scene.begin(SAYS_ID, ACTS)
+    scene.answer()
+    scene.conversation.stop()
+    scene.conversation = scene.another()
+    scene.run_next()
+    assert scene.site.started[-1] == (f"resume\n{HEARD}", ID)
+
+
 def test_failures_are_waited_for_longer_each_time_and_end_it(scene: Scene) -> None:
     scene.site.events, scene.site.exit_code, scene.site.besides = [], 1, "no such option"
     waits = []
@@ -218,6 +406,18 @@ def test_an_overloaded_service_is_waited_for(scene: Scene) -> None:
     scene.site.events, scene.site.exit_code, scene.site.troubled = [SAYS_ID, ACTS], 0, None
     scene.run_once()
     assert scene.state.failures is None and scene.wait_s <= 1.1
+
+
+def test_answers_that_the_service_cuts_are_its_trouble_and_not_idleness(scene: Scene) -> None:
+    """The program ends well with what it has got."""
+    scene.site.events, scene.site.troubled = [SAYS_ID, ENDS_TURN], trouble(0)
+    began = scene.clock.time
+    while scene.conversation.over is None:
+        scene.run_once()
+    assert scene.clock.time - began > timedelta(hours=2)
+    assert scene.conversation.over.exit_code == 1
+    assert scene.conversation.over.reason.endswith("the last: the service says 0")
+    assert scene.state.conversation == ID
 
 
 def test_a_service_that_stays_down_ends_it(scene: Scene) -> None:
@@ -312,6 +512,14 @@ def test_a_key_that_is_refused_ends_it_soon(scene: Scene) -> None:
         scene.run_once()
     assert scene.conversation.over
     assert "3 failures in a row, the last: the service says 401" in scene.conversation.over.reason
+
+
+def test_what_the_program_says_besides_is_not_its_reason(scene: Scene) -> None:
+    scene.site.events, scene.site.exit_code = [{"fails": "the prompt is too long"}], 1
+    scene.site.besides = "Reading additional input from stdin..."
+    while scene.conversation.over is None:
+        scene.run_once()
+    assert scene.conversation.over.reason.endswith("6 failures in a row, the last: the prompt is too long")
 
 
 def test_a_failure_that_the_program_itself_calls_no_error(scene: Scene) -> None:

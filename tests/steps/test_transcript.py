@@ -20,4 +20,4 @@ def test_what_a_program_lacks_is_logged_once(tmp_path: Path, caplog: pytest.LogC
     transcript.follow(io.BytesIO(said.encode())).join(LONG_S)
     warnings = [each.getMessage() for each in caplog.records]
     assert warnings == ["the agent's program warns: Metadata for m\N{REPLACEMENT CHARACTER}[2J not found"]
-    assert transcript.failure == ""
+    assert transcript.turn.failure == ""
