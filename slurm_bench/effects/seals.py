@@ -148,7 +148,7 @@ class _Room:
 
     entries: int = MAX_FILES
     bytes: int = MAX_BYTES
-    leaves_out: Callable[[PurePosixPath], bool] = lambda path: path.name == "__pycache__"
+    leaves_out: Callable[[str], bool] = lambda path: path.rpartition("/")[2] == "__pycache__"
     passed_over: list[str] = field(default_factory=list)
 
 
@@ -183,7 +183,7 @@ def _names(folder: int, prefix: PurePosixPath, room: _Room) -> list[str]:
             room.entries -= 1
             if room.entries < 0:
                 raise InvalidCandidate(f"{prefix}: the candidate has more than {MAX_FILES} files and folders")
-            if room.leaves_out(prefix / entry.name):
+            if room.leaves_out(str(prefix / entry.name)):
                 room.passed_over.append(str(prefix / entry.name))
             else:
                 names.append(entry.name)

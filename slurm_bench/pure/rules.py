@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Final, Literal
 
 PROGRAM: Final = "train_gpt.py"
@@ -197,13 +196,14 @@ WHERE_TEXT: Final = {
 LEFT_OUT_TEXT: Final = "`data`, `logs`, `__pycache__`, hidden files, and files that end in .log or .pyc"
 
 
-def is_left_out(path: PurePosixPath) -> bool:
+def is_left_out(path: str) -> bool:
     """Return whether a file or folder of a candidate, by its path in it, is no part of it.
 
     A run leaves such behind, or finds the data by it. A timed run has its own in their place.
     """
-    made = path.name == "__pycache__" or path.name.startswith(".") or path.suffix in (".log", ".pyc")
-    return made or path.parts[0] in ("data", "logs")
+    first, *_, name = path.split("/") if "/" in path else (path, path)
+    made = name == "__pycache__" or name.startswith(".") or name.endswith((".log", ".pyc"))
+    return made or first in ("data", "logs")
 
 
 def as_markdown(
