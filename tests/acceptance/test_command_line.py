@@ -88,7 +88,10 @@ def slurm_bench(*overrides: str, cwd: Path = REPOSITORY, **environment: str) -> 
         (["runs='/tmp/a,b'"], "runs: "),
         (["session=" + "x" * 300], "session must be at most"),
         (["cluster=moon"], "'cluster/moon'; there are dev, local, slurm"),
-        (["agent=cluade"], "'agent/cluade'; there are autoresearch, claude, codex, codex_azure, scripted"),
+        (
+            ["agent=cluade"],
+            "'agent/cluade'; there are autoresearch, claude, claude_current, codex, codex_azure, codex_current, ",
+        ),
         (["command=budegt"], "'command/budegt'; there are baselines, budget, bundle"),
         (["command=budegt", "--help"], "'command/budegt'; there are baselines, budget, bundle"),
         (["agent.kind=hal"], "agent.kind must be scripted"),
@@ -172,7 +175,7 @@ def test_help_names_the_groups_and_imports_nothing_heavy() -> None:
     done = slurm_bench("--help")
     assert done.returncode == 0
     for group in (
-        "agent: autoresearch, claude, codex, codex_azure, scripted",
+        "agent: autoresearch, claude, claude_current, codex, codex_azure, codex_current, command, opencode, scripted",
         "cluster: dev, local, slurm",
         "command: baselines, budget, bundle, confirm, data, doctor, judge, report, retime, reverify, run, status, stop",
         "judge: anthropic, azure, openai, panel, static",
