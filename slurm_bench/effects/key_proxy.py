@@ -48,8 +48,9 @@ _LARGEST_HEADER = 64 * 1024
 _LARGEST_ERROR = 1024**2
 _AGENT_S = 120.0
 """For the agent to send a request, and to take a piece of the answer."""
-_SERVICE_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=60, sock_connect=60, sock_read=600)
-"""It may think for long before the first byte, and between two."""
+_CONNECT_S = 60.0
+_SILENCE_S = 600.0
+"""The service may think for long before the first byte, and between two."""
 _MOST_LINES = 20
 """Of the log, by level."""
 _REQUEST_HEADERS = (
@@ -234,7 +235,9 @@ class _Passage:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=_SERVICE_TIMEOUT,
+            timeout=aiohttp.ClientTimeout(
+                total=self._upstream.longest_answer_s, connect=_CONNECT_S, sock_connect=_CONNECT_S, sock_read=_SILENCE_S
+            ),
         )
         async with self._session:
             yield

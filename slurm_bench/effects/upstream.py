@@ -24,6 +24,8 @@ class Upstream:
     key: Key
     models: frozenset[str]
     """What may be asked; on Azure the names of deployments."""
+    longest_answer_s: float = 4 * 3600.0
+    """More than the largest answers take; what goes on is a service that only says that it is there."""
 
     def routes(self) -> dict[str, "Route"]:
         """By the target that is asked for inside.

@@ -133,7 +133,7 @@ class Conversation:
             self._remember()
             if (code := self._process.poll()) is not None:
                 self._ended(code)
-            elif self._agent.converses:
+            else:
                 self._look()
 
     def stop(self) -> None:
@@ -204,7 +204,7 @@ class Conversation:
             self._settle(0, turn)
         else:
             acted = turn.acted and self._silence.worked > self._terms.limits.stall
-            self._failed(1, Turn(acted=acted, failure=f"it showed no sign of work for {minutes}"))
+            self._settle(1, Turn(acted=acted, failure=f"it showed no sign of work for {minutes}"))
 
     def _ended(self, code: int) -> None:
         if code in _BY_SIGTERM:
@@ -224,7 +224,7 @@ class Conversation:
         """What comes after a program that ended so; one that calls it an answer may not have got one to its end."""
         if not self._agent.converses:
             self._refuse_sick_node(code, turn.acted)
-            self.over = Over(code)
+            self.over = Over(code, turn.failure)
         elif code == 0 and not turn.failure and self._fresh_trouble() is None:
             self._answered(turn.acted)
         else:

@@ -66,8 +66,8 @@ class Place:
     socket: Path
     use: Path
 
-    def proxy(self, maker: str, url: str, **options: Any) -> KeyProxy:
-        upstream = Upstream(maker, url, None, Key(SECRET), frozenset({"large", "small"}))
+    def proxy(self, maker: str, url: str, longest_answer_s: float = LONG_S, **options: Any) -> KeyProxy:
+        upstream = Upstream(maker, url, None, Key(SECRET), frozenset({"large", "small"}), longest_answer_s)
         return KeyProxy(upstream, self.socket, self.use, **options)
 
 
@@ -716,6 +716,21 @@ def test_the_agent_is_told_when_to_ask_again(place: Place) -> None:
         status, headers, body = post(place.socket, MESSAGE)
     assert (status, headers["Retry-After"]) == (429, "90")
     assert json.loads(body)["error"]["message"] == "Slow down"
+
+
+def test_an_answer_that_never_ends_is_cut(place: Place) -> None:
+    """The service only says that it is there, so that it is never silent."""
+    ping = b'event: ping\ndata: {"type": "ping"}\n\n'
+    pings = (lambda: time.sleep(0.1), ping)
+
+    with (
+        serving(lambda handler: stream(handler, START, *pings * 6000)) as service,
+        place.proxy("anthropic", service.url, longest_answer_s=1) as proxy,
+    ):
+        with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+            post(place.socket, {**MESSAGE, "stream": True})
+        until(lambda: proxy.trouble is not None and not proxy.is_asking)
+    assert proxy.trouble and proxy.trouble.status == 0
 
 
 def test_whether_an_answer_is_awaited(place: Place) -> None:

@@ -337,13 +337,15 @@ def test_silence_after_long_work_ends_no_agent(scene: Scene) -> None:
     assert scene.conversation.over is None
 
 
-def test_a_program_without_a_conversation_may_be_silent(tmp_path: Path) -> None:
-    """It could not be gone on with."""
+def test_an_agent_without_a_conversation_that_falls_silent_is_over(tmp_path: Path) -> None:
     scene = Scene(tmp_path, converses=False)
-    scene.begin("waits for something\n")
+    scene.hand_in()
+    scene.begin("waits for its verdict\n")
     scene.pass_time(100)
     assert scene.runs
-    scene.conversation.stop()
+    scene.answer()
+    scene.pass_time(31)
+    assert scene.conversation.over == Over(1, "it showed no sign of work for 30 minutes")
 
 
 def test_an_agent_that_leaves_its_submission_is_started_with_the_verdict(scene: Scene) -> None:
