@@ -332,7 +332,7 @@ def test_a_session_crosses_three_links_in_one_conversation(tmp_path: Path) -> No
     assert (ended.state, ended.agent_ended_by) == (SessionState.FINISHED, "its tokens are spent")
     assert [link.attempts[-1].state.value for link in links(paths)] == ["COMPLETED", "NODE_FAIL", "COMPLETED"]
     assert campaign.conversations() == {store.read(paths.conversation, ConversationState).conversation}
-    assert [prompt[:11] for prompt in model.scenes[-1].prompts] == ["# What you ", "You go on w", "You go on w"]
+    assert [prompt[:11] for prompt in model.scenes[-1].prompts] == ["# Your task", "You go on w", "You go on w"]
     assert store.read(paths.conversation, ConversationState).starts == 3
     assert (paths.workspace / "experiments" / "asked").exists(), "at the first link's limit it was asked to end"
     assert len(store.read(paths.metadata, Metadata).starts) == 3
