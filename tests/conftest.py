@@ -123,7 +123,6 @@ ms = round(1000 * seconds)
 text += f"step:{num_iterations}/{num_iterations} val_loss:{loss:.4f} "
 text += f"train_time:{ms}ms step_avg:{ms / num_iterations:.2f}ms\\n"
 log.write_text(text)
-print(text.splitlines()[-1])
 '''
 
 

@@ -17,7 +17,7 @@ from slurm_bench.words.records import Submission
 def composed(overrides: Sequence[str]) -> Config:
     register()
     with initialize_config_dir(str(shipped("conf").absolute()), version_base="1.3"):
-        config = OmegaConf.to_object(compose("config", overrides=list(overrides)))
+        config = OmegaConf.to_object(compose("config", overrides=["agent.name=scripted", *overrides]))
     assert isinstance(config, Config)
     site.make_absolute(config)
     return config

@@ -61,6 +61,8 @@ class Campaign:
     def __init__(self, folder: Path, script: ScriptedModel) -> None:
         self.runs, self.script = folder / "runs", script
         self.record = make_quick_record(folder)
+        with (self.record / "train_gpt.py").open("a") as program:
+            program.write("print(text.splitlines()[-1])\n")  # as real records do
         self.data, self.key = folder / "data", folder / "key"
         (self.data / "fineweb10B").mkdir(parents=True)
         (self.data / "fineweb10B" / "fineweb_val_000000.bin").write_bytes(b"shard")

@@ -96,6 +96,7 @@ def test_keys_of_the_host(scene: Scene, inside: str, monkeypatch: pytest.MonkeyP
     allowed = {"HOME", "PATH", "PWD", "SHLVL", "_", "TMPDIR", "PYTHONDONTWRITEBYTECODE", "OMP_NUM_THREADS"}
     allowed |= {"CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "LC_ALL", "LANG", "PS1", "PROMPT_COMMAND", "USER_PATH"}
     allowed |= {"PYTHONHASHSEED", "PYTHONNOUSERSITE", "TZ"}  # the image's own
+    allowed.add("DATA_PATH")  # where an agent's copies of the record find the data
     prefixes = ("BENCHMARK_", "APPTAINER_", "SINGULARITY_", "GIT_CONFIG_")
     unknown = {name for name in names.split() if name not in allowed and not name.startswith(prefixes)}
     assert not unknown
