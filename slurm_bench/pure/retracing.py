@@ -230,7 +230,7 @@ def _collected(
 
 
 def _order(plan: TrialPlan, collected: Retiming) -> Check:
-    """Who began each block, as it was drawn before any ran."""
+    """Check who began each block: it was drawn before any ran."""
     began = {
         block.candidate.index: block.candidate.started < block.incumbent.started
         for block in collected.blocks

@@ -119,7 +119,7 @@ _NAMED = 3
 
 
 def _confirmation(evidence: Evidence) -> Iterator[Check]:
-    """Whose turn it was to be timed afresh, and at which level; nothing for what an agent handed in."""
+    """Check whose turn it was to be timed afresh, and at which level; nothing for what an agent handed in."""
     exhibit, given = evidence.exhibit, evidence.exhibit.verdict
     place = exhibit.stamp.confirmation
     if given.confirms is None and place is None and given.confirmation is None:

@@ -20,6 +20,8 @@ _LONGEST_LOOK = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Signs:
+    """What one look at a program tells of its work."""
+
     processor_s: float
     """That its processes have used since they are there."""
     requests: int
@@ -41,7 +43,7 @@ class Limits:
 
 
 class Silence:
-    """Of one program, from its start on, as looks at it tell."""
+    """How long one program has shown no sign of work, from its start on, as looks at it tell."""
 
     def __init__(self, signs: Signs, now: datetime) -> None:
         self.lasts = timedelta(0)

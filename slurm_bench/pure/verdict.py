@@ -53,7 +53,7 @@ class Terms:
 
     @property
     def runs(self) -> int:
-        """Of the candidate."""
+        """Return how many runs of the candidate this verdict rests on."""
         return CONFIRMATION_RUNS if self.confirmation else RUNS
 
     @property

@@ -59,7 +59,7 @@ class Timing:
 
     @property
     def indices(self) -> tuple[int, ...]:
-        """Of its blocks."""
+        """Return the indices of its blocks."""
         return (0,) if self.decoy else tuple(range(self.runs))
 
     def again(self, first: TrialPlan) -> "Timing":
