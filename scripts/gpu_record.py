@@ -40,12 +40,18 @@ def main() -> int:
         return 2
     folder = Path(tempfile.mkdtemp(prefix="slurm_bench-record-"))
     make_tokens(folder / "data" / FOLDER)
-    record = shortened(options.record, folder / "starting", options.steps)
-    candidate = shortened(options.candidate, folder / "candidate", options.steps)
+    record = shortened(options.record, folder / "starting", options)
+    candidate = shortened(options.candidate, folder / "candidate", options)
     argv = [sys.executable, "-m", "slurm_bench"]
     argv += overrides_for(options, len(gpus), folder, record)
     timing = [*argv, *overrides, "command=retime", f"command.directory={candidate}"]
-    facts = {**gpu_proof.host_facts(), "gpus": gpus, "steps": options.steps, "command": timing[1:]}
+    facts = {
+        **gpu_proof.host_facts(),
+        "gpus": gpus,
+        "steps": options.steps,
+        "windows": options.windows,
+        "command": timing[1:],
+    }
     deadline = time.time() + 60 * options.minutes
     process = subprocess.Popen(timing)
     while process.poll() is None and time.time() < deadline:
@@ -67,6 +73,7 @@ def parsed() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--record", type=Path, required=True, help="folder of the starting record")
     parser.add_argument("--candidate", type=Path, required=True, help="folder of what is timed beside it")
     parser.add_argument("--steps", type=int, default=60, help="that both train")
+    parser.add_argument("--windows", type=int, help="sizes that both keep of their schedule: each is a graph")
     parser.add_argument("--minutes", type=float, default=18, help="after which what is left is cancelled")
     parser.add_argument("--gpus", type=int, default=1, help="of a trial; the host runs as many at once as fit")
     return parser.parse_known_args()
@@ -119,15 +126,24 @@ def make_tokens(folder: Path) -> None:
         (folder / name).write_bytes(header.tobytes() + tokens.tobytes())
 
 
-def shortened(record: Path, folder: Path, steps: int) -> Path:
-    """A copy of a record that declares so many steps."""
+def shortened(record: Path, folder: Path, options: argparse.Namespace) -> Path:
+    """Return a copy of a record that declares fewer steps and, where asked, fewer window sizes."""
     shutil.copytree(record, folder, ignore=shutil.ignore_patterns("provenance*"))
     program = folder / "train_gpt.py"
-    text, count = re.subn(r"num_iterations: int = \d+", f"num_iterations: int = {steps}", program.read_text())
-    if count != 1:
-        sys.exit(f"gpu_record: {record} declares its steps in {count} places, not in one")
+    text = declared(program.read_text(), "num_iterations: int", str(options.steps))
+    if options.windows:
+        sizes = re.findall(r"ws_schedule: tuple = \((.*)\)", text)[0].split(",")[: options.windows]
+        text = declared(text, "ws_schedule: tuple", f"({', '.join(sizes)},)")
     program.write_text(text)
     return folder
+
+
+def declared(text: str, name: str, value: str) -> str:
+    """Return the program with another value of a setting, which it declares in one place."""
+    text, count = re.subn(rf"({re.escape(name)} = )(\d+|\(.*\))", rf"\g<1>{value}", text)
+    if count != 1:
+        sys.exit(f"gpu_record: {name} is declared in {count} places, not in one")
+    return text
 
 
 # --- what was seen
@@ -198,6 +214,7 @@ def as_text(facts: dict[str, Any]) -> Iterator[str]:
     yield f"{facts['date']}, commit {facts['commit']}, as {facts['user']}"
     yield f"{len(facts['gpus'])} GPUs: {'; '.join(facts['gpus'])}; {facts['cores']} cores, kernel {facts['kernel']}"
     yield versions
+    yield f"{facts['steps']} steps, {facts['windows'] or 'all'} window sizes"
     yield f"python {' '.join(facts['command'])}"
     yield ""
     yield "decoy runs, on random tokens: one that compiles until it trains, then the canary"
