@@ -24,7 +24,7 @@ from benchmarks import machine
 from slurm_bench.effects import store
 from slurm_bench.pure.shards import DOCUMENT_START, FOLDER, VALIDATION
 from slurm_bench.words.paths import CalibrationPaths, CampaignPaths
-from slurm_bench.words.trials import Decoy, Trial, TrialPlan
+from slurm_bench.words.trials import Decoy, Trial
 
 TRAINING_TOKENS, VALIDATION_TOKENS = 60_000_000, 10_600_000
 MEAN_WORDS = 700
@@ -175,13 +175,12 @@ def decoy_facts(paths: CalibrationPaths) -> dict[str, Any]:
 
 
 def trials_of(paths: CalibrationPaths) -> Iterator[dict[str, Any]]:
-    where = paths.timing.retiming
-    if not where.plan.exists():
-        return
-    for name, arm in zip(("candidate", "starting record"), store.read(where.plan, TrialPlan).arms, strict=False):
-        for file in sorted(Path(arm.trials_dir).glob("[!.]*.json")):
-            trial = store.read(file, Trial)
-            yield {"arm": name, "index": trial.index, **facts_of(trial)}
+    """Yield every run's facts, those of a retiming that was stopped too."""
+    for where in paths.timing.retimings():
+        for name, folder in (("candidate", where.trials), ("starting record", where.incumbents)):
+            for file in sorted(folder.glob("[!.]*.json")):
+                trial = store.read(file, Trial)
+                yield {"arm": name, "index": trial.index, **facts_of(trial)}
 
 
 def facts_of(trial: Trial) -> dict[str, Any]:

@@ -24,10 +24,15 @@ def composed(overrides: Sequence[str]) -> Config:
 
 
 def waits_for_queue(paths: SessionPaths) -> Iterator[float]:
-    """Seconds from each request's file to the line in the ledger that its first job is queued: its decoy run."""
+    """Seconds from each request's file to the line in the ledger that its first job is queued: its decoy run.
+
+    A confirmation has no request of its own: the desk begins it when the session is over.
+    """
     entries = [store.read(path, LedgerEntry) for path in paths.ledger.glob("*.json")]
     for record in sorted(paths.submissions.glob("*/submission.json")):
         submission = store.read(record, Submission)
+        if submission.confirms:
+            continue
         names = tuple(f"-{submission.number}{part}" for part in ("", "-decoy"))
         queued = [entry.queued_at for entry in entries if entry.job_name.endswith(names) and entry.queued_at]
         if queued:

@@ -15,6 +15,6 @@ log = Path("logs") / f"{uuid.uuid4()}.txt"
 log.parent.mkdir()
 loss = random.gauss(0.7, 0.002)
 text = Path(__file__).read_text() + "=" * 100 + "\n"
-text += f"step:{num_iterations}/{num_iterations} val_loss:{loss:.5f} "
-text += f"train_time:{took_ms:.3f}ms step_avg:{took_ms / num_iterations:.2f}ms\n"
+text += f"step:{num_iterations}/{num_iterations} val_loss:{loss:.4f} "
+text += f"train_time:{took_ms:.0f}ms step_avg:{took_ms / num_iterations:.2f}ms\n"
 log.write_text(text)
