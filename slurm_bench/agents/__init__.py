@@ -16,7 +16,8 @@ def of(config: AgentConfig) -> Agent:
         case "claude":
             return Claude(model, effort, executable)
         case "codex":
-            return Codex(model, effort, config.context_window, executable)
+            window = {"model_context_window": str(config.context_window)} if config.context_window else {}
+            return Codex(model, effort, executable, window | config.settings)
         case "autoresearch":
             return Autoresearch(model, effort, executable)
         case "command":

@@ -8,7 +8,7 @@ from slurm_bench.agents.agent import FINAL_WORDS, MODEL_URL, NO_KEY, Seen, inden
 _KEY_VARIABLE = "BENCHMARK_MODEL_KEY"
 _UNKNOWN = "no rollout found for thread id"
 
-_NO_RETRIES = {f"model_providers.proxy.{which}_max_retries": "0" for which in ("request", "stream")}
+_NO_RETRIES = {"model_providers.proxy.stream_max_retries": "0"}
 
 
 class Codex:
@@ -20,9 +20,13 @@ class Codex:
     first_prompt: Sequence[str] = ("problem", "rules", "execution")
 
     def __init__(
-        self, model: str, effort: str | None, context_window: int | None, executable: str | None = None
+        self,
+        model: str,
+        effort: str | None = None,
+        executable: str | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
-        self._model, self._effort, self._context_window = model, effort, context_window
+        self._model, self._effort, self._further = model, effort, settings or {}
         self._executable = executable or "codex"
         self.asks_version: Sequence[str] = (self._executable, "--version")
 
@@ -45,18 +49,19 @@ class Codex:
     def _settings(self) -> dict[str, str]:
         """Values are TOML."""
         effort = {"model_reasoning_effort": f'"{self._effort}"'} if self._effort else {}
-        window = {"model_context_window": str(self._context_window)} if self._context_window else {}
         where = f'name="proxy", base_url="{MODEL_URL}/v1", env_key="{_KEY_VARIABLE}"'
+        how = 'wire_api="responses", supports_websockets=false'
+        retries = "request_max_retries=0"  # its stream's five are enough: together they ask 30 times in 25 s
         return {
             "model_provider": '"proxy"',
-            "model_providers.proxy": f'{{{where}, wire_api="responses", supports_websockets=false}}',
+            "model_providers.proxy": f"{{{where}, {how}, {retries}}}",
             "web_search": '"disabled"',
             "analytics.enabled": "false",
             "check_for_update_on_startup": "false",
             "allow_login_shell": "false",  # its profile would put another PATH in the place of ours
             "features.unbounded_connection_retries": "false",  # who waits, and how long, is decided outside
             **effort,
-            **window,
+            **self._further,
         }
 
     def read(self, event: Mapping[str, Any]) -> Seen:

@@ -49,6 +49,12 @@ WARM_UP_MINUTES: Final = 10
 
 Decider = Literal["static", "model", "statistics"]
 
+_DECIDERS: Final[Mapping[Decider, str]] = {
+    "static": "a program that reads the code",
+    "model": "a model that reads it",
+    "statistics": "the timed runs",
+}
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -120,7 +126,7 @@ RULES: Final = {
         Rule(
             "objective",
             "Training minimises the starting record's loss on the training tokens and nothing else in its place: "
-            "no further smoothing, weighting or leaving away of targets, no other tokens.",
+            "it smooths, weights and leaves out no targets that the starting record does not, and adds no tokens.",
             ("static", "model"),
             follows_record=True,
         ),
@@ -236,6 +242,7 @@ def as_markdown(
 
 
 def describe(rule: Rule, facts: Mapping[str, str]) -> str:
-    """A rule in one line, with who decides it and what it means for the starting record."""
+    """Return a rule in one line, with who can reject by it and what it means for the starting record."""
     record = f" (In the starting record: {facts[rule.id]}.)" if rule.id in facts else ""
-    return f"**{rule.id}** ({', then '.join(rule.decided_by)}): {rule.text}{record}"
+    deciders = ", then ".join(_DECIDERS[each] for each in rule.decided_by)
+    return f"**{rule.id}** (decided by {deciders}): {rule.text}{record}"

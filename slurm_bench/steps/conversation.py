@@ -248,7 +248,7 @@ class Conversation:
         if trouble is None:
             self._refuse_sick_node(code, turn.acted)
         said = (turn.failure, self._place.last_words())
-        why = (trouble.message if trouble else "") or next(filter(None, said), f"exit code {code}")
+        why = (trouble.message if trouble else "") or turn.failure or _of_exit(code, said[-1])
         row = self._count(trouble, turn.acted)
         log.warning("the agent's program failed (%d in a row): %s", row.count, why)
         if any(map(self._agent.has_lost, said)) or failures.is_conversation_lost(row):
@@ -289,6 +289,11 @@ class Conversation:
     def _keep(self, **changes: object) -> None:
         self._state = self._state.model_copy(update=changes)
         store.write(self._file, self._state)
+
+
+def _of_exit(code: int, last_words: str) -> str:
+    """Return why a program failed that did not say so: what it wrote last may be the reason, and may be anything."""
+    return f"exit code {code}" + (f", and its last line was: {last_words}" if last_words else "")
 
 
 def _left(state: ConversationState | None) -> ConversationState:

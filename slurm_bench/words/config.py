@@ -182,6 +182,8 @@ class AgentConfig:
     """Reasoning effort; null is the program's default."""
     context_window: int | None = None
     """Of the model (tokens), for a program that does not know it (codex)."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """Further settings of Codex by their names, in TOML."""
     api: ApiConfig = field(default_factory=ApiConfig)
     environment: dict[str, str] = field(default_factory=dict)
     """Further variables for its program."""

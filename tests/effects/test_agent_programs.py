@@ -19,7 +19,7 @@ from slurm_bench.effects.keys import Key
 from slurm_bench.steps import cli
 from slurm_bench.words.config import AgentConfig
 from tests.conftest import AGENT_IMAGE, REPOSITORY
-from tests.model_server import ModelServer, Overloads, Runs, Status
+from tests.model_server import ModelServer, Overloads, Request, Runs, Status
 from tests.scripted_model import ScriptedModel, Times
 from tests.waiting import LONG_S, until
 
@@ -212,6 +212,8 @@ def test_codex_as_published_has_what_its_model_is_made_for(place: Place) -> None
     assert asked.system.startswith("You are Codex, a coding agent based on GPT-5.")
     assert (asked.model, asked.body["reasoning"]["effort"]) == ("gpt-5.4", "xhigh")
     assert asked.body["text"] == {"verbosity": "low"}
+    assert "spawn_agent" in asked.tools
+    assert models_named(asked) == {"gpt-5.4"}, "its sub-agents may take other models"
 
 
 @pytest.mark.parametrize("place", ["codex current"], indirect=True)
@@ -222,7 +224,21 @@ def test_the_current_codex_knows_its_model(place: Place) -> None:
     assert (turn.exit_code, turn.warnings) == (0, [])
     assert (asked.model, asked.body["reasoning"]["effort"]) == ("gpt-6.1-sol", "max")
     (given,) = [item["tools"] for item in asked.messages if item.get("type") == "additional_tools"]
-    assert {"apply_patch", "exec_command"} <= set(re.findall(r"\w+", json.dumps(given)))
+    assert {"apply_patch", "exec_command", "spawn_agent"} <= set(re.findall(r"\w+", json.dumps(given)))
+    assert models_named(asked) == {"gpt-6.1-sol"}, "its sub-agents may take other models"
+
+
+def models_named(request: Request) -> set[str]:
+    return set(re.findall(r"gpt-\d[\w.-]*\w", json.dumps(request.body)))
+
+
+@pytest.mark.parametrize("place", ["codex", "codex current"], indirect=True)
+def test_codex_asks_a_service_that_is_down_six_times(place: Place) -> None:
+    """With its own settings it asks thirty times; whether to ask again later is decided outside."""
+    with ModelServer([Status(503, "down for a while")]) as server, place.proxy(server):
+        turn = place.turn("Find the answer.")
+    assert (turn.exit_code, len(server.requests)) == (1, 6)
+    assert "503" in str(turn.failure)
 
 
 @pytest.mark.parametrize("place", ["codex that does not know its model"], indirect=True)

@@ -388,7 +388,9 @@ def test_failures_are_waited_for_longer_each_time_and_end_it(scene: Scene) -> No
         waits.append(scene.wait_s)
     assert len(waits) == 6
     assert all(5 * 2**n <= wait <= 5 * 2**n * 1.1 for n, wait in enumerate(waits))
-    assert scene.conversation.over == Over(1, "it can make no progress: 6 failures in a row, the last: no such option")
+    assert scene.conversation.over == Over(
+        1, "it can make no progress: 6 failures in a row, the last: exit code 1, and its last line was: no such option"
+    )
 
 
 def test_failures_between_work_are_forgotten(scene: Scene) -> None:
@@ -494,7 +496,9 @@ def test_an_old_trouble_is_no_reason(scene: Scene) -> None:
     scene.site.trouble = lambda: before  # type: ignore[method-assign]
     while scene.conversation.over is None:
         scene.run_once()
-    assert scene.conversation.over.reason.endswith("6 failures in a row, the last: no such option")
+    assert scene.conversation.over.reason.endswith(
+        "6 failures in a row, the last: exit code 1, and its last line was: no such option"
+    )
 
 
 def test_a_sick_node_costs_no_conversation(scene: Scene) -> None:

@@ -14,7 +14,7 @@ from tests.waiting import LONG_S
 
 def test_what_a_program_lacks_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     paths = SessionPaths(tmp_path)
-    transcript = Transcript(paths.transcript, Codex("m", None, None), str, plain=paths.agent_log)
+    transcript = Transcript(paths.transcript, Codex("m"), str, plain=paths.agent_log)
     lack = {"type": "item.completed", "item": {"type": "error", "message": "Metadata for m\x1b[2J not found"}}
     said = "".join(f"{json.dumps(event)}\n" for event in (lack, {"type": "turn.started"}, lack))
     transcript.follow(io.BytesIO(said.encode())).join(LONG_S)
