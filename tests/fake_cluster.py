@@ -133,6 +133,10 @@ class FakeCluster:
         self._speak()
         return [attempt for name in sorted(set(names)) for attempt in self._attempts.get(name, [])]
 
+    def expected_starts(self, names: Collection[str]) -> Mapping[str, datetime]:
+        self._speak()
+        return {}
+
     def cancel(self, name: str) -> None:
         """As on Slurm, a task that is cancelled while it is pending leaves no trace."""
         self._speak()

@@ -110,5 +110,12 @@ class Cluster(Protocol):
             SchedulerError: no answer.
         """
 
+    def expected_starts(self, names: Collection[str]) -> Mapping[str, datetime]:
+        """Return when the scheduler expects those of these jobs to start that wait, as far as it says (UTC).
+
+        Raises:
+            SchedulerError: no answer.
+        """
+
     def cancel(self, name: str) -> None:
         """End all tasks of the job of this name, queued or running; no error if there are none."""

@@ -140,6 +140,9 @@ class LocalCluster:
         begins = len(lanes) < array.lanes and processes.is_alive(owner.desk)
         return begins or any(map(processes.is_alive, lanes))
 
+    def expected_starts(self, names: Collection[str]) -> Mapping[str, datetime]:
+        return {}
+
     def cancel(self, name: str) -> None:
         array = self._array(name)
         if array is None:

@@ -84,5 +84,8 @@ class NestingCluster:
         nested = {name for name in wanted if self._nested.knows(name)}
         return [*self._slurm.attempts(wanted - nested, since), *self._nested.attempts(nested, since)]
 
+    def expected_starts(self, names: Collection[str]) -> Mapping[str, datetime]:
+        return self._slurm.expected_starts([name for name in names if not self._nested.knows(name)])
+
     def cancel(self, name: str) -> None:
         self._keeper(name).cancel(name)

@@ -202,8 +202,9 @@ def _capped(file: IO[bytes], most: int | None) -> Iterator[IO[bytes]]:
     if most is None:
         yield file
         return
-    head = ["head", f"--bytes={most}"]
-    keeper = subprocess.Popen(head, stdin=subprocess.PIPE, stdout=file, start_new_session=True)
+    # dd writes what it reads as it comes, where head would keep a small output back to the end.
+    copies = ["dd", "bs=64K", f"count={most}", "iflag=count_bytes", "status=none"]
+    keeper = subprocess.Popen(copies, stdin=subprocess.PIPE, stdout=file, start_new_session=True)
     assert keeper.stdin is not None
     with keeper.stdin as pipe:
         yield pipe

@@ -10,7 +10,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -41,7 +41,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def seal(root: Path, candidate: PurePosixPath, store: Path) -> Seal:
+def seal(root: Path, candidate: PurePosixPath, store: Path, required: Collection[str] = REQUIRED) -> Seal:
     """Copy `root/candidate` into `store/<sha256>/`, read-only, and return what was sealed.
 
     What a run leaves behind is no part of it (rules.is_left_out).
@@ -50,12 +50,13 @@ def seal(root: Path, candidate: PurePosixPath, store: Path) -> Seal:
         root: a folder that only we can replace (the workspace).
         candidate: relative path below root, each part a plain name.
         store: folder of seals, outside every mount of the agent.
+        required: files without which it is nothing.
 
     Raises:
         InvalidCandidate: naming the file and what is wrong with it.
     """
     contents = _read(root, candidate, _Room(leaves_out=is_left_out))
-    _check(candidate, contents)
+    _check(candidate, contents, required)
     sealed = describe(contents)
     _keep(store, sealed, contents)
     return sealed
@@ -69,7 +70,7 @@ def left_out(root: Path, candidate: PurePosixPath) -> tuple[str, ...]:
     return tuple(sorted(room.passed_over)[:_MOST_LISTED])
 
 
-def _check(candidate: PurePosixPath, contents: dict[str, tuple[int, bytes]]) -> None:
+def _check(candidate: PurePosixPath, contents: dict[str, tuple[int, bytes]], required: Collection[str]) -> None:
     taken = sorted({PurePosixPath(name).parts[0] for name in contents} & set(RESERVED))
     if taken:
         raise InvalidCandidate(f"{candidate}: {' and '.join(taken)} may not be brought along")
@@ -79,7 +80,7 @@ def _check(candidate: PurePosixPath, contents: dict[str, tuple[int, bytes]]) -> 
     programs = sum(len(data) for name, (_, data) in contents.items() if name.endswith(".py"))
     if programs > MAX_ALL_PROGRAMS_BYTES:
         raise InvalidCandidate(f"{candidate}: Python files may have {MAX_ALL_PROGRAMS_BYTES // 2**10} KiB together")
-    missing = [name for name in REQUIRED if name not in contents]
+    missing = [name for name in required if name not in contents]
     if missing:
         raise InvalidCandidate(f"{candidate}: {' and '.join(missing)} missing")
     for name, (_, data) in contents.items():

@@ -209,6 +209,14 @@ class SlurmCluster:
         said = self._ask("squeue", "--noheader", f"--jobs={job_id}", "--format=%e").strip()
         return float(said) if said.isdigit() else math.inf
 
+    def expected_starts(self, names: Collection[str]) -> Mapping[str, datetime]:
+        if not names:
+            return {}
+        listed = ",".join(sorted(names))
+        rows = self._ask("squeue", "--noheader", "--states=PENDING", f"--name={listed}", "--format=%j|%S")
+        found = (row.strip().partition("|") for row in rows.splitlines())
+        return {name: datetime.fromtimestamp(int(start), UTC) for name, _, start in found if start.isdigit()}
+
     def cancel(self, name: str) -> None:
         self._ask("scancel", f"--name={name}")
 

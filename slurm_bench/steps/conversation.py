@@ -172,7 +172,7 @@ class Conversation:
         """What it is told; a new conversation that is not the first finds a workspace with work in it."""
         begins = self._terms.first_prompt if self._state.conversation is None else ""
         goes_on = self._terms.resume_prompt if self._state.starts else ""
-        news = self._mail.verdicts(self._state.unheard)
+        news = self._mail.news(self._state.unheard)
         return "\n".join(filter(None, (begins, goes_on, self._state.remark, news)))
 
     def _waits_for_verdict(self) -> bool:

@@ -39,7 +39,7 @@ class Desk:
         self._paths = paths
         self._retimer = retimer
         self._judge = judge
-        self._outbox = Outbox(paths)
+        self._outbox = Outbox(paths.outbox, Request, lambda name: paths.verdict_in_inbox(name).exists())
         self._workspace = retimer.container.inside(workspace)
         self._incumbent: Seal | None = None
         self._calibration: Sequence[Trial] = ()

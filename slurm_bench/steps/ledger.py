@@ -189,6 +189,10 @@ class Ledger:
         """Whether a job of this name was queued, or may have been."""
         return self._entry(job_name) is not None
 
+    def entry(self, job_name: str) -> LedgerEntry | None:
+        """Return what is known of the job of this name; None where none was reserved for."""
+        return self._entry(job_name)
+
     def is_open(self, job_name: str) -> bool:
         """Whether a job of this name is reserved for and not settled."""
         entry = self._entry(job_name)

@@ -1,9 +1,10 @@
-"""What an agent has handed in and not heard of: `submit` waits for a verdict only as long as its program runs."""
+"""What an agent has asked for and not heard of: `submit` and `experiment` wait only as long as its program runs."""
 
 from collections.abc import Collection
 
 from slurm_bench.effects import store
-from slurm_bench.steps import link
+from slurm_bench.steps import experiments, link
+from slurm_bench.words.experiments import ExperimentNote
 from slurm_bench.words.paths import SessionPaths
 from slurm_bench.words.verdicts import Verdict
 
@@ -13,11 +14,21 @@ class Mail:
         self._paths = paths
 
     def unanswered(self) -> set[str]:
-        """Requests that wait for their verdict."""
-        return link.unanswered(self._paths)
+        """Return the requests that wait for their verdict, and those for experiments that are not over."""
+        return link.unanswered(self._paths) | experiments.waiting_of(self._paths)
 
-    def verdicts(self, requests: Collection[str]) -> str:
-        """The verdicts on these as far as they have come, in words for the agent; empty where none has."""
-        found = [store.read_if_there(self._paths.verdict_in_inbox(each), Verdict) for each in requests]
-        lines = [f"- {each.candidate}: {each.outcome}: {each.reason}" for each in found if each]
-        return "\n".join(["Verdicts that came meanwhile:", *lines]) if lines else ""
+    def news(self, requests: Collection[str]) -> str:
+        """Return what has come of these so far, in words for the agent; empty where nothing has."""
+        given = [store.read_if_there(self._paths.verdict_in_inbox(each), Verdict) for each in requests]
+        lines = [f"- {each.candidate}: {each.outcome}: {each.reason}" for each in given if each]
+        notes = [store.read_if_there(self._paths.experiment_note(each), ExperimentNote) for each in requests]
+        lines += [f"- experiment {each.number}, {each.path}: {_end(each)}" for each in notes if each and _is_over(each)]
+        return "\n".join(["What came meanwhile:", *lines]) if lines else ""
+
+
+def _is_over(note: ExperimentNote) -> bool:
+    return note.state == "over"
+
+
+def _end(note: ExperimentNote) -> str:
+    return f"exit code {note.exit_code}" + (f", {note.note}" if note.note else "")

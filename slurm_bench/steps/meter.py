@@ -1,6 +1,7 @@
 """What a session uses of its budget and its time while it runs: said to its agent, and watched for its desk."""
 
 import logging
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from slurm_bench.effects import node, store
@@ -19,12 +20,25 @@ log = logging.getLogger(__name__)
 
 _LEAST_INTERVAL_S = 1.0
 _LONGEST_SAMPLE = 4
-"""Intervals that one look at the GPUs stands for; the rest of a longer pause was not seen."""
+"""Intervals that one look stands for; the rest of a longer pause was not seen."""
 
 
 class Meter:
-    def __init__(self, config: Config, paths: SessionPaths, ledger: Ledger, *, clock: Clock | None = None) -> None:
-        self._config, self._paths, self._ledger = config, paths, ledger
+    """
+    Args:
+        waits: whether the agent's hours stand still, because all that it has queued waits.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        paths: SessionPaths,
+        ledger: Ledger,
+        *,
+        waits: Callable[[], bool] = lambda: False,
+        clock: Clock | None = None,
+    ) -> None:
+        self._config, self._paths, self._ledger, self._waits = config, paths, ledger, waits
         self._clock = clock or SystemClock()
         self.deadline = self._clock.now() + self._time_left()
         """When the session's agent is ended at the latest: what it had left when it was last seen, from now on."""
@@ -100,7 +114,23 @@ class Meter:
     def _keep_working(self, now: datetime, acted_at: datetime | None) -> None:
         earlier = store.read_if_there(self._paths.working, Working)
         progressed_at = acted_at or (earlier.progressed_at if earlier else None)
-        store.write(self._paths.working, Working(deadline=self.deadline, seen_at=now, progressed_at=progressed_at))
+        waited = timedelta(seconds=earlier.waited_s if earlier else 0.0)
+        still = self._standing_still(now, waited)
+        self.deadline += still
+        working = Working(
+            deadline=self.deadline,
+            seen_at=now,
+            progressed_at=progressed_at,
+            waited_s=(waited + still).total_seconds(),
+        )
+        store.write(self._paths.working, working)
+
+    def _standing_still(self, now: datetime, waited: timedelta) -> timedelta:
+        """Return how much of the time since the last look does not count, after so much that did not."""
+        if self._read_at is None or not self._waits():
+            return timedelta()
+        longest = timedelta(hours=self._config.agent.waiting_hours) - waited
+        return max(timedelta(), min(now - self._read_at, _LONGEST_SAMPLE * self._interval, longest))
 
     def _keep_activity(self, now: datetime) -> None:
         """Add up the GPUs that compute at each reading: what is not seen to compute is idle."""

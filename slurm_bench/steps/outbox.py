@@ -1,7 +1,7 @@
 """The outbox: a folder that the agent writes and the desk reads, so that anything may lie in it.
 
-A request names itself (its id is where the verdict will lie) and a path, no more: numbers, job names and folders are
-the desk's own. A request that comes twice is the same request.
+A request names itself (its id is where the answer will lie) and a path, and little more: numbers, job names and folders
+are the desk's own. A request that comes twice is the same request.
 """
 
 import logging
@@ -9,10 +9,13 @@ import os
 import re
 import stat
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from slurm_bench.effects import scratch
-from slurm_bench.words.paths import SessionPaths
+from slurm_bench.words.experiments import ExperimentRequest
 from slurm_bench.words.records import Request
 
 log = logging.getLogger(__name__)
@@ -28,15 +31,25 @@ _MAX_REQUEST_BYTES = 16 * 1024
 _NAME = re.compile(r"([0-9a-zA-Z]{1,64})\.json")
 
 
-class Outbox:
-    def __init__(self, paths: SessionPaths) -> None:
-        self._paths = paths
+R = TypeVar("R", Request, ExperimentRequest)
+
+
+class Outbox(Generic[R]):
+    """
+    Args:
+        kind: of its requests; each has an `id`, which is its file's name.
+        is_answered: whether a request of this id has its answer.
+    """
+
+    def __init__(self, folder: Path, kind: type[R], is_answered: Callable[[str], bool]) -> None:
+        self._folder, self._is_answered = folder, is_answered
+        self._kind: type[R] = kind
         self._condemned: dict[str, None] = {}
         """Names in the order of their turns."""
         self._told = 0
 
-    def waiting(self) -> list[Request]:
-        """Requests without a verdict, oldest first; what is none is removed, and what is too much.
+    def waiting(self) -> list[R]:
+        """Return the requests without an answer, oldest first; what is none is removed, and what is too much.
 
         Answered requests stay, and so do names that begin with a dot: the shim writes there before it renames. Only
         so much is removed in one call that whoever watches the agent beside the outbox is not kept from it.
@@ -46,7 +59,7 @@ class Outbox:
         junk += [(path, f"more than {MOST_WAITING} requests wait") for path in paths[MOST_WAITING:]]
         requests = []
         for path in paths[:MOST_WAITING]:
-            request = _read(path)
+            request = self._read(path)
             if request is None:
                 junk.append((path, "it is no request"))
             else:
@@ -56,29 +69,50 @@ class Outbox:
         self._remove_condemned()
         return requests
 
+    def drop(self, request: R) -> None:
+        """Remove a request that gets no answer: its file is gone once it was taken."""
+        with suppress(OSError):
+            (self._folder / f"{request.id}.json").unlink()
+
     def _sorted_out(self) -> tuple[list[Path], list[tuple[Path, str]]]:
-        """Files that may be requests without a verdict; and what is none, with the reason."""
+        """Return files that may be requests without an answer; and what is none, with the reason."""
         unanswered, junk = [], []
         for name in self._names():
             well_named = _NAME.fullmatch(name)
             if not well_named:
-                junk.append((self._paths.outbox / name, "its name is no request's"))
-            elif not self._paths.verdict_in_inbox(well_named[1]).exists():
-                unanswered.append(self._paths.outbox / name)
+                junk.append((self._folder / name, "its name is no request's"))
+            elif not self._is_answered(well_named[1]):
+                unanswered.append(self._folder / name)
         return unanswered, junk
 
     def _names(self) -> list[str]:
-        outbox = self._paths.outbox
+        outbox = self._folder
         if not os.access(outbox, os.R_OK | os.W_OK | os.X_OK):
             outbox.chmod(0o700)  # the agent's user is ours, and it can close the folder to us both
         with os.scandir(outbox) as entries:
             names = [entry.name for entry in entries]
         return [name for name in names if not name.startswith(".") and name not in self._condemned]
 
+    def _read(self, path: Path) -> R | None:
+        """Return a request, or None for whatever else lies there: links, pipes, large or odd files."""
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                return None
+            request = self._kind.model_validate_json(os.read(handle, _MAX_REQUEST_BYTES))
+        except (OSError, ValueError):
+            return None
+        finally:
+            os.close(handle)
+        return request if request.id == path.stem else None
+
     def _condemn(self, path: Path, why: str) -> None:
         self._told += 1
         if self._told <= _MOST_TOLD:
-            log.warning("outbox: dropped %r: %s", path.name, why)
+            log.warning("%s: dropped %r: %s", self._folder.name, path.name, why)
         self._condemned[path.name] = None
 
     def _remove_condemned(self) -> None:
@@ -88,7 +122,7 @@ class Outbox:
             name = next(iter(self._condemned))
             del self._condemned[name]
             left_s = end - time.monotonic()
-            if left_s <= 0 or not scratch.remove(self._paths.outbox / name, left_s):
+            if left_s <= 0 or not scratch.remove(self._folder / name, left_s):
                 self._condemned[name] = None
 
 
@@ -98,20 +132,3 @@ def _age(path: Path) -> float:
         return path.lstat().st_mtime
     except OSError:
         return 0.0
-
-
-def _read(path: Path) -> Request | None:
-    """A request, or None for whatever else lies there: links, pipes, large or odd files."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            return None
-        request = Request.model_validate_json(os.read(handle, _MAX_REQUEST_BYTES))
-    except (OSError, ValueError):
-        return None
-    finally:
-        os.close(handle)
-    return request if request.id == path.stem else None

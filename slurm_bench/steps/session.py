@@ -18,11 +18,13 @@ from types import FrameType
 from slurm_bench import agents
 from slurm_bench.agents import prompts
 from slurm_bench.effects import processes, store
+from slurm_bench.effects.containers import Container
 from slurm_bench.pure.silence import Limits
 from slurm_bench.steps import judge, link, metadata, site, workspace
 from slurm_bench.steps.conversation import Conversation, Terms
 from slurm_bench.steps.desk import Desk
 from slurm_bench.steps.enclosure import GRACE_S, Enclosure
+from slurm_bench.steps.experiments import Experiments, Site
 from slurm_bench.steps.link import Allocation
 from slurm_bench.steps.meter import Meter
 from slurm_bench.steps.retime import Retimer
@@ -96,7 +98,9 @@ class _Runner:
         self._is_paused = False
         """Whether the agent was ended only because its allocation is."""
         self._allocation = self._in_which_allocation()
-        self._meter = Meter(config, paths, self._ledger)
+        self._experiments = self._experiments_of(container)
+        waits = self._experiments.all_wait_for_gpus if self._experiments else lambda: False
+        self._meter = Meter(config, paths, self._ledger, waits=waits)
         retimer = Retimer(
             config,
             paths.seals,
@@ -120,6 +124,8 @@ class _Runner:
         self._desk.take_incumbent(record)
         if self._session.agent_exit_code is None:
             self._let_agent_work()
+        if self._experiments:
+            self._experiments.end()
         self._desk.close()
         if self._config.retime.confirm and self._desk.waits_for_confirmation:
             self._confirm()
@@ -140,6 +146,12 @@ class _Runner:
         if self._allocation and self._config.cluster.session_gpus:
             raise LeavesAllocation(f"the agent is over, and what is left needs no GPU of its own{self._by_hand()}")
         self._desk.confirm()
+
+    def _experiments_of(self, container: Container) -> Experiments | None:
+        if not self._config.agent.experiments:
+            return None
+        where = Site(self._session.id, self._cluster, container, self._ledger)
+        return Experiments(self._config, self._paths, where, workspace.mount(self._paths))
 
     def _in_which_allocation(self) -> Allocation | None:
         with suppress(SchedulerError):
@@ -187,6 +199,8 @@ class _Runner:
                 self._keep(agent_exit_code=over.exit_code, agent_ended_by=over.reason)
             elif spent or now > self._last_moment or self._enclosure.has_spent_its_tokens():
                 self._end_agent(self._why_for_good(spent))
+        if works and self._experiments:
+            self._experiments.tick()
         if self._allocation and now > self._allocation.ends_at:
             raise self._allocation_ends()
 

@@ -107,6 +107,7 @@ def agent_container_of(config: Config) -> Container:
     """The container of the agent: the trials' own, or that of its own image."""
     image = config.agent.image if config.container.kind == "apptainer" else None
     own = replace(config.container, image=image) if image else config.container
+    own = replace(own, gpu_devices=False) if config.agent.experiments else own
     return container_of(own, "agent.image" if image else "container.image")
 
 

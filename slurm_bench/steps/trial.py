@@ -27,14 +27,14 @@ _PASSED_ON = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "OMP_NUM_THREADS")
 _TASK_NUMBERS = ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID")
 
 _PROBE_S = 60
-_QUIET_S = 30.0
+QUIET_S = 30.0
 """How long a trial waits for the node to come to rest, e.g. for what ended just before it."""
-_LEAVE_S = 5.0
+LEAVE_S = 5.0
 """How long the processes of a trial may take to go after it."""
 _SCRATCH = "slurm_bench-trial-"
-_CACHES = "caches"
-_MAX_OUTPUT = 64 * 2**20
-_MAX_FILES = 100_000
+CACHES = "caches"
+MAX_OUTPUT = 64 * 2**20
+MAX_FILES = 100_000
 
 
 def main(plan_path: str, task: str) -> None:
@@ -90,7 +90,7 @@ class _TrialRun:
         self._refuse_restart()
         try:
             seals.verify(Path(self._arm.seal_dir), self._arm.seal)
-            folder = _fresh_scratch(self._plan)
+            folder = fresh_scratch(self._plan)
         except (InfrastructureError, OSError) as error:
             self._keep(note=str(error))
             return self._trial
@@ -120,11 +120,11 @@ class _TrialRun:
     def _in_scratch(self, folder: Path) -> None:
         plan = self._plan
         try:
-            gpus = _gpus_inside(plan, self._arm, folder)
-            node.wait_until_quiet(gpus, plan.foreign_cores, _QUIET_S)
+            gpus = gpus_inside(plan, self._arm, folder)
+            node.wait_until_quiet(gpus, plan.foreign_cores, QUIET_S)
             argv = command_line(plan, self._arm, folder, ["bash", "run.sh"])
-            given = self._give_caches(folder)
-            quota = scratch.Quota(folder, plan.scratch_bytes, _MAX_FILES, alone=plan.foreign_cores is not None)
+            given = give_caches(self._arm, folder)
+            quota = scratch.Quota(folder, plan.scratch_bytes, MAX_FILES, alone=plan.foreign_cores is not None)
         except (InfrastructureError, OSError, TooMuchWritten) as error:
             self._keep(note=str(error))
             return
@@ -151,7 +151,7 @@ class _TrialRun:
                 argv,
                 timeout_s=self._plan.timeout_s,
                 output=paths.trial_output(self._trials, self._trial.index),
-                most_output=_MAX_OUTPUT,
+                most_output=MAX_OUTPUT,
                 watch=watch,
             )
             self._note(exit_code=exit_code, wall_s=time.monotonic() - began)
@@ -188,11 +188,11 @@ class _TrialRun:
 
     def _whether_it_printed_too_much(self) -> str:
         printed = paths.trial_output(self._trials, self._trial.index).stat().st_size
-        return f", printed more than {_MAX_OUTPUT // 2**20} MiB" if printed >= _MAX_OUTPUT else ""
+        return f", printed more than {MAX_OUTPUT // 2**20} MiB" if printed >= MAX_OUTPUT else ""
 
     def _look_behind(self, folder: Path) -> None:
         """What a clean run left behind makes it unclean; what somebody else did meanwhile makes it void."""
-        left = node.end_what_is_left(folder, _LEAVE_S)
+        left = node.end_what_is_left(folder, LEAVE_S)
         ended_by_us = self._trial.outcome is TrialOutcome.COMPILED and self._trial.exit_code is None
         if left and not ended_by_us:
             note = f"{len(left)} processes were still there after the trial"
@@ -200,20 +200,13 @@ class _TrialRun:
         if self._trial.outcome is TrialOutcome.CLEAN:
             try:
                 seals.verify(Path(self._arm.seal_dir), self._arm.seal)
-                node.wait_until_quiet(self._trial.gpus, None, _QUIET_S)
+                node.wait_until_quiet(self._trial.gpus, None, QUIET_S)
             except InfrastructureError as error:
                 self._note(outcome=TrialOutcome.INFRASTRUCTURE, note=str(error))
 
-    def _give_caches(self, folder: Path) -> int:
-        """Lay out the run's own copy of the caches that it begins with; return how many files and folders it has."""
-        there = folder / _CACHES
-        if self._arm.caches:
-            caches.unpack(self._arm.caches, there)
-        return scratch.files_in(there)
-
     def _look_at_caches(self, folder: Path, given: int) -> None:
         """How the run used its caches; those of a decoy run's compiling half are kept."""
-        there = folder / _CACHES
+        there = folder / CACHES
         sha256 = self._arm.caches.sha256 if self._arm.caches else None
         added = max(0, scratch.files_in(there) - given)
         self._note(caches=CacheUse(sha256=sha256, given=given, added=added))
@@ -226,8 +219,8 @@ class _TrialRun:
                 self._note(note=f"what it compiled is not kept: {refused}")
 
 
-def _fresh_scratch(plan: TrialPlan) -> Path:
-    """A folder for this node; where the node is ours alone, what trials that were killed left there goes first."""
+def fresh_scratch(plan: TrialPlan) -> Path:
+    """Return a folder for this node; where the node is ours alone, what killed trials left there goes first."""
     parent = scratch.folder(plan.scratch_dir)
     # Scratch may be a file system of all nodes, whose trials are at work beside this one.
     ours = f"{_SCRATCH}{node.name()}-"
@@ -237,8 +230,8 @@ def _fresh_scratch(plan: TrialPlan) -> Path:
     return Path(tempfile.mkdtemp(prefix=ours, dir=parent))
 
 
-def _gpus_inside(plan: TrialPlan, arm: Arm, folder: Path) -> tuple[Gpu, ...]:
-    """The GPUs that the trial's own container sees: `--nv` succeeds without any."""
+def gpus_inside(plan: TrialPlan, arm: Arm, folder: Path) -> tuple[Gpu, ...]:
+    """Return the GPUs that the trial's own container sees: `--nv` succeeds without any."""
     if not plan.gpus:
         return ()
     # nvidia-smi also lists GPUs of the node that belong to other jobs, where Slurm does not hide their devices.
@@ -250,9 +243,17 @@ def _gpus_inside(plan: TrialPlan, arm: Arm, folder: Path) -> tuple[Gpu, ...]:
     return seen
 
 
+def give_caches(arm: Arm, folder: Path) -> int:
+    """Lay out a run's own copy of the caches that it begins with; return how many files and folders it has."""
+    there = folder / CACHES
+    if arm.caches:
+        caches.unpack(arm.caches, there)
+    return scratch.files_in(there)
+
+
 def _container_works(plan: TrialPlan, arm: Arm, folder: Path) -> bool:
     """Whether the same container runs a program of ours: a candidate could imitate any sign of a failed start."""
-    for left in ("run", "tmp", "home", _CACHES):  # a candidate that filled the disk must not fail the probe
+    for left in ("run", "tmp", "home", CACHES):  # a candidate that filled the disk must not fail the probe
         scratch.remove_locked(folder / left)
     try:
         return processes.run(_probe(plan, arm, folder, ["true"]), timeout_s=_PROBE_S).exit_code == 0
@@ -276,7 +277,7 @@ def command_line(plan: TrialPlan, arm: Arm, folder: Path, command: Sequence[str]
     run = Mount(folder / "run", "/trial", writable=True)
     temporary = Mount(folder / "tmp", "/tmp", writable=True)
     home = Mount(folder / "home", "/home/trial", writable=True)
-    compiled = Mount(folder / _CACHES, "/caches", writable=True)
+    compiled = Mount(folder / CACHES, "/caches", writable=True)
     for mount in (run, temporary, home, compiled):
         mount.outside.mkdir()
     for name in {PurePosixPath(file.path).parts[0] for file in arm.seal.files}:

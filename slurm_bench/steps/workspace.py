@@ -33,7 +33,8 @@ def mount(paths: SessionPaths) -> Mount:
 def stage(config: Config, paths: SessionPaths, record: Path) -> None:
     """Lay out the workspace: the starting record, the rules, and the folders of the contract."""
     own = [paths.workspace / name for name in ("experiments", "logs")]
-    for folder in (paths.outbox, paths.inbox, paths.agent_home, paths.candidates, *own):
+    desks = [paths.outbox, paths.inbox, *((paths.experiments_outbox,) if config.agent.experiments else ())]
+    for folder in (*desks, paths.agent_home, paths.candidates, *own):
         _move_aside(folder, unless=Path.is_dir)
         folder.mkdir(parents=True, exist_ok=True)
     paths.transcript.root.mkdir(exist_ok=True)
@@ -70,6 +71,10 @@ def _write_prompts(config: Config, paths: SessionPaths, facts: Mapping[str, str]
         prompts.Facts(
             target_loss=task.target_loss,
             gpus=config.cluster.session_gpus,
+            timed_gpus=config.cluster.trial_gpus,
+            experiments=config.agent.experiments,
+            at_once=config.agent.experiments_at_once,
+            experiment_minutes=config.agent.experiment_minutes,
             trial_minutes=task.trial_minutes,
             hours=config.agent.hours,
             h100_hours=config.budget.h100_hours,
@@ -128,7 +133,9 @@ def program(
     spoken = Mount(paths.transcript.root, "/opt/slurm_bench/transcript")
     data = Mount(Path(config.task.data), "/workspace/data")
     rules_again = Mount(_prompt(paths, prompts.RULES), "/workspace/RULES.md")
-    own = own_program(agent)
+    asks = Mount(paths.experiments_outbox, "/desk/experiments", writable=True)
+    door = {"BENCHMARK_EXPERIMENTS": inside(asks)} if config.agent.experiments else _devices()
+    own = [*own_program(agent), *([asks] if config.agent.experiments else [])]
     workspace = mount(paths)
     folder = inside(workspace)
     environment = {
@@ -147,7 +154,7 @@ def program(
         "BENCHMARK_INBOX": inside(inbox),
         "DATA_PATH": folder,  # where records look for data/, so that a copy of one runs in any folder
         **_git_settings(),
-        **{name: os.environ[name] for name in _DEVICES if name in os.environ},
+        **door,
         **agent.environment,
         **config.agent.environment,
     }
@@ -157,8 +164,12 @@ def program(
         home=Mount(paths.agent_home, "/home/agent", writable=True),
         directory=workspace,
         environment=environment,
-        path=[inside(tools), *(inside(each) for each in own)],
+        path=[inside(tools), *(inside(each) for each in own_program(agent))],
     )
+
+
+def _devices() -> dict[str, str]:
+    return {name: os.environ[name] for name in _DEVICES if name in os.environ}
 
 
 def own_program(agent: Agent) -> list[Mount]:

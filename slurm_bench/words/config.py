@@ -195,6 +195,14 @@ class AgentConfig:
     """Without a sign of work (docs/agents.md), after which its program is ended and started again."""
     linger_minutes: float = 5.0
     """The same once its turn is over, when its program should end by itself."""
+    gpus: str = "session"
+    """Where it computes: on the GPUs of its `session`, or in `experiments`, each a job of its own."""
+    experiments_at_once: int = 4
+    """Jobs of its own that may wait or run; more wait for their turn."""
+    experiment_minutes: float = 60.0
+    """The longest that it may ask for."""
+    waiting_hours: float = 48.0
+    """With gpus=experiments its hours stand still, so long in all, while everything that it queued waits."""
 
     def __post_init__(self) -> None:
         kinds = ("scripted", *_MAKERS_OF)
@@ -203,6 +211,10 @@ class AgentConfig:
         _require_positive("agent.submissions_per_hour", self.submissions_per_hour)
         _require_positive("agent.stall_minutes", self.stall_minutes)
         _require_positive("agent.linger_minutes", self.linger_minutes)
+        _require(self.gpus in ("session", "experiments"), "agent.gpus", "session or experiments", self.gpus)
+        _require_positive("agent.experiments_at_once", self.experiments_at_once)
+        _require_positive("agent.experiment_minutes", self.experiment_minutes)
+        _require(self.waiting_hours >= 0, "agent.waiting_hours", "0 or more", self.waiting_hours)
         if self.kind in _MAKERS_OF:
             makers = _MAKERS_OF[self.kind]
             _require(self.api.maker in makers, "agent.api.maker", " or ".join(map(str, makers)), self.api.maker)
@@ -213,6 +225,11 @@ class AgentConfig:
     @property
     def title(self) -> str:
         return self.name or self.kind
+
+    @property
+    def experiments(self) -> bool:
+        """Whether it has no GPUs of its own, and asks for a job for each thing that it tries."""
+        return self.gpus == "experiments"
 
 
 @dataclass
@@ -724,6 +741,8 @@ class Config:
         _require(not gpu_type or gpu_type in weights, "budget.weights", wanted, weights)
         contained = self.agent.api.maker is None or self.container.kind == "apptainer"
         _require(contained, "container", f"apptainer with agent={self.agent.kind}", self.container.kind)
+        if self.agent.experiments:
+            self.cluster.session_gpus = 0
         if self.retime.is_nested:
             _require(self.cluster.kind == "slurm", "retime.where", "fresh with cluster.kind=local", self.retime.where)
             least, got = self.cluster.trial_gpus, self.cluster.session_gpus

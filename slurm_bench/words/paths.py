@@ -119,6 +119,38 @@ def trial_log(trials: Path, index: int) -> Path:
 
 
 @dataclass(frozen=True)
+class ExperimentPaths:
+    """An experiment as its desk keeps it, outside the agent's sight."""
+
+    root: Path
+
+    @property
+    def experiment(self) -> Path:
+        return self.root / "experiment.json"
+
+    @property
+    def seal(self) -> Path:
+        return self.root / "seal.json"
+
+    @property
+    def plan(self) -> Path:
+        return self.root / "plan.json"
+
+    @property
+    def run(self) -> Path:
+        return self.root / "run.json"
+
+    @property
+    def caches(self) -> Path:
+        return self.root / "caches.tar.gz"
+
+    @property
+    def jobs(self) -> Path:
+        """The batch script and its output. Never bound into a container."""
+        return self.root / "jobs"
+
+
+@dataclass(frozen=True)
 class SubmissionPaths:
     root: Path
 
@@ -366,6 +398,32 @@ class SessionPaths(TimingPaths):
     def inbox(self) -> Path:
         """Verdicts; the agent only reads here."""
         return self.root / "inbox"
+
+    @property
+    def experiments(self) -> Path:
+        return self.root / "experiments"
+
+    def experiment(self, number: str) -> ExperimentPaths:
+        return ExperimentPaths(self.experiments / number)
+
+    @property
+    def experiments_outbox(self) -> Path:
+        """Requests for experiments; the agent writes here."""
+        return self.root / "experiments_outbox"
+
+    @property
+    def experiments_inbox(self) -> Path:
+        """How experiments stand, what they print and what they leave; the agent only reads here."""
+        return self.inbox / "experiments"
+
+    def experiment_note(self, request_id: str) -> Path:
+        return self.experiments_inbox / f"{request_id}.json"
+
+    def experiment_output(self, number: str) -> Path:
+        return self.experiments_inbox / number / "output"
+
+    def experiment_left(self, number: str) -> Path:
+        return self.experiments_inbox / number / "left"
 
     @property
     def incumbent(self) -> Path:

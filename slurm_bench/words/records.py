@@ -17,6 +17,9 @@ class Record(BaseModel):
     version: Literal[1] = 1
 
 
+RequestId = Annotated[str, StringConstraints(pattern=r"^[0-9a-zA-Z]{1,64}$")]
+
+
 class RecordFacts(Record):
     """What a session's starting record does where a rule asks for the same, as agent and judges are told."""
 
@@ -26,7 +29,7 @@ class RecordFacts(Record):
 class Request(Record):
     """What the submit shim writes into the outbox. Written by the agent's side: never trusted."""
 
-    id: Annotated[str, StringConstraints(pattern=r"^[0-9a-zA-Z]{1,64}$")]
+    id: RequestId
     path: str
 
 
@@ -140,3 +143,5 @@ class Working(Record):
     """When its desk last looked."""
     progressed_at: datetime | None = None
     """When it last did something."""
+    waited_s: float = 0.0
+    """That did not count, because all that it had queued waited."""

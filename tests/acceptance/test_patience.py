@@ -82,7 +82,7 @@ def leaves(scene: Scene) -> Step | None:
 
 def test_a_verdict_reaches_an_agent_that_did_not_wait(tmp_path: Path) -> None:
     hands_in = Runs("submit submissions/one", wait_ms=250)
-    heard = "Verdicts that came meanwhile:\n- /workspace/submissions/one: accepted: "
+    heard = "What came meanwhile:\n- /workspace/submissions/one: accepted: "
 
     def ends(scene: Scene) -> Step | None:
         return LAST_WORDS if heard in scene.prompts[-1] else None

@@ -145,11 +145,15 @@ def test_an_agent_needs_a_model_of_a_maker_that_it_can_talk_to() -> None:
         ApiConfig(maker="anthropic", key_variable="KEY", prices={"input": 1.0})
 
 
-def told(nested: bool = False, gpus: int = 8) -> dict[str, str]:
+def told(nested: bool = False, gpus: int = 8, experiments: bool = False) -> dict[str, str]:
     """All prompts of a session of the published task."""
     facts = prompts.Facts(
         target_loss=3.28,
         gpus=gpus,
+        timed_gpus=8,
+        experiments=experiments,
+        at_once=4,
+        experiment_minutes=60.0,
         trial_minutes=15.0,
         hours=64.0,
         h100_hours=512.0,
@@ -167,6 +171,8 @@ def test_people_can_read_what_an_agent_is_told(request: pytest.FixtureRequest) -
     lines = ["# What an agent is told", "", "Of a session of the published task on eight GPUs; written by a test.", ""]
     for heading, name in {**parts, "After an interruption": "resume"}.items():
         lines += [f"## {heading}", "", *(f"> {line}".rstrip() for line in texts[name].splitlines()), ""]
+    lines += ["## How it works with agent.gpus=experiments", ""]
+    lines += [f"> {line}".rstrip() for line in told(gpus=0, experiments=True)["execution"].splitlines()] + [""]
     written = "\n".join(lines)
     if request.config.getoption("--write-goldens"):
         page.write_text(written)
@@ -178,6 +184,10 @@ def test_prompts_say_what_holds_in_their_mode_alone() -> None:
     assert "Its runs have GPUs of their own" in fresh and "pays for the allocation" in fresh
     assert "reserves about 55 H100-hours" in fresh and "reserves about 55 H100-hours" in without
     assert "all your processes stand still" in nested and "reserves" not in nested
+    asking = told(gpus=0, experiments=True)["execution"]
+    assert "`experiment FOLDER` runs `bash run.sh` in a copy" in asking and "pays for your experiments" in asking
+    assert "experiment . > run.log" in asking and "bash run.sh > run.log" not in asking and "on 8 GPUs" in asking
+    assert "experiment ." not in fresh + nested + without
     assert "pays for the allocation" not in without and "It pays for the timing of your candidates." in without
 
 

@@ -40,7 +40,7 @@ VERDICT = Verdict(
     repeats=None,
     decided_at=datetime(2026, 11, 25, tzinfo=UTC),
 )
-HEARD = "Verdicts that came meanwhile:\n- /workspace/submissions/one: rejected: it is not faster"
+HEARD = "What came meanwhile:\n- /workspace/submissions/one: rejected: it is not faster"
 
 
 class PlayedAgent:

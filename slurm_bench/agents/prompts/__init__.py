@@ -19,6 +19,14 @@ class Facts:
     target_loss: float
     gpus: int
     """Of the agent's own allocation; with 0 there is none beside this machine."""
+    timed_gpus: int
+    """Of a timed run."""
+    experiments: bool
+    """Whether the agent asks for a job for each thing that it tries."""
+    at_once: int
+    """Such jobs that may wait or run."""
+    experiment_minutes: float
+    """The longest of them."""
     trial_minutes: float
     hours: float
     h100_hours: float
@@ -39,9 +47,11 @@ def texts(facts: Facts) -> dict[str, str]:
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    gpus = {0: "this machine's cores", 1: "one GPU"}.get(facts.gpus, f"{facts.gpus} GPUs")
+    count = facts.timed_gpus if facts.experiments else facts.gpus
+    gpus = {0: "this machine's cores", 1: "one GPU"}.get(count, f"{count} GPUs")
     words = {name: f"{value:g}" for name, value in asdict(facts).items() if isinstance(value, float)}
     reserves = f"{facts.reserves:.2g}" if facts.reserves else ""
     modes = {"nested": facts.nested, "allocation": facts.gpus > 0, "reserves": reserves}
+    modes |= {"experiments": facts.experiments, "at_once": facts.at_once}
     values = {**words, **modes, "gpus": gpus, "program": PROGRAM, "launcher": LAUNCHER}
     return {name: environment.get_template(f"{name}.md").render(values) for name in _TEMPLATES} | {RULES: facts.rules}
