@@ -2,8 +2,10 @@
 """An agent that plays a fixed part: four submissions, from a malformed one to an honest speed-up.
 
 It sees what a real agent sees: the workspace (its working directory) and `submit` on its PATH. It remembers in
-experiments/ what it was told, so that a session that stopped goes on where it was. Where it has no GPUs of its own it
-tries each candidate as an experiment first.
+experiments/ what it was told, so that a session that stopped goes on where it was.
+
+Where it has no GPUs of its own, or TRIES is set, it runs each candidate by itself first; THINK_S are seconds for which
+it does nothing before each.
 """
 
 import json
@@ -71,8 +73,11 @@ def main() -> None:
         notes = workspace / "experiments" / f"{name}.json"
         if not notes.exists():
             candidate = prepare(workspace, name, change)
+            time.sleep(float(os.environ.get("THINK_S", "0")))
             if "BENCHMARK_EXPERIMENTS" in os.environ:
-                experiment(candidate)
+                try_out(candidate, ["experiment", str(candidate)])
+            elif "TRIES" in os.environ:
+                try_out(candidate, ["bash", "run.sh"])
             verdict = hand_in(candidate)
             notes.write_text(json.dumps(verdict, indent=1))
         print(f"{name}: {json.loads(notes.read_text())['outcome']}", flush=True)
@@ -89,11 +94,13 @@ def prepare(workspace: Path, name: str, change: Callable[[Path], None]) -> Path:
     return candidate
 
 
-def experiment(candidate: Path) -> None:
-    """Run a candidate as a job of its own, and say what came of it."""
-    done = subprocess.run(["experiment", str(candidate)], stdout=subprocess.PIPE, text=True, check=False)
+def try_out(candidate: Path, command: list[str]) -> None:
+    """Run a candidate by itself, and say what came of it and how long it took."""
+    began = time.monotonic()
+    done = subprocess.run(command, cwd=candidate, stdout=subprocess.PIPE, text=True, check=False)
     last = (done.stdout.splitlines() or [""])[-1]
-    print(f"experiment {candidate.name}: exit code {done.returncode}: {last}", flush=True)
+    took = time.monotonic() - began
+    print(f"tried {candidate.name}: exit code {done.returncode} after {took:.1f} s: {last}", flush=True)
 
 
 def hand_in(candidate: Path) -> dict[str, object]:
