@@ -135,6 +135,31 @@ def test_it_says_when_the_budget_is_spent(scene: Scene) -> None:
     assert scene.after(5)
 
 
+def test_hours_stand_still_while_all_that_is_queued_waits(scene: Scene) -> None:
+    """So long as the configuration lets them in all, also over a restart of the desk."""
+    scene.config.agent.waiting_hours = 10 / 3600
+    waits = [True]
+
+    def another() -> Meter:
+        return Meter(scene.config, scene.paths, scene.ledger, waits=lambda: waits[0], clock=scene.clock)
+
+    scene.meter = another()
+    scene.after(1)
+    begun = scene.meter.deadline
+    for _ in range(2):
+        scene.after(3)
+    assert (scene.meter.deadline - begun).total_seconds() == 6
+    waits[0] = False
+    scene.after(3)
+    assert (scene.meter.deadline - begun).total_seconds() == 6, "something of it runs"
+    waits[0] = True
+    scene.meter = another()
+    begun = scene.meter.deadline
+    for _ in range(4):
+        scene.after(3)
+    assert (scene.meter.deadline - begun).total_seconds() == 4, "ten seconds in all"
+
+
 def test_a_silent_scheduler_changes_nothing(scene: Scene) -> None:
     scene.after(5)
     before = scene.note()
