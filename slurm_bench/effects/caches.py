@@ -55,6 +55,8 @@ def pack(folder: Path, archive: Path, limits: Limits = Limits()) -> Caches:
 
 def _pack(folder: Path, archive: Path, limits: Limits) -> Caches:
     archive.parent.mkdir(parents=True, exist_ok=True)
+    for begun in archive.parent.glob(f".{archive.name}.*"):
+        begun.unlink()  # by a run that was killed: an archive's name is one job's alone
     handle, name = tempfile.mkstemp(dir=archive.parent, prefix=f".{archive.name}.")
     beside = Path(name)
     try:

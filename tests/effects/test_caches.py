@@ -64,6 +64,15 @@ def test_what_is_packed_is_unpacked(folder: Path, archive: Path, tmp_path: Path)
     assert (tmp_path / "there/triton/launcher.so").stat().st_mtime == 1_700_000_000
 
 
+def test_what_a_killed_run_had_begun_to_pack_goes(folder: Path, archive: Path) -> None:
+    archive.parent.mkdir()
+    begun, other = archive.with_name(f".{archive.name}.x1y2"), archive.with_name(".another.tar.gz.x1y2")
+    begun.touch()
+    other.touch()
+    caches.pack(folder, archive)
+    assert not begun.exists() and other.exists()
+
+
 def test_two_copies_are_apart(folder: Path, archive: Path, tmp_path: Path) -> None:
     """What is written into one is neither in the archive nor in the other."""
     kept = caches.pack(folder, archive)
