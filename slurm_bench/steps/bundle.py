@@ -123,16 +123,16 @@ def _submission(paths: SessionPaths, where: SubmissionPaths) -> Members:
 
 
 def _experiments(paths: SessionPaths, until: datetime) -> Members:
-    """A list of what its agent had asked for by then, where there is anything: no verdict rests on it."""
-    asked = [store.read(record, Experiment) for record in sorted(paths.experiments.glob("*/experiment.json"))]
-    listed = tuple(_listed(paths, each) for each in asked if each.received_at <= until)
+    """A list of what its agent had tried by then, where there is anything: no verdict rests on it."""
+    begun = [paths.experiment(plan.parent.name) for plan in sorted(paths.experiments.glob("*/plan.json"))]
+    asked = [(store.read(each.experiment, Experiment), store.read(each.plan, ExperimentPlan)) for each in begun]
+    listed = tuple(_listed(paths, *each) for each in asked if each[0].received_at <= until)
     text = ListedExperiments(experiments=listed).model_dump_json(indent=1) + "\n"
     return {str(BundlePaths().listed_experiments): text.encode()} if listed else {}
 
 
-def _listed(paths: SessionPaths, asked: Experiment) -> ListedExperiment:
-    plan = store.read_if_there(paths.experiment(asked.number).plan, ExperimentPlan)
-    entry = store.read_if_there(paths.ledger / f"{plan.run.job_name}.json", LedgerEntry) if plan else None
+def _listed(paths: SessionPaths, asked: Experiment, plan: ExperimentPlan) -> ListedExperiment:
+    entry = store.read_if_there(paths.ledger / f"{plan.run.job_name}.json", LedgerEntry)
     charged = entry.charged_gpu_seconds if entry else 0
     return ListedExperiment(number=asked.number, path=asked.path, gpus=asked.gpus, gpu_seconds=charged)
 

@@ -30,7 +30,7 @@ class ListedExperiment(Record):
 
 
 class ListedExperiments(Record):
-    """Those that a session's agent had asked for when a verdict was given. No verdict rests on them."""
+    """Those that a session's agent had begun when a verdict was given. No verdict rests on them."""
 
     experiments: tuple[ListedExperiment, ...]
 
