@@ -243,6 +243,13 @@ def of_limits(config: ClusterConfig, found: Iterable[Limits]) -> Iterator[Findin
             yield fails("limits of jobs", said, "set another cluster.qos or account, or ask for more")
 
 
+def of_counts(config: Config) -> Iterator[Finding]:
+    """Whether the budget holds an agent that asks for its GPUs."""
+    if config.agent.experiments and "experiment" not in config.budget.counts:
+        found = "experiments are not in budget.counts: no budget limits them"
+        yield note("budget", found, "add experiment to budget.counts")
+
+
 def _listed(association: Association) -> str:
     return ", ".join(sorted(association.qos))
 

@@ -160,6 +160,7 @@ class _Doctor:
             )
         else:
             yield ok("budget", found)
+        yield from checkup.of_counts(self.config)
 
     @property
     def _cluster(self) -> SlurmCluster:

@@ -192,6 +192,9 @@ def test_an_agent_that_asks_for_its_gpus(config: Config) -> None:
     assert {finding.state for finding in found} == {State.OK}
     (own,) = limits.of_qos("own|02:00:00|gres/gpu=8\n")
     assert not list(checkup.of_limits(by_experiments.cluster, [own]))
+    assert not list(checkup.of_counts(by_experiments))
+    beside = replace(by_experiments, budget=replace(by_experiments.budget, counts=["session", "retiming"]))
+    assert "no budget limits them" in only(checkup.of_counts(beside), State.NOTE)["budget"]
     found = list(checkup.of_partitions(by_experiments, surveyed(by_experiments.cluster), 1, 25.05))
     assert "that of experiments up to 25" in failing(found)["partition gpu"]
     whole = with_cluster(by_experiments, partition="whole")
