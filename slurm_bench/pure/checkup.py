@@ -102,21 +102,24 @@ def _process_tracking(site: Mapping[str, str]) -> Finding:
 # --- partitions
 
 
-def of_partitions(config: Config, found: Survey, trial_hours: float) -> Iterator[Finding]:
+def of_partitions(
+    config: Config, found: Survey, trial_hours: float, experiment_hours: float = 0.0
+) -> Iterator[Finding]:
     """
     Args:
         trial_hours: time limit of a trial's array task.
+        experiment_hours: the longest of an experiment's job.
     """
     for partition in found.partitions:
-        yield _partition(config, partition, trial_hours)
-        yield _sharing(config.cluster, partition)
+        yield _partition(config, partition, trial_hours, experiment_hours if config.agent.experiments else 0.0)
+        yield _sharing(config, partition)
     yield _gpus(config.cluster, found)
     yield _type(config.cluster, found)
     if _has_jobs_without_gpus(config.cluster) and config.cluster.cpu_partition:
         yield from (_cpu_partition(config.cluster, partition) for partition in found.cpu_partitions)
 
 
-def _partition(config: Config, partition: Mapping[str, str], trial_hours: float) -> Finding:
+def _partition(config: Config, partition: Mapping[str, str], trial_hours: float, experiment_hours: float) -> Finding:
     cluster, name = config.cluster, partition["PartitionName"]
     check = f"partition {name}"
     if partition.get("State") != "UP":
@@ -129,6 +132,9 @@ def _partition(config: Config, partition: Mapping[str, str], trial_hours: float)
     if trial_hours > longest:
         limit = f"its time limit is {longest:g} hours, that of trials {trial_hours:g}"
         return fails(check, f"{limit}: they would wait for ever", "lower task.trial_minutes, or set another partition")
+    if experiment_hours > longest:
+        limit = f"its time limit is {longest:g} hours, that of experiments up to {experiment_hours:.3g}"
+        return fails(check, f"{limit}: these would wait for ever", "lower agent.experiment_minutes")
     for ours, allowed in ((cluster.account, "AllowAccounts"), (cluster.qos, "AllowQos")):
         names = partition.get(allowed, "ALL").split(",")
         if ours and names != ["ALL"] and ours not in names:
@@ -142,7 +148,8 @@ def _has_jobs_without_gpus(cluster: ClusterConfig) -> bool:
     return cluster.chain or not cluster.session_gpus
 
 
-def _sharing(cluster: ClusterConfig, partition: Mapping[str, str]) -> Finding:
+def _sharing(config: Config, partition: Mapping[str, str]) -> Finding:
+    cluster = config.cluster
     check = f"nodes of {partition['PartitionName']}"
     whole = partition.get("OverSubscribe", "NO").startswith("EXCLUSIVE")
     if whole and not cluster.exclusive:
@@ -157,6 +164,9 @@ def _sharing(cluster: ClusterConfig, partition: Mapping[str, str]) -> Finding:
         )
         remedy = ", or cluster.chain=false" if cluster.session_gpus else ", or cluster.session_gpus"
         return fails(check, found, f"set cluster.cpu_partition to one without GPUs{remedy}")
+    if whole and config.agent.experiments:
+        found = "an experiment that asks for fewer GPUs is charged for whole nodes, and reserves less"
+        return note(check, found, "take a partition whose nodes are shared, or agent.gpus=session")
     if not cluster.exclusive:
         return note(check, "trials share theirs (cluster.exclusive=false)", "such timings are worth less")
     return ok(check, "trials have theirs to themselves")
@@ -231,6 +241,13 @@ def of_limits(config: ClusterConfig, found: Iterable[Limits]) -> Iterator[Findin
         if gpus > limits.gpus:
             said = f"{limits.of} lets a job have {limits.gpus:g} GPUs, and ours have {gpus}"
             yield fails("limits of jobs", said, "set another cluster.qos or account, or ask for more")
+
+
+def of_counts(config: Config) -> Iterator[Finding]:
+    """Whether the budget holds an agent that asks for its GPUs."""
+    if config.agent.experiments and "experiment" not in config.budget.counts:
+        found = "experiments are not in budget.counts: no budget limits them"
+        yield note("budget", found, "add experiment to budget.counts")
 
 
 def _listed(association: Association) -> str:

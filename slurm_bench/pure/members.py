@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from slurm_bench.pure.evidence import Evidence, Sealed
 
 _PARTS = re.compile(
-    r"(manifest|session|metadata|incumbent)\.json|config\.yaml|ledger/[^/]+\.json"
+    r"(manifest|session|metadata|incumbent|experiments)\.json|config\.yaml|ledger/[^/]+\.json"
     r"|calibration/(calibration\.json|(retiming|ledger)/.+)"
     r"|submissions/[0-9]{4}/(stamp\.json|(decoy|retiming[^/]*)/(rerun/)?jobs/.+)"
 )
-"""What every bundle has beside what is stamped and sealed."""
+"""What bundles have beside what is stamped and sealed."""
 
 _RECORDS = re.compile(
     r"submissions/[0-9]{4}/((submission|seal|opinion|second_opinion|turn|decoy|verdict)\.json"

@@ -21,6 +21,7 @@ from slurm_bench.pure.status_facts import (
     CampaignRecords,
     CampaignView,
     Desk,
+    ExperimentsView,
     JobView,
     RunView,
     SessionRecords,
@@ -76,6 +77,7 @@ def session_view(records: SessionRecords, seen: Seen) -> SessionView:
         left_h=left_h,
         progressed_at=records.working.progressed_at if records.working else None,
         jobs=jobs,
+        experiments=_experiments(entries, seen),
         submission=_current(records.submissions, entries, seen),
         verdicts=_outcomes(handed_in),
         best=_best(handed_in),
@@ -110,10 +112,21 @@ def _jobs(session: Session, entries: Iterable[LedgerEntry], seen: Seen) -> tuple
             job_id=entry.job_id,
             kind=entry.kind,
             state=_job_state(entry, seen),
-            stuck=seen[entry.job_name].stuck if entry.job_name in seen else "",
+            stuck=_stuck(entry, seen),
         )
         for entry in chain
     )
+
+
+def _stuck(entry: LedgerEntry, seen: Seen) -> str:
+    return seen[entry.job_name].stuck if entry.job_name in seen else ""
+
+
+def _experiments(entries: Iterable[LedgerEntry], seen: Seen) -> ExperimentsView | None:
+    asked = [entry for entry in entries if entry.kind == "experiment"]
+    states = Counter(_job_state(entry, seen) for entry in asked)
+    stuck = next(filter(None, (_stuck(entry, seen) for entry in asked)), "")
+    return ExperimentsView(states["pending"], states["running"], states["over"], stuck) if asked else None
 
 
 def _job_state(entry: LedgerEntry, seen: Seen) -> str:

@@ -108,6 +108,17 @@ class JobView:
 
 
 @dataclass(frozen=True)
+class ExperimentsView:
+    """How many jobs of its own an agent has asked for, by how they stand."""
+
+    waiting: int
+    running: int
+    over: int
+    stuck: str
+    """Why one of them cannot start, as things are."""
+
+
+@dataclass(frozen=True)
 class RunView:
     """A block that is over: a run of the candidate, and in the paired design the incumbent's beside it."""
 
@@ -186,6 +197,8 @@ class SessionView:
     """When the agent last did something."""
     jobs: tuple[JobView, ...]
     """Links and relays, oldest first."""
+    experiments: ExperimentsView | None
+    """None where there are none."""
     submission: SubmissionView | None
     """The one that the desk is at, or else the last."""
     verdicts: Mapping[str, int]

@@ -98,6 +98,8 @@ class SessionSummary:
     agent: str
     model: str
     """Empty for an agent without one."""
+    by_experiments: bool
+    """Whether its agent has no GPUs of its own, and asks for a job for each thing that it tries."""
     cluster: str
     container: str
     design: str
@@ -134,8 +136,9 @@ class SessionSummary:
 
     @property
     def contestant(self) -> str:
-        """The agent with its model, which several seeds share."""
-        return f"{self.agent} ({self.model})" if self.model else self.agent
+        """The agent with its model and its way to GPUs, which several seeds share."""
+        named = f"{self.agent} ({self.model})" if self.model else self.agent
+        return f"{named}, by experiments" if self.by_experiments else named
 
     @property
     def unconfirmed(self) -> Step | None:
@@ -192,7 +195,7 @@ def _fails(confirmation: SubmissionSummary, correlation: float) -> bool:
 
 @dataclass(frozen=True)
 class Standing:
-    """An agent with its model, over all its seeds."""
+    """An agent with its model and its way to GPUs, over all its seeds."""
 
     contestant: str
     seeds: Mapping[ScoreState, int]

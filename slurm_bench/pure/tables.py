@@ -7,6 +7,7 @@ from slurm_bench.pure.human import RULE_SETS
 from slurm_bench.pure.progress import Step
 from slurm_bench.pure.score import Saved, ScoreState
 from slurm_bench.pure.summary import SessionSummary, Standing, SubmissionSummary
+from slurm_bench.pure.usage import Account
 from slurm_bench.words.verdicts import Outcome, Verdict
 
 Value = str | int | float | None
@@ -138,7 +139,7 @@ def sessions(summaries: Sequence[SessionSummary]) -> Table:
         Column("hours", _number("hours", 1), "hours"),
         Column("used", _number("h100_hours", 1), "h100_hours"),
         Column("of H100-hours", _number("limit", 0), "limit"),
-        Column("idle", _share("idle_share"), "idle_share"),
+        Column("idle", _idle, "idle_share"),
         *_MODEL_USE,
         Column("cluster, container", _plain("site")),
         Column("why it ended", _plain("ending")),
@@ -153,7 +154,8 @@ def _session(each: SessionSummary) -> Row:
     row |= {"score_why": each.score.why, "scored_submission": each.score.submission if each.score.saved else ""}
     row |= _with_ends("unconfirmed_s", _ends_of_step(each.unconfirmed))
     row |= {"started": each.session.started.isoformat(), "hours": each.hours, "h100_hours": each.h100_hours}
-    row |= {name: getattr(account, name, None) for name in ("limit", "left", "idle_share", "gpu_seconds")}
+    row |= {name: getattr(account, name, None) for name in ("limit", "left", "gpu_seconds")}
+    row |= {"by_experiments": each.by_experiments, "idle_share": None if each.by_experiments else _idle_share(account)}
     row |= {"accounting": account.accounting if account else "", "tokens": each.tokens, "usd": each.usd}
     row |= {"site": f"{each.cluster}, {each.container}", "design": each.design, "where": each.where}
     return {**row, "ending": each.ending, "revision": each.session.revision}
@@ -260,12 +262,16 @@ def _verdicts(row: Row) -> str:
     return ", ".join(f"{count} {name}" for count, name in counts if count)
 
 
-def _share(name: str) -> Callable[[Row], str]:
-    def text(row: Row) -> str:
-        share = row[name]
-        return "not seen" if share is None else f"{100 * float(share):.0f} %"
+def _idle_share(account: Account | None) -> float | None:
+    return account.idle_share if account else None
 
-    return text
+
+def _idle(row: Row) -> str:
+    """Say how much of its GPU time was idle, where its agent holds any."""
+    if row["by_experiments"]:
+        return NOTHING
+    share = row["idle_share"]
+    return "not seen" if share is None else f"{100 * float(share):.0f} %"
 
 
 def _millions(name: str) -> Callable[[Row], str]:

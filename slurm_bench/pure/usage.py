@@ -141,7 +141,10 @@ def lines(entries: Iterable[LedgerEntry], busy: Mapping[Kind, Mapping[str, float
 
 
 def summed(lines: Iterable[Line]) -> tuple[Line, ...]:
-    """The lines of several accounts as those of one; idle time that one of them could not see is not seen."""
+    """The lines of several accounts as those of one; idle time that one of them could not see is not seen.
+
+    One that held no GPUs, as the job of an agent that has none, takes no idle time out of sight.
+    """
     by_day: dict[tuple[Kind, str], list[Line]] = {}
     for line in lines:
         by_day.setdefault((line.kind, line.day), []).append(line)
@@ -152,10 +155,10 @@ def summed(lines: Iterable[Line]) -> tuple[Line, ...]:
             attempts=sum(line.attempts for line in same),
             gpu_seconds=sum(line.gpu_seconds for line in same),
             h100_hours=sum(line.h100_hours for line in same),
-            idle_gpu_seconds=None if None in idle else sum(filter(None, idle)),
+            idle_gpu_seconds=None if None in idle or not idle else sum(filter(None, idle)),
         )
         for (kind, day), same in sorted(by_day.items())
-        for idle in [[line.idle_gpu_seconds for line in same]]
+        for idle in [[line.idle_gpu_seconds for line in same if line.gpu_seconds]]
     )
 
 

@@ -2,15 +2,18 @@
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from slurm_bench.effects import bundles, store
 from slurm_bench.pure import stamps
 from slurm_bench.steps import metadata, site
 from slurm_bench.steps.site import KeyHolder
-from slurm_bench.words.bundles import Manifest, Stamp
+from slurm_bench.words.accounting import LedgerEntry
+from slurm_bench.words.bundles import ListedExperiment, ListedExperiments, Manifest, Stamp
 from slurm_bench.words.config import BundleCommand, Config
 from slurm_bench.words.errors import UsageError
+from slurm_bench.words.experiments import Experiment, ExperimentPlan
 from slurm_bench.words.paths import BundlePaths, CalibrationPaths, CampaignPaths, SessionPaths, SubmissionPaths
 from slurm_bench.words.records import Seal, Session
 from slurm_bench.words.trials import Retiming, TrialPlan
@@ -104,7 +107,7 @@ def _members(paths: SessionPaths, number: str) -> Members:
         members |= {_name(paths, each): each for each in before if each.parent.name < number}
     members |= _sealed(paths, paths.incumbent, "incumbent")
     members |= _sealed(paths, paths.submission(number).seal, "candidate")
-    return members | _calibration(paths)
+    return members | _experiments(paths, verdict.decided_at) | _calibration(paths)
 
 
 def _submission(paths: SessionPaths, where: SubmissionPaths) -> Members:
@@ -117,6 +120,21 @@ def _submission(paths: SessionPaths, where: SubmissionPaths) -> Members:
     ]
     entries = [paths.ledger / f"{plan.job_name}.json" for plan in plans if plan]
     return found | {_name(paths, entry): entry for entry in entries if entry.exists()}
+
+
+def _experiments(paths: SessionPaths, until: datetime) -> Members:
+    """A list of what its agent had tried by then, where there is anything: no verdict rests on it."""
+    begun = [paths.experiment(plan.parent.name) for plan in sorted(paths.experiments.glob("*/plan.json"))]
+    asked = [(store.read(each.experiment, Experiment), store.read(each.plan, ExperimentPlan)) for each in begun]
+    listed = tuple(_listed(paths, *each) for each in asked if each[0].received_at <= until)
+    text = ListedExperiments(experiments=listed).model_dump_json(indent=1) + "\n"
+    return {str(BundlePaths().listed_experiments): text.encode()} if listed else {}
+
+
+def _listed(paths: SessionPaths, asked: Experiment, plan: ExperimentPlan) -> ListedExperiment:
+    entry = store.read_if_there(paths.ledger / f"{plan.run.job_name}.json", LedgerEntry)
+    charged = entry.charged_gpu_seconds if entry else 0
+    return ListedExperiment(number=asked.number, path=asked.path, gpus=asked.gpus, gpu_seconds=charged)
 
 
 def _calibration(paths: SessionPaths) -> Members:

@@ -20,7 +20,7 @@ from slurm_bench.pure import checkup, slurm_settings
 from slurm_bench.pure.checkup import fails, note, ok, unknown
 from slurm_bench.pure.guard import Association
 from slurm_bench.pure.survey import Survey
-from slurm_bench.steps import examination, link, premises, retime, site, site_file, visit
+from slurm_bench.steps import examination, experiments, link, premises, retime, site, site_file, visit
 from slurm_bench.words.checkup import Finding, State
 from slurm_bench.words.config import Config, DoctorCommand
 from slurm_bench.words.errors import BenchError, InfrastructureError, JobRefused
@@ -142,7 +142,8 @@ class _Doctor:
         self.survey = site.look_around(before)
         self.config = site.with_guesses(self.config)
         trial_hours = 0 if self.config.retime.is_nested else retime.most_minutes_of_a_task(self.config) / 60
-        yield from checkup.of_partitions(self.config, self.survey, trial_hours)
+        minutes = experiments.limit_minutes(self.config.agent.experiment_minutes)
+        yield from checkup.of_partitions(self.config, self.survey, trial_hours, minutes / 60)
 
     def _time(self) -> Iterator[Finding]:
         over_s = self._cluster.overrun_s
@@ -159,6 +160,7 @@ class _Doctor:
             )
         else:
             yield ok("budget", found)
+        yield from checkup.of_counts(self.config)
 
     @property
     def _cluster(self) -> SlurmCluster:

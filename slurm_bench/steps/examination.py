@@ -17,7 +17,7 @@ from slurm_bench.effects.processes import Completed
 from slurm_bench.effects.slurm import SlurmCluster
 from slurm_bench.pure.plain import one_line
 from slurm_bench.pure.rules import RUNS
-from slurm_bench.steps import enclosure, retime, site, transcript, workspace
+from slurm_bench.steps import enclosure, experiments, retime, site, transcript, workspace
 from slurm_bench.words.checkup import ContainerStart, NodeFacts
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import BenchError
@@ -78,7 +78,10 @@ def jobs_of_a_session(config: Config, folder: Path) -> dict[str, Job]:
         limit_minutes=retime.most_minutes_of_a_task(config),
     )
     relay = replace(nothing, gpus=0, exclusive=False, cpu_only=True)
+    longest = experiments.limit_minutes(config.agent.experiment_minutes)
+    experiment = replace(trials, tasks=1, exclusive=False, limit_minutes=longest)
     others = {} if config.retime.is_nested else {"trials": trials}
+    others |= {"experiment": experiment} if config.agent.experiments else {}
     return {"session": nothing, **others, **({"relay": relay} if cluster.chain else {})}
 
 

@@ -40,6 +40,11 @@ _AROUND_MINUTES = 3
 _LEAST_INTERVAL = timedelta(seconds=1)
 
 
+def limit_minutes(minutes: float) -> int:
+    """Return the time limit of an experiment's job."""
+    return math.ceil(minutes) + _AROUND_MINUTES
+
+
 @dataclass(frozen=True)
 class Site:
     """Where experiments run, and who keeps their books."""
@@ -194,7 +199,7 @@ class Experiments:
             gpus=taken.gpus,
             node_gpus=self._config.cluster.node_gpus,
             exclusive=False,
-            limit_minutes=math.ceil(taken.minutes) + _AROUND_MINUTES,
+            limit_minutes=limit_minutes(taken.minutes),
         )
 
     def _plan(self, taken: Experiment, sealed: Seal) -> ExperimentPlan:

@@ -38,6 +38,12 @@ _CONFIRM = {
     False: "nothing is timed afresh, and so has a score",
 }
 
+_MODES = (
+    'Agents that are marked "by experiments" have no GPUs of their own, and ask for a job for each thing that they '
+    "try. The others hold their GPUs all the time. Compare the two by H100-hours as charged, not by hours. The idle "
+    "share is only said of sessions whose agent holds GPUs."
+)
+
 
 @dataclass(frozen=True)
 class PlacedFigure:
@@ -76,7 +82,7 @@ def render(title: str, sections: Sequence[Section], sessions: Sequence[SessionSu
             sessions_table=tables.sessions(sessions),
             budget_table=tables.budget(sessions),
             submissions_table=submissions,
-            terms_in_words=list(dict.fromkeys(map(_terms, sessions))),
+            terms_in_words=[*dict.fromkeys(map(_terms, sessions)), *_modes(sessions)],
             agents=list(dict.fromkeys(session.contestant for session in sessions)),
             outcomes=list(Outcome),
             bar_place=_bar_scale(submissions.rows),
@@ -128,6 +134,11 @@ def _terms(session: SessionSummary) -> str:
     return (
         f"Retiming {session.design}: {_DESIGN[session.design]}; {_WHERE[session.where]}; {_CONFIRM[session.confirms]}."
     )
+
+
+def _modes(sessions: Iterable[SessionSummary]) -> list[str]:
+    """How sessions are compared whose agents come by GPUs in different ways, where there are both."""
+    return [_MODES] if len({session.by_experiments for session in sessions}) > 1 else []
 
 
 def _bar_scale(rows: Iterable[Row]) -> Callable[[float], float]:

@@ -43,6 +43,8 @@ def write(path: Path, config: Config, found: Survey, association: Association | 
     usual = OmegaConf.to_container(OmegaConf.load(shipped("conf") / "cluster" / "slurm.yaml"), resolve=False)
     assert isinstance(usual, dict)
     own = {name: cluster[name] for name in _OWN if cluster[name] != usual.get(name)}
+    if config.agent.experiments:
+        own.pop("session_gpus", None)  # of this agent, not of the site
     own = {name: value for name, value in own.items() if usual.get(name) or value not in (None, [], {})}
     account = config.cluster.account or (association.account if association else None)
     placement = {"partition": found.names, **({"account": account} if account else {})}

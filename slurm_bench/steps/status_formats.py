@@ -14,7 +14,15 @@ from rich.text import Text
 
 from slurm_bench.pure import score
 from slurm_bench.pure.score import ScoreState
-from slurm_bench.pure.status_facts import ArrayView, BudgetView, CampaignView, RunView, SessionView, SubmissionView
+from slurm_bench.pure.status_facts import (
+    ArrayView,
+    BudgetView,
+    CampaignView,
+    ExperimentsView,
+    RunView,
+    SessionView,
+    SubmissionView,
+)
 from slurm_bench.words.trials import TrialOutcome
 
 _BAR = 24
@@ -168,6 +176,8 @@ def _facts(session: SessionView, now: datetime) -> Iterator[_Fact]:
     yield _Fact("budget", _budget(session.budget), _budget_share(session.budget))
     if session.jobs:
         yield _Fact("jobs", _jobs(session), is_trouble=any(job.stuck for job in session.jobs))
+    if session.experiments:
+        yield _Fact("experiments", _experiments(session.experiments), is_trouble=bool(session.experiments.stuck))
     if session.submission:
         yield from _submission_facts(session.submission)
     yield _Fact("verdicts", _verdicts(session))
@@ -206,6 +216,12 @@ def _jobs(session: SessionView) -> str:
     links = [job for job in session.jobs if job.kind == "session"]
     shown = still_open or links[-1:]
     return ", ".join(f"{job.name} {job.state}{f' (stuck: {job.stuck})' if job.stuck else ''}" for job in shown)
+
+
+def _experiments(found: ExperimentsView) -> str:
+    counts = ((found.waiting, "waiting"), (found.running, "running"), (found.over, "over"))
+    stuck = [f"stuck: {found.stuck}"] if found.stuck else []
+    return ", ".join([*(f"{count} {what}" for count, what in counts if count), *stuck])
 
 
 def _submission_facts(submission: SubmissionView) -> Iterator[_Fact]:

@@ -67,6 +67,7 @@ class _Reader:
             yardstick=self._yardstick(),
             agent=config.agent.title,
             model=config.agent.model or "",
+            by_experiments=config.agent.experiments,
             cluster=config.cluster.kind,
             container=config.container.kind,
             design=config.retime.design,

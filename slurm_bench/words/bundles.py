@@ -18,6 +18,23 @@ class Stamp(Record):
     stamped_at: datetime
 
 
+class ListedExperiment(Record):
+    """An experiment of an agent, which a bundle has no more of than this."""
+
+    number: str
+    path: str
+    """As its agent named the folder."""
+    gpus: int
+    gpu_seconds: int
+    """That it was charged, as far as was known at the export."""
+
+
+class ListedExperiments(Record):
+    """Those that a session's agent had begun when a verdict was given. No verdict rests on them."""
+
+    experiments: tuple[ListedExperiment, ...]
+
+
 class Manifest(Record):
     """Whose bundle an archive is, and what wrote it."""
 

@@ -482,6 +482,10 @@ class BundlePaths(SessionPaths):
         return self.root / "manifest.json"
 
     @property
+    def listed_experiments(self) -> Path:
+        return self.root / "experiments.json"
+
+    @property
     def origin(self) -> CalibrationPaths:
         """What `calibration` was taken from."""
         return CalibrationPaths(self.root / "calibration")

@@ -183,6 +183,26 @@ def test_partitions_that_do_not_go_with_the_configuration(
     assert said in found[check]
 
 
+def test_an_agent_that_asks_for_its_gpus(config: Config) -> None:
+    """Nothing is wrong where jobs without GPUs have a partition; its own jobs have to fit theirs."""
+    given = with_cluster(config, cpu_partition="cpu", session_hours=2)
+    by_experiments = replace(given, agent=replace(given.agent, gpus="experiments"))
+    assert by_experiments.cluster.session_gpus == 0
+    found = list(checkup.of_partitions(by_experiments, surveyed(by_experiments.cluster), 1, 1.05))
+    assert {finding.state for finding in found} == {State.OK}
+    (own,) = limits.of_qos("own|02:00:00|gres/gpu=8\n")
+    assert not list(checkup.of_limits(by_experiments.cluster, [own]))
+    assert not list(checkup.of_counts(by_experiments))
+    beside = replace(by_experiments, budget=replace(by_experiments.budget, counts=["session", "retiming"]))
+    assert "no budget limits them" in only(checkup.of_counts(beside), State.NOTE)["budget"]
+    found = list(checkup.of_partitions(by_experiments, surveyed(by_experiments.cluster), 1, 25.05))
+    assert "that of experiments up to 25" in failing(found)["partition gpu"]
+    whole = with_cluster(by_experiments, partition="whole")
+    found = list(checkup.of_partitions(whole, surveyed(whole.cluster), 1, 1.05))
+    assert not failing(found)
+    assert "is charged for whole nodes, and reserves less" in only(found, State.NOTE)["nodes of whole"]
+
+
 def test_an_account_and_its_qos(config: Config) -> None:
     lab = Association("lab", frozenset({"normal", "long"}))
     with_qos = with_cluster(config, qos="long").cluster

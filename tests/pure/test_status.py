@@ -13,6 +13,7 @@ from slurm_bench.pure.status_facts import (
     CalibrationRecords,
     CampaignRecords,
     Desk,
+    ExperimentsView,
     SessionRecords,
     SubmissionRecords,
 )
@@ -187,6 +188,20 @@ def test_jobs_say_why_they_are_stuck_and_one_that_the_scheduler_ended_is_over() 
     ended = session_view(records(LINK, RELAY), {LINK.job_name: observation({0: JobState.TIMEOUT})})
     assert [job.state for job in ended.jobs] == ["over", "pending"]
     assert ended.budget.reserved == 0 and ended.budget.spent == pytest.approx(0.1), "as its desk would settle it"
+
+
+def test_experiments_are_counted_by_how_they_stand_and_only_where_there_are_any() -> None:
+    asked = [entry(f"experiment{number}", "experiment", settled=number == 4) for number in range(1, 6)]
+    names = [each.job_name for each in asked]
+    seen = {
+        names[0]: observation({0: JobState.PENDING}, "QOSGrpGRESMinutes"),
+        names[1]: observation({0: JobState.RUNNING}),
+        names[2]: observation({0: JobState.TIMEOUT}),
+    }
+    view = session_view(records(LINK, RELAY, *asked), RUNS | seen)
+    assert view.experiments == ExperimentsView(waiting=2, running=1, over=2, stuck="QOSGrpGRESMinutes")
+    assert [job.kind for job in view.jobs] == ["session", "relay"]
+    assert session_view(records(LINK, RELAY), RUNS).experiments is None
 
 
 def test_time_is_what_was_seen_last() -> None:

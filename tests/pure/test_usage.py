@@ -43,6 +43,17 @@ def test_lines_by_kind_and_day_with_what_was_idle() -> None:
     assert usage.idle_share(lines[2:]) is None
 
 
+def test_a_session_without_gpus_leaves_the_idle_time_of_others_in_sight() -> None:
+    attached = entry(kind="session", attempts=(running(elapsed_s=100),))
+    without = entry(kind="session", attempts=(running(elapsed_s=500, gpus=0),))
+    seen = usage.lines([attached], {"session": {"2026-11-25": 150.0}})
+    unseen = usage.lines([without], {})
+    assert usage.idle_share(unseen) is None, "none rather than 0 %"
+    (line,) = usage.summed([*seen, *unseen])
+    assert (line.attempts, line.gpu_seconds, line.idle_gpu_seconds) == (2, 200, 50)
+    assert usage.summed(unseen) == unseen
+
+
 def test_training_is_never_more_than_what_is_held() -> None:
     (line,) = usage.lines([entry(attempts=(attempt(),))], {"retiming": {"2026-11-25": 999.0}})
     assert line.idle_gpu_seconds == 0

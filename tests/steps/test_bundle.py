@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 
 from slurm_bench.effects import bundles, store
+from slurm_bench.effects.containers import NoContainer
 from slurm_bench.pure import stamps
 from slurm_bench.pure.sealing import describe
-from slurm_bench.steps import bundle, judging, reverify
-from slurm_bench.words.bundles import Manifest, Stamp
+from slurm_bench.steps import bundle, judging, reverify, site, workspace
+from slurm_bench.steps.experiments import Experiments, Site
+from slurm_bench.words.bundles import ListedExperiment, ListedExperiments, Manifest, Stamp
 from slurm_bench.words.config import BundleCommand, Config, JudgeCommand, ReverifyCommand
 from slurm_bench.words.errors import BenchError, UsageError
+from slurm_bench.words.experiments import ExperimentNote, ExperimentRequest
 from slurm_bench.words.records import Session, SessionState
 from slurm_bench.words.verdicts import Verdict
 from tests.conftest import make_config, make_quick_record
@@ -1040,6 +1043,37 @@ def test_what_is_not_decided_yet(quick: Scene) -> None:
     quick.paths.submission("0001").verdict.unlink()
     with pytest.raises(UsageError, match="0001 is not decided yet"):
         export(quick, submission="1")
+
+
+def test_experiments_are_listed_up_to_the_verdict_and_not_bundled(tmp_path: Path, verify: Verify) -> None:
+    (tmp_path / "other").mkdir()
+    scene = begin(tmp_path / "other")
+    tries = scene.candidate("tries")
+    scene.submit("nowhere", "a0")
+    experiment(scene, "e0", scene.paths.workspace / "nothing")
+    experiment(scene, "e1", tries)
+    scene.submit("elsewhere", "a1")
+    experiment(scene, "e2", tries)
+    first, second = export(scene).values()
+    assert "experiments.json" not in members(first), "there were none yet"
+    found = members(second)
+    listed = ListedExperiments.model_validate_json(found["experiments.json"]).experiments
+    assert listed == (ListedExperiment(number="0002", path=str(tries), gpus=1, gpu_seconds=1),)
+    assert not [name for name in found if name.startswith(("experiments/", "inbox/")) or "-experiment" in name]
+    told = verify(second)
+    assert told.exit_code == 0 and "not stamped" not in told.checks
+
+
+def experiment(scene: Scene, request: str, folder: Path) -> None:
+    """What an agent asks for, from its request to its end."""
+    ledger = site.ledger_of(scene.config, scene.paths, scene.cluster)
+    where = Site(scene.identity, scene.cluster, NoContainer(), ledger)
+    desk = Experiments(scene.config, scene.paths, where, workspace.mount(scene.paths))
+    scene.paths.experiments_outbox.mkdir(exist_ok=True)
+    store.write(scene.paths.experiments_outbox / f"{request}.json", ExperimentRequest(id=request, path=str(folder)))
+    desk.tick()
+    desk.end()
+    assert store.read(scene.paths.experiment_note(request), ExperimentNote).state == "over"
 
 
 def test_no_secret_is_exported(quick: Scene, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from slurm_bench.effects import store
 from slurm_bench.effects.cluster import Cluster
 from slurm_bench.effects.containers import NoContainer
 from slurm_bench.effects.local import LocalCluster
-from slurm_bench.steps import site, workspace
+from slurm_bench.steps import budget, budget_formats, site, workspace
 from slurm_bench.steps.experiments import Experiments, Site, waiting_of
 from slurm_bench.words.accounting import JobState
 from slurm_bench.words.config import Config
@@ -171,6 +171,22 @@ def test_what_is_refused_queues_nothing(scene: Scene, asked: dict[str, object], 
     note = scene.after("a1")
     assert (note.state, note.exit_code) == ("over", 2) and words in note.note, note
     assert not scene.ledger.entries()
+
+
+def test_the_budget_has_a_line_for_experiments_and_says_nothing_of_their_idle_time(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene = Scene(config, LocalCluster(config.cluster, Path(config.runs) / "usage"))
+    site.save_config(scene.paths, config)
+    scene.ask("a1", path=str(scene.folder("first", "sleep 1.1")))
+    scene.until_over("a1")
+    found = budget.of_campaign(scene.paths.campaign)
+    (account,) = found.accounts
+    (line,) = account.lines
+    assert (line.kind, line.attempts, line.idle_gpu_seconds) == ("experiment", 1, None)
+    assert line.gpu_seconds > 0 and account.spent == line.h100_hours and account.idle_share is None
+    budget_formats.print_csv(found)
+    assert ",spent,experiment," in capsys.readouterr().out
 
 
 def test_what_does_not_fit_the_budget_is_said_with_both_figures(scene: Scene) -> None:

@@ -22,7 +22,7 @@ from slurm_bench.pure.score import NOTHING_SAVED, Saved, Score, ScoreState
 from slurm_bench.pure.usage import Line
 from slurm_bench.steps import figures
 from slurm_bench.steps.figures.ink import COLOURS, INK, PAPER, SMALL, looks
-from slurm_bench.words.kinds import Kind
+from slurm_bench.words.kinds import KINDS, Kind
 
 START = "2025-09-03_FA3"
 HUMAN = human_steps(human_records.load(), START, "all records")
@@ -310,6 +310,19 @@ def test_the_budget_stacks_what_kinds_of_jobs_held_and_left_idle() -> None:
     assert len(hatched) == 3
     assert {bar.get_facecolor()[3] for bar in hatched} == {0}, "which would hide the hatch on a page"
     assert legend(figure)[:2] == ["session: 8.0 H100-hours, 25 % idle", "retiming: 8.0 H100-hours, idle not seen"]
+
+
+def test_every_kind_has_its_place_in_the_legend_and_one_without_gpus_none() -> None:
+    held = [Line(kind, "2026-09-20", 1, 7200, 2.0, 1800) for kind in KINDS]
+    without = Line("session", "2026-09-20", 1, 0, 0.0, None)
+    figure = figures.budget(replace(EMPTY, budget=tuple(held)))
+    drawn(figure)
+    assert len(legend(figure)) == len(KINDS) + 1
+    (axes,) = figure.axes
+    box, frame = figure.legends[0].get_window_extent(), axes.get_window_extent()
+    assert box.y0 > frame.y1 and box.x1 <= figure.bbox.x1
+    shown = legend(figures.budget(replace(EMPTY, budget=(*held[1:], without))))
+    assert [label.partition(":")[0] for label in shown[:-1]] == list(KINDS[1:])
 
 
 def test_the_bar_of_a_single_day_is_no_wall() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from slurm_bench.pure import summary
+from slurm_bench.pure import summary, tables
 from slurm_bench.pure.score import Saved, Score, ScoreState
 from slurm_bench.pure.summary import SessionSummary
 from slurm_bench.steps import budget, report, summaries
@@ -239,6 +239,25 @@ def test_published_results_are_drawn_beside_and_marked(sessions: list[SessionSum
     assert "published" not in without.file(name).read_text()
     drawn = with_them.file(name).read_text()
     assert all(part in drawn for part in ("Autoresearch", "Codex", "Claude Code", "9.3", "8.6", "8.2", "published"))
+
+
+def test_agents_that_come_by_gpus_in_different_ways_stand_apart(sessions: list[SessionSummary], tmp_path: Path) -> None:
+    """They are no seeds of each other, and no idle share is said of one that holds no GPUs."""
+    other = replace(sessions[0], by_experiments=True)
+    where = ReportPaths(tmp_path)
+    (section,) = report.write([sessions[1], other], where)
+    assert other.contestant == f"{sessions[1].contestant}, by experiments"
+    names = [str(row["agent"]) for row in section.leaderboard.rows]
+    assert sorted(names) == [sessions[1].contestant, other.contestant]
+    attached, rows = tables.sessions([sessions[1], other]), json.loads(where.file("sessions.json").read_text())
+    idle = [column.heading for column in attached.columns].index("idle")
+    assert [row[idle][-1] for row in attached.texts()] == ["%", tables.NOTHING]
+    assert [(row["by_experiments"], row["idle_share"] is None) for row in rows] == [(False, False), (True, True)]
+    said = "Compare the two by H100-hours as charged"
+    assert said in where.page.read_text()
+    for alike in ([other], [sessions[1]]):
+        report.write(alike, where)
+        assert said not in where.page.read_text()
 
 
 def test_a_sum_of_what_is_not_known_is_not_known(sessions: list[SessionSummary]) -> None:

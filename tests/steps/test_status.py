@@ -26,6 +26,7 @@ from slurm_bench.steps import site, status, status_formats
 from slurm_bench.steps.books import Book
 from slurm_bench.steps.ledger import Ledger
 from slurm_bench.steps.status import Records
+from slurm_bench.words.accounting import JobState
 from slurm_bench.words.config import Config, StatusCommand
 from slurm_bench.words.errors import UsageError
 from slurm_bench.words.paths import CampaignPaths, SessionPaths, TimingPaths
@@ -146,6 +147,17 @@ def plain_lines(state: SessionState, *submissions: SubmissionRecords) -> list[st
     array = facts.entry("0002", "confirmation", tasks=20, settled=state is SessionState.FINISHED)
     session = replace(facts.records(array, state=state), submissions=submissions)
     return status_formats.plain(campaign_view(CampaignRecords("test", (session,), ()), {}, facts.NOW)).splitlines()
+
+
+def test_experiments_are_a_line_of_their_own() -> None:
+    asked = [facts.entry(f"experiment{number}", "experiment", settled=number < 3) for number in (1, 2, 3)]
+    stuck = {asked[-1].job_name: facts.observation({0: JobState.PENDING}, "QOSMaxJobsPerUserLimit")}
+    view = campaign_view(CampaignRecords("test", (facts.records(*asked),), ()), stuck, facts.NOW)
+    said = "1 waiting, 2 over, stuck: QOSMaxJobsPerUserLimit"
+    assert f"one: experiments: {said}" in status_formats.plain(view).splitlines()
+    assert said in text(view)
+    (session,) = json.loads(status_formats.as_json(view))["sessions"]
+    assert session["experiments"] == {"waiting": 1, "running": 0, "over": 2, "stuck": "QOSMaxJobsPerUserLimit"}
 
 
 def test_a_row_says_whether_its_seconds_are_a_score() -> None:

@@ -12,14 +12,16 @@ from slurm_bench.effects import store
 from slurm_bench.effects.cluster import Job
 from slurm_bench.effects.containers import NoContainer
 from slurm_bench.effects.processes import ProcessIdentity
-from slurm_bench.steps import calibration, link, site, stop
+from slurm_bench.steps import calibration, link, site, stop, workspace
 from slurm_bench.steps.books import Book
 from slurm_bench.steps.calibration import Program
 from slurm_bench.steps.chain import Chain
+from slurm_bench.steps.experiments import Experiments, Site
 from slurm_bench.steps.stop import BY_HAND, Stop
 from slurm_bench.words.accounting import JobState
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import SchedulerError, UsageError
+from slurm_bench.words.experiments import ExperimentNote, ExperimentRequest
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
 from slurm_bench.words.records import Session, SessionState
 from slurm_bench.words.trials import Retiming
@@ -123,6 +125,30 @@ def test_a_job_that_reaches_the_queue_only_after_it_was_cancelled_is_cancelled_a
     end(opened(chained.config, chained.cluster), "one")
     assert cancels(chained) == ["relay1", "session1", "session1"]
     check_stopped(chained)
+
+
+def test_experiments_are_cancelled_and_their_agent_is_told_when_it_goes_on(chained: test_relay.Scene) -> None:
+    config, paths = chained.config, chained.paths
+    config.budget.counts = ["session", "experiment"]
+    asked = paths.workspace / "experiments" / "first"
+    for folder in (asked, paths.experiments_outbox):
+        folder.mkdir(parents=True)
+    (asked / "run.sh").write_text("true")
+    (Path(config.task.data) / "fineweb10B").mkdir(parents=True, exist_ok=True)
+
+    def desk() -> Experiments:
+        where = Site("id", chained.cluster, NoContainer(), chained.chain.ledger)
+        return Experiments(config, paths, where, workspace.mount(paths))
+
+    store.write(paths.experiments_outbox / "a1.json", ExperimentRequest(id="a1", path=str(asked)))
+    desk().tick()
+    assert chained.queued()[-1] == "experiment0001"
+    end(opened(config, chained.cluster), "one")
+    assert cancels(chained) == ["relay1", "session1", "experiment0001"], "after what could queue more of them"
+    check_stopped(chained)
+    desk().tick()
+    told = store.read(paths.experiment_note("a1"), ExperimentNote)
+    assert (told.state, told.exit_code, told.note) == ("over", 130, "it was cancelled")
 
 
 def test_a_session_that_is_over_stays_so_and_its_relay_ends(chained: test_relay.Scene) -> None:

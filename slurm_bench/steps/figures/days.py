@@ -16,6 +16,8 @@ from slurm_bench.words.kinds import KINDS, Kind
 
 _LEAST_DAYS = 7
 """Of the axis, so that one day's bar is no wall."""
+_ROOM = 6
+"""Entries of the legend that have room above the axes; for more these begin further down."""
 _WIDTH = 0.8
 """Of a bar, in days."""
 # Without a face: SVG would draw a face's opacity over the hatch too.
@@ -29,12 +31,15 @@ def budget(board: Board) -> Figure:
     """Stacked bars; a kind that nobody watched is drawn as if it was never idle, and its legend says so."""
     with drawing():
         figure = Figure(figsize=SIZE)
-        axes = figure.subplots(gridspec_kw={"left": 0.09, "right": 0.985, "bottom": 0.12, "top": 0.84})
+        patches = _legend(board.budget)
+        top = 0.84 if len(patches) <= _ROOM else 0.8
+        axes = figure.subplots(gridspec_kw={"left": 0.09, "right": 0.985, "bottom": 0.12, "top": top})
         axes.set_ylabel("H100-hours a day (UTC)")
         if board.budget:
             _draw_bars(axes, board.budget)
             _draw_dates(axes, board.budget)
-            _draw_legend(figure, board.budget)
+            look = {"ncols": 2, "handlelength": 1.6, "columnspacing": 1.2}
+            figure.legend(handles=patches, loc="upper left", bbox_to_anchor=(0.08, 1.0), **look)
         else:
             axes.set(xticks=[], yticks=[])
             say(axes, "no GPU time charged yet")
@@ -86,17 +91,15 @@ def _draw_dates(axes: Axes, lines: Sequence[Line]) -> None:
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
-def _draw_legend(figure: Figure, lines: Sequence[Line]) -> None:
+def _legend(lines: Sequence[Line]) -> list[Patch]:
     patches = [
         Patch(facecolor=colour, label=_describe(kind, [line for line in lines if line.kind == kind]))
         for kind, colour in zip(KINDS, COLOURS, strict=False)
-        if any(line.kind == kind for line in lines)
+        if any(line.kind == kind and line.gpu_seconds for line in lines)
     ]
     if any(line.idle_gpu_seconds for line in lines):
         patches.append(Patch(edgecolor=INK, label="idle", **_IDLE))
-    figure.legend(
-        handles=patches, loc="upper left", bbox_to_anchor=(0.08, 1.0), ncols=2, handlelength=1.6, columnspacing=1.2
-    )
+    return patches
 
 
 def _describe(kind: Kind, lines: Sequence[Line]) -> str:
