@@ -20,12 +20,21 @@ from random import Random
 
 from slurm_bench.pure import accounts, budget, sacct, usage
 from slurm_bench.words.accounting import Attempt, LedgerEntry, Observation
-from slurm_bench.words.kinds import KINDS
+from slurm_bench.words.kinds import KINDS, Kind
 
 ROWS = 100_000
 SESSIONS = 12
 DAYS = 30
 SEED = 1
+SHARES: dict[Kind, int] = {
+    "session": 5,
+    "experiment": 10,
+    "retiming": 70,
+    "calibration": 5,
+    "decoy": 5,
+    "confirmation": 5,
+}
+"""Of each hundred jobs, those of a kind."""
 BEGIN = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp())
 LIMIT_H100_HOURS = 512.0
 GRACE = timedelta(minutes=5)
@@ -103,10 +112,10 @@ def rows() -> Iterator[str]:
     """Rows of the jobs of several sessions without end, the same each time."""
     random, numbers = Random(SEED), count(1000)
     for job in count():
-        kind = random.choices(range(len(KINDS)), (5, 10, 75, 5, 5))[0]
+        kind = random.choices(range(len(KINDS)), [SHARES[each] for each in KINDS])[0]
         form = Form(f"session{job % SESSIONS}.{kind}.{job}", "gres/gpu:h100=8,gres/gpu=8" if job % 4 else "gres/gpu=8")
         submitted = BEGIN + random.randrange(86400 * DAYS)
-        if KINDS[kind] == "session":
+        if KINDS[kind] in ("session", "experiment"):
             number = next(numbers)
             yield form.row(
                 str(number), number, "COMPLETED", (submitted, submitted + 60, random.randrange(3600, 90_000))
