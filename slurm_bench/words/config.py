@@ -7,7 +7,7 @@ no sense, by the field's full name. Defaults live in conf/, not here.
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from string import Formatter
 
@@ -742,7 +742,7 @@ class Config:
         contained = self.agent.api.maker is None or self.container.kind == "apptainer"
         _require(contained, "container", f"apptainer with agent={self.agent.kind}", self.container.kind)
         if self.agent.experiments:
-            self.cluster.session_gpus = 0
+            self.cluster = replace(self.cluster, session_gpus=0)
         if self.retime.is_nested:
             _require(self.cluster.kind == "slurm", "retime.where", "fresh with cluster.kind=local", self.retime.where)
             least, got = self.cluster.trial_gpus, self.cluster.session_gpus
