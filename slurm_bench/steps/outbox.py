@@ -69,10 +69,10 @@ class Outbox(Generic[R]):
         self._remove_condemned()
         return requests
 
-    def drop(self, request: R) -> None:
-        """Remove a request that gets no answer: its file is gone once it was taken."""
+    def drop(self, request_id: str) -> None:
+        """Remove a request that gets no answer, or has its last."""
         with suppress(OSError):
-            (self._folder / f"{request.id}.json").unlink()
+            (self._folder / f"{request_id}.json").unlink()
 
     def _sorted_out(self) -> tuple[list[Path], list[tuple[Path, str]]]:
         """Return files that may be requests without an answer; and what is none, with the reason."""
