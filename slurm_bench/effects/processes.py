@@ -206,8 +206,9 @@ def _capped(file: IO[bytes], most: int | None) -> Iterator[IO[bytes]]:
     # cat writes what it reads as it comes: head keeps a small output back to the end, and dd counts reads, not bytes.
     keeper = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=file, start_new_session=True)
     assert keeper.stdin is not None
-    size = file.tell() + most
-    resource.prlimit(keeper.pid, resource.RLIMIT_FSIZE, (size, size))  # the kernel ends what writes beyond it
+    size, (_, hard) = file.tell() + most, resource.prlimit(keeper.pid, resource.RLIMIT_FSIZE)
+    if hard == resource.RLIM_INFINITY or size < hard:
+        resource.prlimit(keeper.pid, resource.RLIMIT_FSIZE, (size, size))  # the kernel ends what writes beyond it
     resource.prlimit(keeper.pid, resource.RLIMIT_CORE, (0, 0))
     with keeper.stdin as pipe:
         yield pipe

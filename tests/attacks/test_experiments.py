@@ -9,7 +9,6 @@ import logging
 import os
 import re
 import socket
-import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
@@ -26,11 +25,12 @@ from slurm_bench.steps import experiment, site, trial, workspace
 from slurm_bench.steps.experiments import Experiments, Site, waiting_of
 from slurm_bench.steps.mail import Mail
 from slurm_bench.steps.meter import Meter
+from slurm_bench.steps.outbox import Outbox
 from slurm_bench.steps.retime import Retimer, Timing
 from slurm_bench.words.accounting import JobState
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import BudgetExceeded, SchedulerError
-from slurm_bench.words.experiments import Experiment, ExperimentPlan
+from slurm_bench.words.experiments import Experiment, ExperimentPlan, ExperimentRequest
 from slurm_bench.words.paths import RetimingPaths
 from tests import waiting
 from tests.fake_cluster import FakeCluster
@@ -233,6 +233,27 @@ def test_what_is_no_request(by_hand: Door) -> None:
     assert secret.exists() and len(by_hand.watched.queued) == 1
 
 
+def test_an_outbox_that_is_full(tmp_path: Path) -> None:
+    """Attack: so many files that each look at them takes seconds, in which nobody watches the agent or its runs.
+
+    Defence: so many names are looked at in one call; as junk is removed, what lies behind it comes to its turn.
+    """
+    for number in range(5000):
+        (tmp_path / f"a{number}.json").touch()
+    looked: set[str] = set()
+
+    def is_answered(name: str) -> bool:
+        looked.add(name)
+        return False
+
+    outbox = Outbox(tmp_path, ExperimentRequest, is_answered)
+    outbox.waiting()
+    assert len(looked) <= 2000
+    for _ in range(200):
+        outbox.waiting()
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_outbox_that_is_closed(by_hand: Door) -> None:
     """Attack: take all permissions from the folder that the desk reads, at any moment.
 
@@ -423,16 +444,13 @@ def test_a_desk_that_does_not_wait_for_an_answer(by_hand: Door, monkeypatch: pyt
 
     Defence: what may have been queued is left to the ledger, which finds or releases it by the way.
     """
-
-    def waits(_: float) -> None:
-        raise AssertionError("the desk waits")
-
-    monkeypatch.setattr(by_hand.ledger._clock, "sleep", waits)
+    waits: list[float] = []
+    monkeypatch.setattr(by_hand.ledger._clock, "sleep", waits.append)
     by_hand.watched.unheard = True
     by_hand.ask("a1", path=str(by_hand.folder("first", "true")))
     for _ in range(4):
         by_hand.desk.tick()
-    assert by_hand.ledger.entries() and by_hand.note("a1").state == "waiting"
+    assert by_hand.ledger.entries() and by_hand.note("a1").state == "waiting" and not waits
     by_hand.watched.unheard = False
     waiting.until(lambda: bool(by_hand.after("a1", 1)) and len(by_hand.watched.queued) == 1)
 
@@ -671,31 +689,24 @@ def test_files_without_number(door: Door) -> None:
     assert not (left / "b").exists()
 
 
-def test_a_file_that_grows_while_it_is_copied(tmp_path: Path) -> None:
-    """Attack: a process that outlives its end writes on, so that the copy never comes to the file's end.
+def test_a_file_that_grows_while_it_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attack: a process that outlives its end makes a file larger once it was found small enough.
 
-    Defence: what it had when it was opened is copied at most.
+    Defence: what it had when it was looked at is copied at most.
     """
-    source, ended = tmp_path / "run", threading.Event()
+    source, fstat = tmp_path / "run", os.fstat
     source.mkdir()
+    (source / "grows").write_text("small")
 
-    def write() -> None:
-        with (source / "grows").open("wb", buffering=0) as file:
-            for _ in range(2000):
-                file.write(b"x" * 2**20)
-                if ended.is_set():
-                    return
+    def then_it_grows(handle: int) -> os.stat_result:
+        facts = fstat(handle)
+        os.truncate(source / "grows", 2**30)
+        return facts
 
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        waiting.until(lambda: (source / "grows").exists() and (source / "grows").stat().st_size > 2**22)
-        leftovers.copy(source, tmp_path / "left", limits=leftovers.Limits(bytes=2**31))
-        copied = (tmp_path / "left/grows").stat().st_size
-        waiting.until(lambda: (source / "grows").stat().st_size > copied)
-    finally:
-        ended.set()
-        writer.join()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", then_it_grows)
+        done = leftovers.copy(source, tmp_path / "left")
+    assert done == leftovers.Copied(1, 0) and (tmp_path / "left/grows").read_text() == "small"
 
 
 def test_a_scratch_folder_that_is_gone(door: Door) -> None:
