@@ -5,14 +5,15 @@ Nothing is followed and nothing waited for: a link, a pipe, or a file with a sec
 
 import os
 import re
-import shutil
 import stat
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_CHUNK = 2**20
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -39,10 +40,18 @@ def copy(source: Path, target: Path, without: Collection[str] = (), limits: Limi
     Args:
         target: a folder that is not there yet, or is empty.
         without: names directly in `source` that are no part of what was written.
+
+    Raises:
+        OSError: the source cannot be read at all, or the target not be written.
     """
     files = size = passed_over = 0
+
+    def note_unread(_: OSError) -> None:
+        nonlocal passed_over
+        passed_over += 1
+
     target.mkdir(parents=True, exist_ok=True)
-    for here, folders, names, handle in os.fwalk(source):
+    for here, folders, names, handle in os.fwalk(source, onerror=note_unread):
         inside = Path(here).relative_to(source)
         ours = () if inside.parts else without
         theirs = [name for name in folders if name not in ours]
@@ -78,5 +87,12 @@ def _copy_file(name: str, folder: int, target: Path, room: int) -> int | None:
             return None
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("wb") as copy_of:
-            shutil.copyfileobj(stream, copy_of)
-    return facts.st_size
+            return _copy_bytes(stream, copy_of, facts.st_size)
+
+
+def _copy_bytes(stream: IO[bytes], copy_of: IO[bytes], most: int) -> int:
+    """Return how many: a file that somebody still writes may end sooner, or never."""
+    copied = 0
+    while chunk := stream.read(min(_CHUNK, most - copied)):
+        copied += copy_of.write(chunk)
+    return copied

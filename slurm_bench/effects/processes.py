@@ -1,6 +1,7 @@
 """The only place that starts processes. Commands are argument lists; there is no shell."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -202,10 +203,13 @@ def _capped(file: IO[bytes], most: int | None) -> Iterator[IO[bytes]]:
     if most is None:
         yield file
         return
-    # dd writes what it reads as it comes, where head would keep a small output back to the end.
-    copies = ["dd", "bs=64K", f"count={most}", "iflag=count_bytes", "status=none"]
-    keeper = subprocess.Popen(copies, stdin=subprocess.PIPE, stdout=file, start_new_session=True)
+    # cat writes what it reads as it comes: head keeps a small output back to the end, and dd counts reads, not bytes.
+    keeper = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=file, start_new_session=True)
     assert keeper.stdin is not None
+    size, (_, hard) = file.tell() + most, resource.prlimit(keeper.pid, resource.RLIMIT_FSIZE)
+    if hard == resource.RLIM_INFINITY or size < hard:
+        resource.prlimit(keeper.pid, resource.RLIMIT_FSIZE, (size, size))  # the kernel ends what writes beyond it
+    resource.prlimit(keeper.pid, resource.RLIMIT_CORE, (0, 0))
     with keeper.stdin as pipe:
         yield pipe
 

@@ -9,6 +9,7 @@ from slurm_bench.words.experiments import Experiment, ExperimentNote, Experiment
 
 CANCELLED = 130
 """As of a program that Ctrl-C ended."""
+WAS_CANCELLED = "it was cancelled"
 SITE_FAILED = 3
 TIMED_OUT = 124
 """As `timeout` has it."""
@@ -63,7 +64,7 @@ def _end(run: ExperimentRun | None, entry: LedgerEntry) -> tuple[int, str]:
         return run.exit_code, "; ".join(filter(None, (run.note, passed_over)))
     last = entry.attempts[-1].state if entry.attempts else JobState.CANCELLED
     if last is JobState.CANCELLED:
-        return CANCELLED, "it was cancelled"
+        return CANCELLED, WAS_CANCELLED
     return SITE_FAILED, f"the site ended its job ({last.value}); ask again"
 
 

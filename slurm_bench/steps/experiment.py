@@ -12,6 +12,7 @@ from pathlib import Path
 
 from slurm_bench.effects import caches, leftovers, node, processes, scratch, seals, store
 from slurm_bench.effects.caches import RefusedCaches
+from slurm_bench.effects.leftovers import Copied
 from slurm_bench.effects.scratch import Quota, TooMuchWritten
 from slurm_bench.pure.experiments import SITE_FAILED, TIMED_OUT
 from slurm_bench.pure.rules import LAUNCHER
@@ -63,13 +64,12 @@ class _Run:
             self._keep(exit_code=SITE_FAILED, note=str(error), ended=datetime.now(UTC))
             return
         exit_code, note = self._exit(argv, quota)
+        self._keep(exit_code=exit_code, note=note)  # what comes now can take longer than its job may
         node.end_what_is_left(folder, trial.LEAVE_S)
-        kept, why_not = self._compiled(folder, given)
-        ours = {"data", *(Path(file.path).parts[0] for file in self._arm.seal.files)}
-        left = leftovers.copy(folder / "run", Path(self._plan.left), without=ours)
+        kept, not_kept = self._compiled(folder, given)
+        left, not_left = self._left(folder)
         self._keep(
-            exit_code=exit_code,
-            note="; ".join(filter(None, (note, why_not))),
+            note="; ".join(filter(None, (note, not_kept, not_left))),
             caches=kept,
             left=left.files,
             passed_over=left.passed_over,
@@ -93,14 +93,22 @@ class _Run:
         return code, ""
 
     def _compiled(self, folder: Path, given: int) -> tuple[Caches | None, str]:
-        """What its next experiments begin with, where it compiled something that was not there; else why not."""
+        """What its next experiments begin with, where it compiled or removed something; else why not."""
         there = folder / trial.CACHES
         try:
-            if not self._trial.cache_variables or scratch.files_in(there) <= given:
+            if not self._trial.cache_variables or scratch.files_in(there) == given:
                 return None, ""
-            return caches.pack(there, Path(self._plan.keeps)), ""
+            return caches.pack(there, Path(self._plan.keeps), trial.cache_limits(self._trial)), ""
         except (RefusedCaches, TooMuchWritten) as refused:
             return None, f"what it compiled is not kept: {refused}"
+
+    def _left(self, folder: Path) -> tuple[Copied, str]:
+        """What it wrote beside its caches, copied for its agent; else why not."""
+        ours = {"data", *(Path(file.path).parts[0] for file in self._arm.seal.files)}
+        try:
+            return leftovers.copy(folder / "run", Path(self._plan.left), without=ours), ""
+        except OSError as error:
+            return Copied(0, 0), f"what it wrote is not kept: {error.strerror}"
 
 
 if __name__ == "__main__":

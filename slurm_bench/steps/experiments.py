@@ -6,6 +6,7 @@ it is called again and again, also while a submission is timed.
 
 import logging
 import math
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -38,6 +39,10 @@ log = logging.getLogger(__name__)
 _AROUND_MINUTES = 3
 """What the runner may take around an experiment: a look at the GPUs, its caches, what it left."""
 _LEAST_INTERVAL = timedelta(seconds=1)
+_MOST_AN_HOUR = 240
+"""Requests for experiments that are answered; more wait for their turn, whatever is wrong with them."""
+_ARCHIVES = "*caches.tar.gz*"
+"""With what a runner that was killed has left of one."""
 
 
 def limit_minutes(minutes: float) -> int:
@@ -75,19 +80,29 @@ class Experiments:
         self._followed_at: datetime | None = None
         self._rests_until: datetime | None = None
         """After something went wrong that the next try may not meet."""
-        self._open = [each for each in self._all() if self._note(each).state != "over"]
+        self._taken = {each.request: each for each in self._all()}
+        self._open = [each for each in self._taken.values() if self._note(each).state != "over"]
+        self._begun_at: list[datetime] = []
+        """Within the last hour."""
+        self._cancelled: set[str] = set()
+        """Numbers, since the desk last looked: who asks again and again makes nobody but us work."""
+        self._newest = self._newest_caches()
+        self._unpruned = [each for each in self._taken.values() if each not in self._open]
+        """Over, perhaps with caches that nobody begins with any more."""
 
     def tick(self) -> None:
         """Take up what is asked for, and say what has changed. What goes wrong here is no matter of a verdict's."""
         now = self._clock.now()
         if self._rests_until and now < self._rests_until:
             return
+        if self._followed_at is None or now - self._followed_at >= self._interval:
+            self._followed_at = now
+            self._try(self._follow, now)
+        self._try(self._take_all, now)
+
+    def _try(self, step: Callable[[], None], now: datetime) -> None:
         try:
-            for request in self._outbox.waiting():
-                self._take(request)
-            if self._followed_at is None or now - self._followed_at >= self._interval:
-                self._followed_at = now
-                self._follow()
+            step()
         except BenchError as error:
             log.warning("experiments: %s", error)
             self._rests_until = now + self._interval
@@ -97,12 +112,18 @@ class Experiments:
 
     def end(self) -> None:
         """Cancel what is open, and return once it is over: its agent is."""
+        ledger = self._site.ledger
+        names = [name for name in map(self._job_name, self._taken.values()) if ledger.is_open(name)]
+        for name in names:
+            self._site.cluster.cancel(name)
+        for name in names:
+            try:
+                ledger.wait_until_over(name, self._config.cluster.poll_seconds, lambda states: None)
+            except SchedulerError:
+                if ledger.was_queued(name):
+                    raise
         for each in self._open:
-            if self._site.ledger.was_queued(self._job_name(each)):
-                self._site.cluster.cancel(self._job_name(each))
-                self._site.ledger.wait_until_over(
-                    self._job_name(each), self._config.cluster.poll_seconds, lambda states: None
-                )
+            self._end_unqueued(each)
         self._follow()
 
     def all_wait_for_gpus(self) -> bool:
@@ -111,25 +132,36 @@ class Experiments:
 
     # --- what is asked for
 
-    def _take(self, request: ExperimentRequest) -> None:
-        if request.cancels:
-            self._cancel(request)
-        elif len(self._open) < self._config.agent.experiments_at_once or self._known(request):
-            self._begin(request)
+    def _take_all(self) -> None:
+        for request in self._outbox.waiting():
+            if request.cancels:
+                self._cancel(request)
+            elif request.id in self._taken or self._is_its_turn():
+                self._begin(request)
+
+    def _is_its_turn(self) -> bool:
+        since = self._clock.now() - timedelta(hours=1)
+        self._begun_at = [each for each in self._begun_at if each > since]
+        return len(self._open) < self._config.agent.experiments_at_once and len(self._begun_at) < _MOST_AN_HOUR
 
     def _cancel(self, request: ExperimentRequest) -> None:
-        for each in self._open:
-            if each.number == request.cancels:
-                log.info("experiment %s is cancelled", each.number)
-                self._site.cluster.cancel(self._job_name(each))
-        self._outbox.drop(request)
+        found = next((each for each in self._open if each.number == request.cancels), None)
+        if found and found.number not in self._cancelled:
+            log.info("experiment %s is cancelled", found.number)
+            self._site.cluster.cancel(self._job_name(found))
+            self._cancelled.add(found.number)
+            self._end_unqueued(found)
+        self._outbox.drop(request.id)
+
+    def _end_unqueued(self, taken: Experiment) -> None:
+        """One whose job nobody knows would be queued at the next look; should it be there after all, it is ended."""
+        entry = self._site.ledger.entry(self._job_name(taken))
+        if entry is None or entry.job_id is None:
+            self._tell_over(taken, exit_code=experiments.CANCELLED, note=experiments.WAS_CANCELLED)
 
     def _begin(self, request: ExperimentRequest) -> None:
         try:
-            taken = self._known(request) or self._numbered(request)
-            folder = self._folder(taken.path)
-            where = self._paths.experiment(taken.number)
-            store.once(where.seal, Seal, lambda: self._sealed(folder))
+            taken = self._taken.get(request.id) or self._numbered(request)
         except InvalidCandidate as error:
             self._refuse(request, error)
             return
@@ -140,23 +172,25 @@ class Experiments:
         self._queue(taken)
 
     def _numbered(self, request: ExperimentRequest) -> Experiment:
+        self._begun_at.append(self._clock.now())
         cluster, task = self._config.cluster, self._config.task
         most = self._config.agent.experiment_minutes
         gpus, minutes = experiments.asked(request, cluster.trial_gpus, task.trial_minutes, most)
-        self._folder(request.path)
-        number = f"{len(self._all()) + 1:04}"
-        now = datetime.now(UTC)
         taken = Experiment(
-            number=number, request=request.id, path=request.path, gpus=gpus, minutes=minutes, received_at=now
+            number=f"{len(self._taken) + 1:04}",
+            request=request.id,
+            path=request.path,
+            gpus=gpus,
+            minutes=minutes,
+            received_at=datetime.now(UTC),
+            seal=self._sealed(self._folder(request.path)),
         )
-        store.write(self._paths.experiment(number).experiment, taken)
+        store.write(self._paths.experiment(taken.number).experiment, taken)
+        self._taken[taken.request] = taken
         return taken
 
-    def _known(self, request: ExperimentRequest) -> Experiment | None:
-        return next((each for each in self._all() if each.request == request.id), None)
-
     def _all(self) -> list[Experiment]:
-        records = sorted(self._paths.experiments.glob("*/experiment.json"))
+        records = sorted(self._paths.experiments.glob("*/experiment.json"), key=lambda each: int(each.parent.name))
         return [store.read(record, Experiment) for record in records]
 
     def _folder(self, path: str) -> PurePosixPath:
@@ -167,17 +201,22 @@ class Experiments:
         return folder.relative_to(self._workspace)
 
     def _sealed(self, folder: PurePosixPath) -> Seal:
-        return seals.seal(self._paths.workspace, folder, self._paths.seals, required=(LAUNCHER,))
+        try:
+            return seals.seal(self._paths.workspace, folder, self._paths.seals, required=(LAUNCHER,))
+        except OSError as error:
+            raise InvalidCandidate(f"{folder} cannot be copied: {error.strerror}") from None
 
     def _refuse(self, request: ExperimentRequest, error: BenchError) -> None:
         log.info("an experiment is refused: %s", error)
-        store.write(self._paths.experiment_note(request.id), experiments.refused(request, error.exit_code, str(error)))
+        self._tell(experiments.refused(request, error.exit_code, str(error)))
 
     # --- its job
 
     def _queue(self, taken: Experiment) -> None:
+        if self._site.ledger.was_queued(self._job_name(taken)):
+            return  # or may have been: the ledger finds out by the way, where to ask now would be to wait
         where = self._paths.experiment(taken.number)
-        plan = store.once(where.plan, ExperimentPlan, lambda: self._plan(taken, store.read(where.seal, Seal)))
+        plan = store.once(where.plan, ExperimentPlan, lambda: self._plan(taken))
         try:
             self._site.ledger.run_to_queue("experiment", self._job(taken, plan))
         except (BudgetExceeded, JobRefused) as error:
@@ -202,24 +241,24 @@ class Experiments:
             limit_minutes=limit_minutes(taken.minutes),
         )
 
-    def _plan(self, taken: Experiment, sealed: Seal) -> ExperimentPlan:
+    def _plan(self, taken: Experiment) -> ExperimentPlan:
         where = self._paths.experiment(taken.number)
         return ExperimentPlan(
-            run=self._run_of(taken, sealed),
+            run=self._run_of(taken),
             output=str(self._paths.experiment_output(taken.number)),
             left=str(self._paths.experiment_left(taken.number)),
             keeps=str(where.caches),
             record=str(where.run),
         )
 
-    def _run_of(self, taken: Experiment, sealed: Seal) -> TrialPlan:
+    def _run_of(self, taken: Experiment) -> TrialPlan:
         config, container = self._config, self._site.container
         arm = Arm(
-            seal=sealed,
-            seal_dir=str(self._paths.seals / sealed.sha256),
+            seal=taken.seal,
+            seal_dir=str(self._paths.seals / taken.seal.sha256),
             trials_dir="",
             declared_steps=(),
-            caches=self._newest_caches(),
+            caches=self._newest,
         )
         return TrialPlan(
             job_name=self._job_name(taken),
@@ -242,7 +281,7 @@ class Experiments:
 
     def _newest_caches(self) -> Caches | None:
         """What the session's last experiment that compiled anything left; never seen by a timed run."""
-        for each in reversed(self._all()):
+        for each in reversed(self._taken.values()):
             run = store.read_if_there(self._paths.experiment(each.number).run, ExperimentRun)
             if run and run.caches and Path(run.caches.archive).exists():
                 return run.caches
@@ -251,15 +290,14 @@ class Experiments:
     # --- how it goes on
 
     def _follow(self) -> None:
+        self._cancelled.clear()
         waiting = [each for each in self._open if self._note(each).state == "waiting"]
         starts = self._expected_starts(waiting)
         for each in list(self._open):
             self._look_at(each, starts.get(self._job_name(each)))
-        goes_on = [each for each in self._open if self._note(each).state != "over"]
-        is_last = bool(self._open) and not goes_on
-        self._open = goes_on
-        if is_last:
-            self._prune()
+        self._unpruned += [each for each in self._open if self._note(each).state == "over"]
+        self._open = [each for each in self._open if self._note(each).state != "over"]
+        self._prune()
 
     def _expected_starts(self, waiting: list[Experiment]) -> dict[str, datetime]:
         with suppress(SchedulerError):
@@ -272,13 +310,14 @@ class Experiments:
         note = self._note(taken)
         if note.state == "over":
             return
-        if entry is None or entry.job_id is None:
+        if entry is None:
             self._queue(taken)
         elif entry.settled_at is None:
             known = {"state": "running", "starts": None} if run else {"state": "waiting", "starts": starts}
             self._tell(note.model_copy(update=known))
         else:
             left = self._site.ledger.balances().tightest.left
+            self._newest = (run and run.caches) or self._newest
             self._tell(experiments.at_its_end(note, run, entry, left))
             log.info("experiment %s is over: %s", taken.number, self._note(taken).note or "its program has ended")
 
@@ -290,17 +329,24 @@ class Experiments:
         file = self._paths.experiment_note(note.request)
         if note != store.read_if_there(file, ExperimentNote):
             store.write(file, note)
+        if note.state == "over":
+            self._outbox.drop(note.request)
 
     def _tell_over(self, taken: Experiment, **known: object) -> None:
         self._tell(self._note(taken).model_copy(update={"state": "over", **known}))
 
     def _prune(self) -> None:
-        """Keep the newest caches alone, now that nobody begins with others any more."""
-        newest = self._newest_caches()
-        for each in self._all():
-            archive = self._paths.experiment(each.number).caches
-            if newest is None or str(archive) != newest.archive:
-                archive.unlink(missing_ok=True)
+        """Keep of all that were compiled the newest caches, and what an experiment that is open begins with."""
+        plans = [store.read_if_there(self._paths.experiment(each.number).plan, ExperimentPlan) for each in self._open]
+        begins = [arm.caches for plan in plans if plan for arm in plan.run.arms]
+        needed = {caches.archive for caches in (self._newest, *begins) if caches}
+        over, self._unpruned = self._unpruned, []
+        for each in over:
+            archives = {str(path) for path in self._paths.experiment(each.number).root.glob(_ARCHIVES)}
+            for archive in archives - needed:
+                Path(archive).unlink(missing_ok=True)
+            if archives & needed:
+                self._unpruned.append(each)
 
 
 def waiting_of(paths: SessionPaths) -> set[str]:

@@ -11,6 +11,7 @@ import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -21,6 +22,8 @@ from slurm_bench.words.records import Request
 log = logging.getLogger(__name__)
 
 MOST_WAITING = 16
+_MOST_SEEN = 2000
+"""Names in one call: as those go that are no requests, the others come."""
 _MOST_DROPPED = 32
 """In one call."""
 _MOST_TOLD = 100
@@ -69,10 +72,10 @@ class Outbox(Generic[R]):
         self._remove_condemned()
         return requests
 
-    def drop(self, request: R) -> None:
-        """Remove a request that gets no answer: its file is gone once it was taken."""
+    def drop(self, request_id: str) -> None:
+        """Remove a request that gets no answer, or has its last."""
         with suppress(OSError):
-            (self._folder / f"{request.id}.json").unlink()
+            (self._folder / f"{request_id}.json").unlink()
 
     def _sorted_out(self) -> tuple[list[Path], list[tuple[Path, str]]]:
         """Return files that may be requests without an answer; and what is none, with the reason."""
@@ -90,7 +93,7 @@ class Outbox(Generic[R]):
         if not os.access(outbox, os.R_OK | os.W_OK | os.X_OK):
             outbox.chmod(0o700)  # the agent's user is ours, and it can close the folder to us both
         with os.scandir(outbox) as entries:
-            names = [entry.name for entry in entries]
+            names = [entry.name for entry in islice(entries, _MOST_SEEN)]
         return [name for name in names if not name.startswith(".") and name not in self._condemned]
 
     def _read(self, path: Path) -> R | None:

@@ -211,10 +211,8 @@ class _TrialRun:
         added = max(0, scratch.files_in(there) - given)
         self._note(caches=CacheUse(sha256=sha256, given=given, added=added))
         if self._arm.keeps and self._trial.outcome is TrialOutcome.COMPILED:
-            limits = caches.Limits()
-            limits = replace(limits, bytes=min(limits.bytes, self._plan.scratch_bytes // 2))
             try:
-                self._note(kept=caches.pack(there, Path(self._arm.keeps), limits))
+                self._note(kept=caches.pack(there, Path(self._arm.keeps), cache_limits(self._plan)))
             except caches.RefusedCaches as refused:
                 self._note(note=f"what it compiled is not kept: {refused}")
 
@@ -241,6 +239,12 @@ def gpus_inside(plan: TrialPlan, arm: Arm, folder: Path) -> tuple[Gpu, ...]:
     if len(seen) < plan.gpus:
         raise InfrastructureError(f"{len(seen)} GPUs in the container, {plan.gpus} are allocated")
     return seen
+
+
+def cache_limits(plan: TrialPlan) -> caches.Limits:
+    """Return what a run's caches may come to, so that the next run has room beside them."""
+    limits = caches.Limits()
+    return replace(limits, bytes=min(limits.bytes, plan.scratch_bytes // 2))
 
 
 def give_caches(arm: Arm, folder: Path) -> int:

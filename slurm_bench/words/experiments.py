@@ -1,9 +1,11 @@
 """Experiments: an agent's own programs in jobs of their own. No verdict rests on any of it."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from slurm_bench.words.records import Record, RequestId
+from pydantic import Field, FiniteFloat, StringConstraints
+
+from slurm_bench.words.records import Record, RequestId, Seal
 from slurm_bench.words.trials import Caches, TrialPlan
 
 ExperimentState = Literal["waiting", "running", "over"]
@@ -13,12 +15,12 @@ class ExperimentRequest(Record):
     """What the shims `experiment` and `experiments` write. Written by the agent's side: never trusted."""
 
     id: RequestId
-    path: str = ""
-    gpus: int | None = None
+    path: Annotated[str, StringConstraints(max_length=1024)] = ""
+    gpus: Annotated[int, Field(gt=-(10**6), lt=10**6)] | None = None
     """None is as many as a timed run has."""
-    minutes: float | None = None
+    minutes: FiniteFloat | None = None
     """None is as long as a timed run may take."""
-    cancels: str = ""
+    cancels: Annotated[str, StringConstraints(max_length=64)] = ""
     """Number of an experiment that is to be ended; all else is empty then."""
 
 
@@ -31,6 +33,8 @@ class Experiment(Record):
     gpus: int
     minutes: float
     received_at: datetime
+    seal: Seal
+    """The copy of its folder that is run."""
 
 
 class ExperimentPlan(Record):

@@ -129,10 +129,6 @@ class ExperimentPaths:
         return self.root / "experiment.json"
 
     @property
-    def seal(self) -> Path:
-        return self.root / "seal.json"
-
-    @property
     def plan(self) -> Path:
         return self.root / "plan.json"
 

@@ -53,6 +53,19 @@ def _runs(pid: int) -> bool:
         return False
 
 
+@pytest.mark.parametrize("before", ["", "from an earlier start\n"])
+def test_output_is_capped_by_its_bytes_and_not_by_how_often_it_is_written(tmp_path: Path, before: str) -> None:
+    output = tmp_path / "output"
+    output.write_text(before)
+    lines = "import time\nfor n in range(3000): print(n, flush=True); time.sleep(0.0001)"
+    assert processes.run_logged(["python3", "-c", lines], timeout_s=LONG_S, output=output, most_output=20_000) == 0
+    until(lambda: output.read_text().endswith("\n2999\n"))
+    process = processes.start(["yes"], output=output, most_output=1000)
+    assert process.wait(LONG_S) != 0
+    until(lambda: output.stat().st_size == len(before) + 13_890 + 1000)
+    assert not list(tmp_path.glob("core*"))
+
+
 def test_an_end_is_seen_at_once(tmp_path: Path) -> None:
     """Python's wait with a limit looks every 50 ms, so that runs of 70 and of 110 ms would take equally long."""
     took = []
