@@ -19,7 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from slurm_bench.effects import human_records, seals, store
+from slurm_bench.effects import human_records, locking, seals, store
 from slurm_bench.effects.cluster import Cluster
 from slurm_bench.effects.containers import Container
 from slurm_bench.pure import decoys, human, verdict
@@ -148,7 +148,7 @@ def calibrate(
     left = _decoys(config, cluster, container, programs, payer)
     program, sealed = programs[0], _seal_all(config, programs)
     paths = _paths(config, program.name, conditions.digest(config, container, sealed, Path(config.task.data)))
-    with store.lock(paths.lock):
+    with locking.lock(paths.lock):
         calibration = store.once(paths.calibration, Calibration, lambda: _new(program, sealed))
         retimer = _retimer(config, cluster, container, paths, payer)
         name = f"calibration{len(paths.timing.failed_retimings()) + 1}"
@@ -176,7 +176,7 @@ def _decoy_step(
     (sealed,) = _seal_all(config, [program])
     data = Path(config.task.data)
     paths = _paths(config, f"decoy-{program.name}", conditions.digest(config, container, [sealed], data))
-    with store.lock(paths.lock):
+    with locking.lock(paths.lock):
         store.once(paths.calibration, Calibration, lambda: _new(program, [sealed]))
         retimer = _retimer(config, cluster, container, paths, payer)
         _set_aside_if_void(paths.timing)
