@@ -16,8 +16,6 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from slurm_bench.effects import human_records, locking, seals, store
 from slurm_bench.effects.cluster import Cluster
@@ -284,6 +282,10 @@ def _timed(program: Program, trials: Sequence[Trial]) -> Timed:
 
 
 def _print_table(said: _Said) -> None:
+    # A tenth of a second, which every desk, session and relay would spend: they calibrate, and print no table.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
     table = Table("program", "runs", "loss", "training time", "nodes", caption="mean ± standard deviation")
     for each in said.timed:
         time_s = f"{_mean_and_deviation(each.training_times_s, 3)} s"
