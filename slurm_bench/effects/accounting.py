@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from slurm_bench.effects import store, task_record
+from slurm_bench.effects import locking, store, task_record
 from slurm_bench.effects.cluster import Job, python_command
 from slurm_bench.pure import own_record, sacct, slurm_settings
 from slurm_bench.words.accounting import Attempt, OwnJob, Sighting, Sightings
@@ -107,7 +107,7 @@ class OwnRecord:
         return ["exec", *python_command(task_record.__name__, str(folder), "--"), *job.command]
 
     def attempts(self, names: Sequence[str], begin: datetime) -> Iterable[Attempt]:
-        with store.lock(self._folder / "lock"):  # no older answer is written over a newer one
+        with locking.lock(self._folder / "lock"):  # no older answer is written over a newer one
             asked_at, listed = datetime.now(UTC), ",".join(names)
             rows = own_record.rows(
                 self._ask(

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from slurm_bench.effects import scratch, shards, store
+from slurm_bench.effects import locking, scratch, shards, store
 from slurm_bench.pure.shards import FOLDER, HEADER_BYTES, VALIDATION
 from slurm_bench.words import paths
 from slurm_bench.words.data import DecoySet
@@ -33,7 +33,7 @@ def prepare(data: Path, runs: Path) -> tuple[DecoySet, Path]:
     digest = hashlib.sha256(json.dumps(shards.identities(data)).encode()).hexdigest()
     where = paths.decoy_data(runs, digest)
     try:
-        with store.lock(where.lock):
+        with locking.lock(where.lock):
             made = store.once(where.record, DecoySet, lambda: _make(data, digest, where))
     except (OSError, ValueError, IndexError) as error:  # of a shard without tokens, or with half of one
         raise UsageError(f"retime.caches=decoy: no decoys of {data} can be written in {where.root}: {error}") from None

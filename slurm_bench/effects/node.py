@@ -4,7 +4,9 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Self
 
 import psutil
 
@@ -116,24 +118,49 @@ def holding(folder: Path) -> list[int]:
     A contained process knows the folder by other names, but its table of mounts says where they come from.
     """
     mark = folder.name.encode()
-    return [pid for pid in psutil.pids() if pid != os.getpid() and any(mark in text for text in _traces(pid))]
+    ours = _View.of("self")
+    shared = mark in _read("self", "mountinfo")
+
+    def holds(pid: int) -> bool:
+        # Most of a node's processes see the mounts that we see: the kernel need not list them for each.
+        sees = shared if _View.of(pid) == ours else mark in _read(pid, "mountinfo")
+        return sees or mark in _read(pid, "environ") or mark in _working_folder(pid)
+
+    return [pid for pid in psutil.pids() if pid != os.getpid() and holds(pid)]
 
 
-def _traces(pid: int) -> Iterable[bytes]:
-    for read in (_mounts, _environment, _working_folder):
-        try:
-            yield read(Path("/proc", str(pid)))
-        except OSError:
-            continue
+@dataclass(frozen=True)
+class _View:
+    """What decides which mounts a process sees."""
+
+    namespace: tuple[int, int] | None
+    root: tuple[int, int] | None
+    """Device and number of each; None where we may not look."""
+
+    @classmethod
+    def of(cls, pid: int | Literal["self"]) -> Self:
+        return cls(_identity(f"/proc/{pid}/ns/mnt"), _identity(f"/proc/{pid}/root"))
 
 
-def _mounts(process: Path) -> bytes:
-    return (process / "mountinfo").read_bytes()
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        seen = os.stat(path)  # noqa: PTH116  thousands of them, and pathlib takes ten times as long
+    except OSError:
+        return None
+    return seen.st_dev, seen.st_ino
 
 
-def _environment(process: Path) -> bytes:
-    return (process / "environ").read_bytes()
+def _read(pid: int | Literal["self"], name: str) -> bytes:
+    """A file of a process, empty where we may not read it or the process is gone."""
+    try:
+        with open(f"/proc/{pid}/{name}", "rb") as stream:  # noqa: PTH123  as above
+            return stream.read()
+    except OSError:
+        return b""
 
 
-def _working_folder(process: Path) -> bytes:
-    return os.fsencode((process / "cwd").readlink())
+def _working_folder(pid: int) -> bytes:
+    try:
+        return os.fsencode(os.readlink(f"/proc/{pid}/cwd"))  # noqa: PTH115  as above
+    except OSError:
+        return b""

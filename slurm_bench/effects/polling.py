@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from pydantic import Field
 
-from slurm_bench.effects import store
+from slurm_bench.effects import locking, store
 from slurm_bench.effects.cluster import Queued
 from slurm_bench.words.accounting import Attempt, JobState
 from slurm_bench.words.errors import BenchError, SchedulerError
@@ -78,7 +78,7 @@ class SharedPoll:
         Raises:
             SchedulerError: the scheduler did not answer.
         """
-        with store.lock(self._folder / "lock"):
+        with locking.lock(self._folder / "lock"):
             for job in jobs:
                 watched = _Watched(name=job.name, since=job.since)
                 store.write(self._watched_folder / f"{job.name}.json", watched)

@@ -3,15 +3,13 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-import filelock
 from pydantic import ValidationError
 
-from slurm_bench.words.errors import BenchError, UsageError
+from slurm_bench.words.errors import BenchError
 from slurm_bench.words.records import Record
 
 R = TypeVar("R", bound=Record)
@@ -128,18 +126,3 @@ def once(path: Path, kind: type[R], make: Callable[[], R]) -> R:
         record = make()
         write(path, record)
     return record
-
-
-@contextmanager
-def lock(path: Path, busy: str | None = None, patience_s: float = 0) -> Iterator[None]:
-    """Hold the lock file at path, as the only process; the kernel frees it when its holder dies.
-
-    Raises:
-        UsageError: with the text `busy`, if one is given and another process holds the lock for patience_s.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with filelock.FileLock(path, timeout=-1 if busy is None else patience_s):
-            yield
-    except filelock.Timeout:
-        raise UsageError(busy or f"{path} is locked") from None

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence, Set
 
 from slurm_bench.pure.loaders import LOADER
 from slurm_bench.pure.matching import Matching
+from slurm_bench.pure.normal_form import nodes_of
 from slurm_bench.pure.programs import PRINTS, Place, Program, Unit, last_name
 from slurm_bench.pure.remarks import Remark, on
 
@@ -57,7 +58,7 @@ def _works(unit: Unit, matching: Matching, candidate: Program) -> bool:
 
 
 def _calls(unit: Unit) -> Set[str]:
-    return {last_name(node.func) for node in ast.walk(unit.node) if isinstance(node, ast.Call)}
+    return {last_name(node.func) for node in unit.nodes if isinstance(node, ast.Call)}
 
 
 class _Loaders:
@@ -83,7 +84,7 @@ class _Loaders:
                 self._makers.add(unit.scope.rpartition(".")[2])
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if self._is_loader(value, unit.where):
                 self._names[unit.where].add(name)
-        for call in (node for node in ast.walk(unit.node) if isinstance(node, ast.Call)):
+        for call in (node for node in unit.nodes if isinstance(node, ast.Call)):
             place, parameters = self._parameters.get(last_name(call.func), (unit.where, []))
             for given, parameter in zip(call.args, parameters, strict=False):
                 if self._is_loader(given, unit.where):
@@ -99,7 +100,7 @@ class _Loaders:
 
     def empties(self, unit: Unit) -> bool:
         """Whether a statement draws batches into something that keeps them."""
-        return any(self._keeps(node, unit.where) for node in ast.walk(unit.node))
+        return any(self._keeps(node, unit.where) for node in unit.nodes)
 
     def _keeps(self, node: ast.AST, where: Place) -> bool:
         match node:
@@ -112,4 +113,4 @@ class _Loaders:
         return False
 
     def _holds_loader(self, node: ast.AST, where: Place) -> bool:
-        return any(isinstance(each, ast.expr) and self._is_loader(each, where) for each in ast.walk(node))
+        return any(isinstance(each, ast.expr) and self._is_loader(each, where) for each in nodes_of(node))

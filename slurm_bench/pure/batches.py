@@ -65,7 +65,7 @@ def _changed(matching: Matching, candidate: Program, writes: Writes) -> Iterator
 
 
 def _changes_values(unit: Unit) -> bool:
-    called = (last_name(node.func) for node in ast.walk(unit.node) if isinstance(node, ast.Call))
+    called = (last_name(node.func) for node in unit.nodes if isinstance(node, ast.Call))
     return any(name.rstrip("_") in _CHANGING for name in called)
 
 

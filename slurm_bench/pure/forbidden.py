@@ -4,9 +4,9 @@ import ast
 from collections.abc import Iterator
 
 from slurm_bench.pure.loaders import LOADER
-from slurm_bench.pure.normal_form import folded, text_of
+from slurm_bench.pure.normal_form import folded, nodes_of, text_of
 from slurm_bench.pure.novelties import Check
-from slurm_bench.pure.programs import Program, imported_roots, last_name, root_of
+from slurm_bench.pure.programs import Program, dotted, imported_roots, last_name, root_of
 
 _DATA_SETTINGS = {"train_files", "val_files", "val_tokens", "val_batch_size", "val_seq_len"}
 _COMPILER_SETTINGS = ("_inductor", "_dynamo")
@@ -114,11 +114,11 @@ def _flag(keyword: ast.keyword) -> str:
 def _compile_aliases(node: ast.AST, _program: Program) -> Iterator[str]:
     """torch.compile where it is neither called nor a decorator: under another name, or in a partial."""
     match node:
-        case ast.Assign(value=ast.Attribute() as value) if text_of(value) == "torch.compile":
+        case ast.Assign(value=ast.Attribute() as value) if dotted(value) == "torch.compile":
             yield "alias"
         case ast.Call(args=arguments, keywords=keywords):
             values = [*arguments, *(keyword.value for keyword in keywords)]
-            yield from ("argument" for value in values if text_of(value) == "torch.compile")
+            yield from ("argument" for value in values if dotted(value) == "torch.compile")
         case ast.ImportFrom(module="torch", names=names):
             yield from ("import" for alias in names if alias.name == "compile")
         case ast.Call(func=ast.Name(id="getattr"), args=[ast.Name(id="torch"), *_]):
@@ -136,11 +136,11 @@ def _compiler_settings(node: ast.AST, _program: Program) -> Iterator[str]:
 
 
 def _is_compiler(node: ast.expr) -> bool:
-    return any(name in text_of(node) for name in _COMPILER_SETTINGS) if isinstance(node, ast.Attribute) else False
+    return isinstance(node, ast.Attribute) and _is_compiler_part(text_of(node))
 
 
 def _code_from_text(node: ast.AST, _program: Program) -> Iterator[str]:
-    if isinstance(node, ast.Call) and text_of(node.func) in _CODE_FROM_TEXT:
+    if isinstance(node, ast.Call) and dotted(node.func) in _CODE_FROM_TEXT:
         yield text_of(node)
     elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in ("exec", "eval", "__import__"):
         yield node.id
@@ -243,7 +243,7 @@ def _handed_training(node: ast.AST, program: Program) -> Iterator[str]:
     """A function that trains, given to what runs it elsewhere."""
     if isinstance(node, ast.Call) and last_name(node.func) in _RUNNING_ELSEWHERE:
         given = (*node.args, *(keyword.value for keyword in node.keywords))
-        named = {last_name(each) for value in given for each in ast.walk(value)}
+        named = {last_name(each) for value in given for each in nodes_of(value)}
         yield from sorted(named & program.trainers)
 
 
@@ -283,7 +283,7 @@ def _patches(node: ast.AST, program: Program) -> Iterator[str]:
             yield text_of(node)
         case ast.Call(func=ast.Attribute(attr="putenv" | "unsetenv")):
             yield text_of(node)
-        case ast.Call(func=ast.Attribute(value=value, attr=method)) if text_of(value) == "os.environ":
+        case ast.Call(func=ast.Attribute(value=value, attr=method)) if dotted(value) == "os.environ":
             if method not in _READING:
                 yield text_of(node)
 
@@ -314,7 +314,7 @@ def _default_generators(node: ast.AST, _program: Program) -> Iterator[str]:
 
 
 def _holds_call(node: ast.AST) -> bool:
-    return any(isinstance(each, ast.Call) for each in ast.walk(node))
+    return any(isinstance(each, ast.Call) for each in nodes_of(node))
 
 
 def _warm_up_loops(node: ast.AST, program: Program) -> Iterator[str]:
@@ -329,7 +329,7 @@ def _warm_up_loops(node: ast.AST, program: Program) -> Iterator[str]:
 
 
 def _only_trains(loop: ast.For, program: Program) -> bool:
-    validates = any(line for node in ast.walk(loop) for line in _forged_lines(node, program))
+    validates = any(line for node in nodes_of(loop) for line in _forged_lines(node, program))
     return program.trains(loop) and not validates
 
 

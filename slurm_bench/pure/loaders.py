@@ -129,17 +129,17 @@ def _names_of_batches(generator: Sequence[Unit]) -> frozenset[str]:
 
 def _called_in(*units: Unit) -> set[str]:
     """Functions and methods that statements call, by their own names."""
-    return {last_name(node.func) for unit in units for node in ast.walk(unit.node) if isinstance(node, ast.Call)}
+    return {last_name(node.func) for unit in units for node in unit.nodes if isinstance(node, ast.Call)}
 
 
 def calls(unit: Unit, names: Set[str]) -> bool:
     """Return whether a statement calls a function or method of one of these names."""
-    return any(isinstance(node, ast.Call) and last_name(node.func) in names for node in ast.walk(unit.node))
+    return any(isinstance(node, ast.Call) and last_name(node.func) in names for node in unit.nodes)
 
 
 def yields(unit: Unit) -> bool:
     """Return whether a statement makes a generator of its function."""
-    return any(isinstance(node, ast.Yield | ast.YieldFrom) for node in ast.walk(unit.node))
+    return any(isinstance(node, ast.Yield | ast.YieldFrom) for node in unit.nodes)
 
 
 def _is_unaligned(unit: Unit) -> bool:

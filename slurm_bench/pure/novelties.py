@@ -41,7 +41,10 @@ class _Piece:
 def remarks(baseline: Program, candidate: Program, checks: Iterable[Check]) -> Iterator[Remark]:
     """What a candidate has of each kind that its baseline has not."""
     for check in checks:
-        ours, theirs = list(_pieces(check.extract, baseline)), list(_pieces(check.extract, candidate))
+        theirs = list(_pieces(check.extract, candidate))
+        if not theirs and check.against == "more":
+            continue
+        ours = list(_pieces(check.extract, baseline))
         added, missing = _surplus(theirs, ours, check.counted), _surplus(ours, theirs, check.counted)
         new = added[0] if added and check.against != "less" else None
         old = missing[0] if missing else None

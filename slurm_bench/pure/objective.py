@@ -4,6 +4,7 @@ import ast
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
+from slurm_bench.pure.normal_form import nodes_of
 from slurm_bench.pure.programs import Place, Program, Unit, last_name, root_of
 from slurm_bench.pure.remarks import Remark, on
 from slurm_bench.pure.writes import Writes
@@ -34,10 +35,10 @@ def remarks(baseline: Program, candidate: Program, writes: Writes) -> Iterator[R
         places[unit.where].append(unit)
     for units in places.values():
         new = [unit for unit in units if unit.source not in known]
-        if any(losses_in(unit.node) for unit in units):
+        if any(_losses_of(unit) for unit in units):
             targets, results = (
                 _targets(units),
-                frozenset(name for unit in units if losses_in(unit.node) for name in unit.binds),
+                frozenset(name for unit in units if _losses_of(unit) for name in unit.binds),
             )
             for unit in new:
                 yield from _on_targets(unit, targets, writes)
@@ -48,9 +49,9 @@ def remarks(baseline: Program, candidate: Program, writes: Writes) -> Iterator[R
 
 def _another_loss(baseline: Program, candidate: Program) -> Iterator[Remark]:
     """Where the baseline validates by PyTorch's cross-entropy, and nothing that the candidate calls does."""
-    ours = [unit for unit in baseline.units if losses_in(unit.node) and not _only_in_training(unit)]
+    ours = [unit for unit in baseline.units if _losses_of(unit) and not _only_in_training(unit)]
     called = {last_name(node.func) for _, node in candidate.nodes if isinstance(node, ast.Call)} | {"forward"}
-    theirs = [unit for unit in candidate.units if losses_in(unit.node) and not _only_in_training(unit)]
+    theirs = [unit for unit in candidate.units if _losses_of(unit) and not _only_in_training(unit)]
     if ours and not any(unit.scope.rpartition(".")[2] in called for unit in theirs):
         new = [unit for unit in candidate.units if unit.scope.endswith(".forward")]
         for unit in new[-1:]:
@@ -60,12 +61,20 @@ def _another_loss(baseline: Program, candidate: Program) -> Iterator[Remark]:
 
 def losses_in(node: ast.AST) -> list[ast.Call]:
     """Return the calls of PyTorch's cross-entropies in it."""
-    return [each for each in ast.walk(node) if isinstance(each, ast.Call) and last_name(each.func) in LOSSES]
+    return _losses(nodes_of(node))
+
+
+def _losses_of(unit: Unit) -> list[ast.Call]:
+    return _losses(unit.nodes)
+
+
+def _losses(nodes: Iterable[ast.AST]) -> list[ast.Call]:
+    return [each for each in nodes if isinstance(each, ast.Call) and last_name(each.func) in LOSSES]
 
 
 def _targets(units: Iterable[Unit]) -> frozenset[str]:
     """Names that hold the targets of a function's cross-entropies."""
-    given = [value for unit in units for call in losses_in(unit.node) for value in _second_argument(call)]
+    given = [value for unit in units for call in _losses_of(unit) for value in _second_argument(call)]
     found = frozenset(root_of(value) for value in given) - {""}
     for unit in reversed(list(units)):
         match unit.node:
@@ -96,9 +105,9 @@ def _on_targets(unit: Unit, targets: frozenset[str], writes: Writes) -> Iterator
             yield on(unit, "comparable", "the targets are made anew", proven=True)
     if writes.into(unit) & targets:
         yield on(unit, "comparable", "the targets are changed", proven=True)
-    for call in (node for node in ast.walk(unit.node) if isinstance(node, ast.Call)):
+    for call in (node for node in unit.nodes if isinstance(node, ast.Call)):
         given = [*call.args, *(keyword.value for keyword in call.keywords)]
-        holds = any(isinstance(node, ast.Name) and node.id in targets for each in given for node in ast.walk(each))
+        holds = any(isinstance(node, ast.Name) and node.id in targets for each in given for node in nodes_of(each))
         function = last_name(call.func).rstrip("_")
         if holds and (function in _REVEALING or _is_part_of_model(call.func)):
             yield on(unit, "comparable", "the model is shown its targets", proven=True)
@@ -114,7 +123,7 @@ def _on_loss(unit: Unit, results: frozenset[str]) -> Iterator[Remark]:
         return
     trains_only = _only_in_training(unit)
     rule = "objective" if trains_only else "comparable"
-    if any(_bends(node, results) for node in ast.walk(unit.node)):
+    if any(_bends(node, results) for node in unit.nodes):
         yield on(unit, rule, "the loss is changed after the cross-entropy", proven=not trains_only)
     match unit.node:
         case ast.Return(value=ast.Constant(value=int() | float())):
@@ -148,7 +157,7 @@ _FEWEST_TOKENS = 64
 
 
 def _holds(node: ast.AST, results: frozenset[str]) -> bool:
-    names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load)}
+    names = {each.id for each in nodes_of(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load)}
     return bool(names & results or losses_in(node))
 
 
@@ -178,7 +187,7 @@ def _counts_on(unit: Unit) -> bool:
         case ast.Assign(targets=[target], value=value):
             return any(
                 isinstance(each, ast.Attribute | ast.Subscript) and ast.unparse(each) == ast.unparse(target)
-                for each in ast.walk(value)
+                for each in nodes_of(value)
             )
         case ast.Expr(value=ast.Call(func=ast.Attribute(attr=name))):
             return name.endswith("_") and name not in ("copy_", "requires_grad_", "fill_", "zero_")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from slurm_bench.pure.normal_form import Renamer, normalised, text_of
+from slurm_bench.pure.normal_form import Renamer, nodes_of, normalised, text_of
 from slurm_bench.pure.rules import PROGRAM
 from slurm_bench.pure.settings import declared_steps
 
@@ -72,6 +72,11 @@ class Unit:
         return self.file, self.scope
 
     @cached_property
+    def nodes(self) -> Sequence[ast.AST]:
+        """All nodes of its tree."""
+        return nodes_of(self.node)
+
+    @cached_property
     def source(self) -> str:
         return text_of(self.node)
 
@@ -121,8 +126,8 @@ class Unit:
     @cached_property
     def touches(self) -> frozenset[str]:
         """Names whose values it changes in place: through an attribute, an index, a method's call or `out=`."""
-        changed = {root_of(node) for node in ast.walk(self.node) if _is_written_part(node)}
-        for call in (node for node in ast.walk(self.node) if isinstance(node, ast.Call)):
+        changed = {root_of(node) for node in self.nodes if _is_written_part(node)}
+        for call in (node for node in self.nodes if isinstance(node, ast.Call)):
             # Of a method whose result goes nowhere only what it changes can be wanted.
             if isinstance(call.func, ast.Attribute) and (isinstance(self.node, ast.Expr) or _writes(call.func.attr)):
                 changed.add(root_of(call.func))
@@ -199,7 +204,7 @@ class Program:
         """`backward`, and the program's functions that call it, themselves or through others."""
         called: dict[str, set[str]] = defaultdict(set)
         for unit in self.units:
-            calls = (node.func for node in ast.walk(unit.node) if isinstance(node, ast.Call))
+            calls = (node.func for node in unit.nodes if isinstance(node, ast.Call))
             # `model.train()` is no call of a function `train`.
             functions = {last_name(each) for each in calls if isinstance(each, ast.Name) or last_name(each) != "train"}
             called[unit.scope.partition(".")[0]] |= functions
@@ -215,7 +220,7 @@ class Program:
 
     def trains(self, node: ast.AST) -> bool:
         """Whether something in it takes a step of training."""
-        called = {last_name(each.func) for each in ast.walk(node) if isinstance(each, ast.Call)}
+        called = {last_name(each.func) for each in nodes_of(node) if isinstance(each, ast.Call)}
         return bool(called & ({"step"} | self.trainers))
 
     @cached_property
@@ -228,7 +233,7 @@ class Program:
     @cached_property
     def nodes(self) -> Sequence[tuple[str, ast.AST]]:
         """Every node of the normalised trees, with its file."""
-        return [(name, node) for name, tree in self._trees.items() for node in ast.walk(tree)]
+        return [(name, node) for name, tree in self._trees.items() for node in nodes_of(tree)]
 
     def line(self, file: str, number: int) -> str:
         """A line as it stands in its file."""
@@ -251,10 +256,10 @@ class Program:
                 own[unit.where] |= unit.binds
             if isinstance(unit.node, ast.FunctionDef):
                 inner = f"{unit.scope}.{unit.node.name}".strip(".")
-                own[unit.file, inner] |= {node.arg for node in ast.walk(unit.node.args) if isinstance(node, ast.arg)}
+                own[unit.file, inner] |= {node.arg for node in nodes_of(unit.node.args) if isinstance(node, ast.arg)}
         for unit in self.units:
             if unit.scope:
-                yield from (id(node) for node in ast.walk(unit.node) if root_of(node) in own[unit.where])
+                yield from (id(node) for node in unit.nodes if root_of(node) in own[unit.where])
 
     def _aliases(self) -> Iterator[str]:
         for unit in self.units:
@@ -267,7 +272,7 @@ class Program:
 def form_with_cut_calls(unit: Unit, definitions: frozenset[str], keep: int) -> Form:
     """Its form, as if a variable that is called (a model, not a function) got its first arguments only."""
     node = copy.deepcopy(unit.node)
-    for call in ast.walk(node):
+    for call in nodes_of(node):
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
             name = call.func.id
             if name not in unit.given and name not in definitions:
@@ -288,6 +293,15 @@ def last_name(node: ast.AST) -> str:
             return name
         case _:
             return ""
+
+
+def dotted(node: ast.AST) -> str:
+    """a.b.c as it is written, or nothing where it is more than names and dots."""
+    names = []
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(names)]) if isinstance(node, ast.Name) else ""
 
 
 def imported_roots(node: ast.AST) -> list[str]:
@@ -336,7 +350,7 @@ def _names_in(node: ast.AST, context: type[ast.expr_context]) -> Iterator[str]:
 def _names_in_clauses(statement: ast.stmt) -> set[str]:
     """What a statement's `except … as` and `case` clauses bind."""
     handlers = [handler.name for handler in getattr(statement, "handlers", ()) if handler.name]
-    patterns = [node for case in getattr(statement, "cases", ()) for node in ast.walk(case.pattern)]
+    patterns = [node for case in getattr(statement, "cases", ()) for node in nodes_of(case.pattern)]
     captured = [getattr(node, "name", None) or getattr(node, "rest", None) for node in patterns]
     return {name for name in (*handlers, *captured) if name}
 

@@ -13,8 +13,7 @@ from typing import Literal
 from slurm_bench.pure import ahead, batches, loaders, objective, shadowing, warm_ups
 from slurm_bench.pure.loaders import LOADER
 from slurm_bench.pure.matching import Matching
-from slurm_bench.pure.normal_form import text_of
-from slurm_bench.pure.programs import EXITS, PRINTS, Program, Unit, last_name, root_of
+from slurm_bench.pure.programs import EXITS, PRINTS, Program, Unit, dotted, last_name, root_of
 from slurm_bench.pure.remarks import Remark, on
 from slurm_bench.pure.writes import Writes
 
@@ -166,7 +165,7 @@ def _reads_clock(unit: Unit) -> bool:
 
 
 def _attributes(unit: Unit) -> set[str]:
-    return {node.attr for node in ast.walk(unit.node) if isinstance(node, ast.Attribute)}
+    return {node.attr for node in unit.nodes if isinstance(node, ast.Attribute)}
 
 
 def _is_of_the_clock(unit: Unit) -> bool:
@@ -241,7 +240,7 @@ def _bound_by(units: Sequence[Unit]) -> frozenset[str]:
 
 def _texts(unit: Unit) -> str:
     """All string constants in it."""
-    constants = (node.value for node in ast.walk(unit.node) if isinstance(node, ast.Constant))
+    constants = (node.value for node in unit.nodes if isinstance(node, ast.Constant))
     return "\n".join(value for value in constants if isinstance(value, str))
 
 
@@ -382,7 +381,7 @@ def _not_reached(matching: Matching, candidate: Program) -> Iterator[Remark]:
 
 
 def _is_generator(unit: Unit) -> bool:
-    return any(isinstance(node, ast.Yield | ast.YieldFrom) for node in ast.walk(unit.node))
+    return any(isinstance(node, ast.Yield | ast.YieldFrom) for node in unit.nodes)
 
 
 def _ended_by_measurement(measured: frozenset[str], matching: Matching, candidate: Program) -> Iterator[Remark]:
@@ -409,7 +408,7 @@ def _trained_while_validated(matching: Matching, candidate: Program) -> Iterator
 
 
 def _trains(unit: Unit, candidate: Program) -> bool:
-    calls = (node.func for node in ast.walk(unit.node) if isinstance(node, ast.Call))
+    calls = (node.func for node in unit.nodes if isinstance(node, ast.Call))
     methods = {function.attr for function in calls if isinstance(function, ast.Attribute)}
     return bool(methods & _TRAINING_METHODS or unit.reads & candidate.trainers)
 
@@ -419,7 +418,7 @@ def _ends_something(unit: Unit) -> bool:
         case ast.Break() | ast.Return() | ast.Raise():
             return True
         case ast.Expr(value=ast.Call(func=function)):
-            return text_of(function) in EXITS
+            return dotted(function) in EXITS
     return False
 
 

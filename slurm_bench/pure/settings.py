@@ -4,7 +4,9 @@ import ast
 import itertools
 import operator
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+from slurm_bench.pure.normal_form import nodes_of
 
 Value = int | str | bool
 
@@ -22,8 +24,8 @@ class Settings:
         self._given: dict[str, list[ast.expr]] = defaultdict(list)
         self._read: dict[str, frozenset[Value] | None] = {}
         try:
-            tree = ast.parse(program)
-            for name, value in (*_assigned(tree), *_handed_over(tree), *_otherwise(tree)):
+            nodes = nodes_of(ast.parse(program))
+            for name, value in (*_assigned(nodes), *_handed_over(nodes), *_otherwise(nodes)):
                 self._given[name].append(value)
         except _UNREADABLE:
             self._given.clear()
@@ -92,9 +94,9 @@ class Settings:
         return frozenset(found)
 
 
-def _assigned(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+def _assigned(nodes: Sequence[ast.AST]) -> Iterator[tuple[str, ast.expr]]:
     """Assignments to names and attributes, and arguments given by name."""
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case ast.Assign(targets=[ast.Name(id=name) | ast.Attribute(attr=name)], value=value):
                 yield name, value
@@ -104,11 +106,11 @@ def _assigned(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
                 yield name, value
 
 
-def _otherwise(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+def _otherwise(nodes: Sequence[ast.AST]) -> Iterator[tuple[str, ast.expr]]:
     """Names that get a value in any other way, which is not read: `for`, `with`, `:=`, `-=`, among several."""
-    plain = {id(target) for node in ast.walk(tree) if isinstance(node, ast.Assign) for target in node.targets[:1]}
-    plain |= {id(node.target) for node in ast.walk(tree) if isinstance(node, ast.AnnAssign)}
-    for node in ast.walk(tree):
+    plain = {id(target) for node in nodes if isinstance(node, ast.Assign) for target in node.targets[:1]}
+    plain |= {id(node.target) for node in nodes if isinstance(node, ast.AnnAssign)}
+    for node in nodes:
         match node:
             case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()) if (
                 id(node) not in plain
@@ -116,10 +118,10 @@ def _otherwise(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
                 yield name, ast.Constant(None)
 
 
-def _handed_over(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+def _handed_over(nodes: Sequence[ast.AST]) -> Iterator[tuple[str, ast.expr]]:
     """Arguments of the program's own functions and classes that calls give by their place."""
     parameters: dict[str, list[str]] = {}
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case ast.FunctionDef(name=name, args=arguments):
                 parameters.setdefault(name, [each.arg for each in arguments.args])
@@ -127,7 +129,7 @@ def _handed_over(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
                 for each in body:
                     if isinstance(each, ast.FunctionDef) and each.name == "__init__":
                         parameters[name] = [parameter.arg for parameter in each.args.args[1:]]
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case ast.Call(func=ast.Name(id=called), args=given) if called in parameters:
                 yield from zip(parameters[called], given, strict=False)

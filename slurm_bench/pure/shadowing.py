@@ -5,6 +5,7 @@ import builtins
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
+from slurm_bench.pure.normal_form import nodes_of
 from slurm_bench.pure.programs import Place, Program, Unit
 from slurm_bench.pure.remarks import Remark, on
 
@@ -58,5 +59,5 @@ def _bindings(unit: Unit, candidate: Program) -> Iterator[tuple[Place, str]]:
     yield from ((unit.where, name) for name in names)
     if isinstance(unit.node, ast.FunctionDef):
         inner = f"{unit.scope}.{unit.node.name}".strip(".")
-        arguments = [node.arg for node in ast.walk(unit.node.args) if isinstance(node, ast.arg)]
+        arguments = [node.arg for node in nodes_of(unit.node.args) if isinstance(node, ast.arg)]
         yield from (((unit.file, inner), name) for name in arguments)

@@ -8,10 +8,12 @@ import ast
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from itertools import islice, zip_longest
 
 from slurm_bench.pure import forbidden, novelties, protected, suspicious
 from slurm_bench.pure.library_names import LIBRARY_NAMES
+from slurm_bench.pure.normal_form import nodes_of
 from slurm_bench.pure.plain import odd_line
 from slurm_bench.pure.programs import Program, module_of
 from slurm_bench.pure.remarks import Remark, unreadable
@@ -34,7 +36,7 @@ def remarks(baseline: Mapping[str, str], candidate: Mapping[str, str]) -> list[R
     found += _logs_quoted(baseline, candidate)
     if not any(remark.rule == "readable" for remark in found):
         try:
-            ours, theirs = Program(baseline), Program(candidate)
+            ours, theirs = _starting_record(tuple(baseline.items())), Program(candidate)
             found += [*_unused(theirs), *protected.differences(ours, theirs)]
             if ours.declares_steps and not theirs.declares_steps:
                 message = "how many steps it trains for cannot be read"
@@ -43,6 +45,12 @@ def remarks(baseline: Mapping[str, str], candidate: Mapping[str, str]) -> list[R
         except (RecursionError, MemoryError):
             found.append(unreadable(longest(candidate), _TOO_DEEP))
     return _first_of_each(found)
+
+
+@lru_cache(maxsize=1)
+def _starting_record(files: tuple[tuple[str, str], ...]) -> Program:
+    """The same for all candidates of a process: what has been computed of its statements is kept with it."""
+    return Program(dict(files))
 
 
 def _first_of_each(found: Iterable[Remark]) -> list[Remark]:
@@ -102,9 +110,9 @@ def _logs_quoted(baseline: Mapping[str, str], candidate: Mapping[str, str]) -> I
 
 def _annotations(file: str, tree: ast.Module) -> Iterator[Remark]:
     """Annotations that compute: they are run, and nobody reads them."""
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         annotation = getattr(node, "annotation", None) or getattr(node, "returns", None)
-        if annotation and any(isinstance(each, _COMPUTING) for each in ast.walk(annotation)):
+        if annotation and any(isinstance(each, _COMPUTING) for each in nodes_of(annotation)):
             yield unreadable(file, "an annotation computes something", annotation.lineno)
 
 

@@ -3,9 +3,9 @@
 import ast
 from collections.abc import Iterator
 
-from slurm_bench.pure.normal_form import text_of
+from slurm_bench.pure.normal_form import nodes_of
 from slurm_bench.pure.novelties import Check
-from slurm_bench.pure.programs import EXITS, Program, imported_roots, last_name, root_of
+from slurm_bench.pure.programs import EXITS, Program, dotted, imported_roots, last_name, root_of
 
 _MODES = {"training"}
 _LOADS = {
@@ -72,8 +72,8 @@ def _early_ends(node: ast.AST, program: Program) -> Iterator[str]:
     """Ends of the program, and of loops that train."""
     match node:
         case ast.For() | ast.While() if program.trains(node):
-            yield from ("break" for each in ast.walk(node) if isinstance(each, ast.Break | ast.Continue))
-        case ast.Call() if text_of(node.func) in EXITS:
+            yield from ("break" for each in nodes_of(node) if isinstance(each, ast.Break | ast.Continue))
+        case ast.Call() if dotted(node.func) in EXITS:
             yield "exit"
 
 

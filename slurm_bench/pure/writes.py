@@ -25,7 +25,7 @@ class Writes:
 
     def into(self, unit: Unit) -> frozenset[str]:
         """Return the names whose values a statement changes in place, be it by what it calls."""
-        calls = (node for node in ast.walk(unit.node) if isinstance(node, ast.Call))
+        calls = (node for node in unit.nodes if isinstance(node, ast.Call))
         return unit.touches.union(*map(self._given_to_be_filled, calls))
 
     def views(self, where: Place, names: Iterable[str]) -> frozenset[str]:

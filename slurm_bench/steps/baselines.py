@@ -9,7 +9,7 @@ import yaml
 from rich.console import Console
 from rich.progress import Progress
 
-from slurm_bench.effects import git, human_records, store
+from slurm_bench.effects import git, human_records, locking, store
 from slurm_bench.effects.git import Reader
 from slurm_bench.pure import rewrites
 from slurm_bench.pure.rewrites import UpstreamFile, UpstreamRecord, WrongBytes
@@ -58,7 +58,7 @@ def fetch(records: Sequence[UpstreamRecord], source: str, paths: BaselinesPaths)
     """Bring the records that are not there yet, each whole or not at all; return their names."""
     if not _missing(records, paths):
         return []
-    with _written_to(paths.root), store.lock(paths.lock):
+    with _written_to(paths.root), locking.lock(paths.lock):
         missing = _missing(records, paths)  # another process may have brought some meanwhile
         read = git.reader(source, paths.upstream)
         console = Console(stderr=True)

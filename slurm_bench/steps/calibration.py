@@ -16,10 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-from slurm_bench.effects import human_records, seals, store
+from slurm_bench.effects import human_records, locking, seals, store
 from slurm_bench.effects.cluster import Cluster
 from slurm_bench.effects.containers import Container
 from slurm_bench.pure import decoys, human, verdict
@@ -148,7 +146,7 @@ def calibrate(
     left = _decoys(config, cluster, container, programs, payer)
     program, sealed = programs[0], _seal_all(config, programs)
     paths = _paths(config, program.name, conditions.digest(config, container, sealed, Path(config.task.data)))
-    with store.lock(paths.lock):
+    with locking.lock(paths.lock):
         calibration = store.once(paths.calibration, Calibration, lambda: _new(program, sealed))
         retimer = _retimer(config, cluster, container, paths, payer)
         name = f"calibration{len(paths.timing.failed_retimings()) + 1}"
@@ -176,7 +174,7 @@ def _decoy_step(
     (sealed,) = _seal_all(config, [program])
     data = Path(config.task.data)
     paths = _paths(config, f"decoy-{program.name}", conditions.digest(config, container, [sealed], data))
-    with store.lock(paths.lock):
+    with locking.lock(paths.lock):
         store.once(paths.calibration, Calibration, lambda: _new(program, [sealed]))
         retimer = _retimer(config, cluster, container, paths, payer)
         _set_aside_if_void(paths.timing)
@@ -284,6 +282,10 @@ def _timed(program: Program, trials: Sequence[Trial]) -> Timed:
 
 
 def _print_table(said: _Said) -> None:
+    # A tenth of a second, which every desk, session and relay would spend: they calibrate, and print no table.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
     table = Table("program", "runs", "loss", "training time", "nodes", caption="mean ± standard deviation")
     for each in said.timed:
         time_s = f"{_mean_and_deviation(each.training_times_s, 3)} s"

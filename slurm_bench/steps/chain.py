@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from slurm_bench.effects import store
+from slurm_bench.effects import locking, store
 from slurm_bench.effects.cluster import Cluster, Job, python_command
 from slurm_bench.steps import link, site
 from slurm_bench.words.accounting import LedgerEntry
@@ -48,7 +48,7 @@ class Chain:
         Raises:
             BudgetExceeded: it cannot be paid now, because of what is reserved for others; or never could.
         """
-        with store.lock(self._paths.launch_lock):
+        with locking.lock(self._paths.launch_lock):
             self.ledger.settle_finished()
             relay = self._open_relay()
             if relay and not link.still_open(self.ledger.entries()):
@@ -66,7 +66,7 @@ class Chain:
         Raises:
             JobRefused: also where only the relay after it was.
         """
-        with store.lock(self._paths.launch_lock):
+        with locking.lock(self._paths.launch_lock):
             self.ledger.settle_finished()
             entry = self._link()
             self._relay_after_link(entry)
@@ -168,7 +168,7 @@ def _is_open(entry: LedgerEntry) -> bool:
 
 def amend(paths: SessionPaths, change: Callable[[Session], Mapping[str, object]], patience_s: float = _DYING_S) -> None:
     """Change the record of a session, unless a desk serves it: that keeps it itself."""
-    with suppress(UsageError), store.lock(paths.lock, busy="it is served", patience_s=patience_s):
+    with suppress(UsageError), locking.lock(paths.lock, busy="it is served", patience_s=patience_s):
         left = store.read(paths.session, Session)
         if changes := change(left):
             store.write(paths.session, left.model_copy(update=dict(changes)))

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-from slurm_bench.effects import decoy_shards, shards, store
+from slurm_bench.effects import decoy_shards, locking, shards, store
 from slurm_bench.effects.hub import Hub
 from slurm_bench.effects.sources import Folder, Offer, Offered, Source
 from slurm_bench.pure.shards import FOLDER, PUBLISHED, RECORD, is_foreign, names, problem, size_of
@@ -48,7 +48,7 @@ def collect(command: DataCommand, folder: Path, source: Source) -> None:
         raise UsageError(f"command.folder: {folder} is a link, and a container sees only what lies in task.data itself")
     busy = f"command.folder: another run is getting shards into {folder}; wait until it is over"
     folder.mkdir(parents=True, exist_ok=True)
-    with store.lock(folder.parent / f".{FOLDER}.lock", busy=busy):
+    with locking.lock(folder.parent / f".{FOLDER}.lock", busy=busy):
         collection = _Collection(command, folder)
         collection.check_in_place()
         if collection.needs_source():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from slurm_bench.effects import store
 from slurm_bench.effects.cluster import Cluster
-from slurm_bench.steps import chain, enclosure, judge, link, metadata, report, session, site
+from slurm_bench.steps import chain, enclosure, judge, link, metadata, session, site
 from slurm_bench.steps.chain import Chain
 from slurm_bench.words.config import Config
 from slurm_bench.words.errors import AgentFailed, BenchError, InfrastructureError, UsageError
@@ -42,6 +42,9 @@ def perform(config: Config) -> None:
             session.run(paths.root)
         elif not _run_as_job(config, paths, cluster, follow):
             return
+    # Its tables and pages take a tenth of a second, which whatever cannot start would spend.
+    from slurm_bench.steps import report  # noqa: PLC0415
+
     campaign = CampaignPaths(paths.root.parent)
     sessions = report.of_campaign(campaign)
     report.show(campaign, [summary for summary in sessions if summary.session.name == config.session])

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from slurm_bench.effects import store
+from slurm_bench.effects import locking, store
 from slurm_bench.effects.clock import Clock, SystemClock
 from slurm_bench.effects.cluster import RECOVERY, Cluster, Job, Queued
 from slurm_bench.pure import accounts, budget
@@ -324,7 +324,7 @@ class Ledger:
                 )
 
     def _lock(self) -> AbstractContextManager[None]:
-        return store.lock(self._paths.campaign.ledger_lock)
+        return locking.lock(self._paths.campaign.ledger_lock)
 
     def _entry(self, job_name: str) -> LedgerEntry | None:
         return store.read_if_there(self._path(job_name), LedgerEntry)

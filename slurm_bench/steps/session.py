@@ -17,7 +17,7 @@ from types import FrameType
 
 from slurm_bench import agents
 from slurm_bench.agents import prompts
-from slurm_bench.effects import processes, store
+from slurm_bench.effects import locking, processes, store
 from slurm_bench.effects.containers import Container
 from slurm_bench.pure.silence import Limits
 from slurm_bench.steps import judge, link, metadata, site, workspace
@@ -55,7 +55,7 @@ def run(folder: Path, patience_s: float = 0) -> Session:
     paths = SessionPaths(folder)
     config = site.load_config(paths)
     busy = f"session {config.session} is running already (in {folder})"
-    with store.lock(paths.lock, busy, patience_s):
+    with locking.lock(paths.lock, busy, patience_s):
         session = store.read(paths.session, Session)
         if session.state is SessionState.FINISHED:
             return session
@@ -72,7 +72,7 @@ def confirm(folder: Path) -> None:
     """
     paths = SessionPaths(folder)
     config = site.load_config(paths)
-    with store.lock(paths.lock, f"session {config.session} is running (in {folder})"):
+    with locking.lock(paths.lock, f"session {config.session} is running (in {folder})"):
         over = store.read(paths.session, Session)
         if over.state is not SessionState.FINISHED:
             raise UsageError(f"session {config.session} is not over ({over.state}); command=run goes on with it")

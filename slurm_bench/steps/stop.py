@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from slurm_bench.effects import processes, store
+from slurm_bench.effects import locking, processes, store
 from slurm_bench.effects.processes import ProcessIdentity
 from slurm_bench.steps import books, calibration
 from slurm_bench.steps.books import Book
@@ -121,7 +121,7 @@ class Stop:
         ending = [book for book, _ in self._chosen]
         with ExitStack() as locks:
             for _, paths in self._chosen:
-                locks.enter_context(store.lock(paths.launch_lock))
+                locks.enter_context(locking.lock(paths.launch_lock))
             self._end(ending, _CHAIN)
             for book, paths in self._chosen:
                 self._serve_nobody(book, paths, locks)
@@ -181,7 +181,7 @@ class Stop:
         until = time.monotonic() + patience_s
         while time.monotonic() < until:
             with suppress(UsageError):
-                locks.enter_context(store.lock(lock, busy="held", patience_s=_TRY_S))
+                locks.enter_context(locking.lock(lock, busy="held", patience_s=_TRY_S))
                 return True
             meanwhile()
         return False
@@ -239,7 +239,7 @@ def _needs(other: Book, paths: SessionPaths, name: str) -> bool:
 
 def _is_served(paths: SessionPaths) -> bool:
     try:
-        with store.lock(paths.lock, busy="served"):
+        with locking.lock(paths.lock, busy="served"):
             return False
     except UsageError:
         return True

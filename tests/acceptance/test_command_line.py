@@ -192,7 +192,7 @@ def test_help_names_the_groups_and_imports_nothing_heavy() -> None:
 def test_what_starts_often_imports_nothing_that_it_rarely_needs(step: str) -> None:
     probe = f"import sys; import slurm_bench.steps.{step}; print([m for m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
-    for heavy in ("aiohttp", "matplotlib", "torch", "scipy.stats"):
+    for heavy in ("aiohttp", "matplotlib", "torch", "scipy.stats", "rich"):
         assert f"'{heavy}'" not in loaded
 
 

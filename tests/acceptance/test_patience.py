@@ -21,6 +21,15 @@ pytestmark = pytest.mark.agent_programs
 AT_ONCE = ("agent.linger_minutes=0.1", "agent.stall_minutes=0.1")
 """With the first look."""
 
+WORKS_A_LITTLE = """
+import time
+began = time.monotonic()
+while (lasts := time.monotonic() - began) < 70:
+    if time.process_time() > lasts / 16:
+        time.sleep(0.05)
+"""
+"""Beyond the third look. Four of them use a quarter of a core, which is work (pure.silence)."""
+
 
 def starts(campaign: Campaign) -> int:
     return store.read(campaign.paths().conversation, ConversationState).starts
@@ -51,8 +60,8 @@ def test_a_command_that_only_sleeps_ends_no_session(tmp_path: Path, in_backgroun
 
 @pytest.mark.long
 def test_a_command_in_the_background_that_works_is_waited_for(tmp_path: Path) -> None:
-    loops = "; ".join(["timeout 90 sh -c 'while :; do :; done' &"] * 4)  # on a busy machine none of them gets much
-    works = Runs(f"{loops.replace('&;', '&')} wait; touch worked", in_background=True)
+    at_work = "".join([f"python3 -c '{WORKS_A_LITTLE}' & "] * 4)  # on a busy machine none of them gets much
+    works = Runs(f"{at_work}wait; touch worked", in_background=True)
     campaign = Campaign(tmp_path, script([], instead=[Times(works, 1)]))
     done = campaign.run("claude", "agent.linger_minutes=0.6")
     assert done.returncode == 0, done.stderr

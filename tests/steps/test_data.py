@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from slurm_bench.effects import shards, store
+from slurm_bench.effects import locking, shards, store
 from slurm_bench.effects.hub import Hub, Patience
 from slurm_bench.pure.shards import VALIDATION
 from slurm_bench.steps import data
@@ -351,7 +351,7 @@ def test_two_runs_at_once(config: Config, folder: Path) -> None:
     with HubServer(FILES) as server:
         folder.parent.mkdir(parents=True)
         with (
-            store.lock(folder.parent / ".fineweb10B.lock"),
+            locking.lock(folder.parent / ".fineweb10B.lock"),
             pytest.raises(UsageError, match=r"command\.folder: another run is getting shards"),
         ):
             perform(config, source=server.url)

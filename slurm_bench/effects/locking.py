@@ -1,0 +1,27 @@
+"""Locks between processes: one desk a session, one writer of a ledger.
+
+By itself, so that what only reads and writes records starts without filelock.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+
+from slurm_bench.words.errors import UsageError
+
+
+@contextmanager
+def lock(path: Path, busy: str | None = None, patience_s: float = 0) -> Iterator[None]:
+    """Hold the lock file at path, as the only process; the kernel frees it when its holder dies.
+
+    Raises:
+        UsageError: with the text `busy`, if one is given and another process holds the lock for patience_s.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(path, timeout=-1 if busy is None else patience_s):
+            yield
+    except filelock.Timeout:
+        raise UsageError(busy or f"{path} is locked") from None
