@@ -154,6 +154,7 @@ def program(
         "BENCHMARK_INBOX": inside(inbox),
         "DATA_PATH": folder,  # where records look for data/, so that a copy of one runs in any folder
         **_git_settings(),
+        **config.task.environment,  # as the timed runs have them
         **door,
         **agent.environment,
         **config.agent.environment,

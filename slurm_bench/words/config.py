@@ -253,7 +253,7 @@ class TaskConfig:
     trial_gigabytes: float = MISSING
     """What one run may write on its node: caches, logs, checkpoints (GiB)."""
     environment: dict[str, str] = field(default_factory=dict)
-    """Variables that every trial gets."""
+    """Variables that every run gets: timed ones, and those of the agent."""
     caches: dict[str, str] = field(default_factory=dict)
     """Variables that name a folder of compiled code, with a name for each: what a decoy run leaves to later runs."""
     facts: dict[str, str] = field(default_factory=dict)
