@@ -77,6 +77,12 @@ def showed_nothing(canary: Canary) -> bool:
     return canary.loss is None
 
 
+def crashed(decoy: Decoy) -> Trial | None:
+    """Return the half of a decoy run that ended itself with an error; None where neither did."""
+    halves = (decoy.compiling, decoy.trial)
+    return next((each for each in halves if each and each.outcome is TrialOutcome.CRASHED), None)
+
+
 def with_decoy(decision: Decision, decoy: Decoy | None, trials: Sequence[Trial]) -> Decision:
     """Return a decision with what its decoy run showed, and how its timed runs used the caches of it."""
     misses = tuple(each.index for each in trials if each.caches and each.caches.is_miss)

@@ -31,7 +31,14 @@ from slurm_bench.steps.ledger import Ledger
 from slurm_bench.steps.retime import Retimer, Timing
 from slurm_bench.words.config import Config, RetimeCommand
 from slurm_bench.words.errors import InfrastructureError, UsageError
-from slurm_bench.words.paths import CalibrationPaths, CampaignPaths, RetimingPaths, SubmissionPaths, starting_record
+from slurm_bench.words.paths import (
+    CalibrationPaths,
+    CampaignPaths,
+    RetimingPaths,
+    SubmissionPaths,
+    starting_record,
+    trial_output,
+)
 from slurm_bench.words.records import Seal
 from slurm_bench.words.trials import Calibration, Decoy, Design, Retiming, Trial, TrialOutcome
 from slurm_bench.words.verdicts import Decision, Outcome
@@ -190,16 +197,27 @@ def _decoys(
         return ()
     steps = [_decoy_step(config, cluster, container, program, payer) for program in programs]
     left = decoy.made(steps)
-    for program, each in zip(programs, left, strict=True):
-        check_decoy(program.name, each)
+    for program, step, each in zip(programs, steps, left, strict=True):
+        check_decoy(program.name, each, step.where)
     return left
 
 
-def check_decoy(name: str, left: Decoy) -> None:
+_SHOW_NOTHING = (TrialOutcome.INFRASTRUCTURE, TrialOutcome.CRASHED)
+
+
+def check_decoy(name: str, left: Decoy, where: SubmissionPaths) -> None:
     """
+    Args:
+        where: it was made.
+
     Raises:
         UsageError: the decoy run of a program that has no judge proves something against it.
+        InfrastructureError: the program ended with an error, which is no candidate's fault; it is run anew next time.
     """
+    failed = decoys.crashed(left)
+    if failed:
+        half = where.decoy_run.trials if failed is left.trial else where.decoy_run.incumbents
+        raise InfrastructureError(f"{name} itself fails here: {failed.note}; see {trial_output(half, failed.index)}")
     rejected = decoys.rejection(left.canary)
     if rejected:
         raise UsageError(f"{name}: {rejected.reason}")
@@ -240,9 +258,10 @@ def set_aside_if_unfinished(where: SubmissionPaths) -> None:
 
 
 def _set_aside_if_void(where: SubmissionPaths) -> None:
-    """A decoy run that the site failed shows nothing: the next who needs one makes it anew."""
+    """A decoy run that the site failed, or that crashed, shows nothing: the next who needs one makes it anew."""
     run = store.read_if_there(where.decoy_run.collected, Retiming)
-    if run and any(trial.outcome is TrialOutcome.INFRASTRUCTURE for trial in (*run.trials, *run.incumbents)):
+    if run and any(trial.outcome in _SHOW_NOTHING for trial in (*run.trials, *run.incumbents)):
+        where.decoy.unlink(missing_ok=True)
         where.decoy_run.root.rename(where.next_failed_decoy_run())
 
 

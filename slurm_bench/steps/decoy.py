@@ -76,7 +76,8 @@ class DecoyStep:
             canary=decoys.canary(trial, compiling, decoys.floor(shards)),
             caches=compiling.kept if compiling else None,
         )
-        store.write(self._kept.decoy, decoy)
+        if not decoys.crashed(decoy):  # which may be the site's fault, and is no matter of other sessions
+            store.write(self._kept.decoy, decoy)
         return decoy
 
     @property

@@ -235,7 +235,7 @@ class Desk:
         if not submission.confirms:
             retimer.refuse_unaffordable(submission.number, sum(not step.is_there for step in steps))
         beside, left = decoy.made(steps)
-        calibration.check_decoy(self._program.name, beside)
+        calibration.check_decoy(self._program.name, beside, theirs.where)
         return left, beside
 
     def _timer(self, submission: Submission) -> Retimer:

@@ -165,11 +165,12 @@ class Experiments:
         except InvalidCandidate as error:
             self._refuse(request, error)
             return
-        log.info("experiment %s: %r on %d GPUs", taken.number, taken.path, taken.gpus)
-        self._tell(experiments.begun(taken))
+        log.info("experiment %s: %r, GPUs: %d", taken.number, taken.path, taken.gpus)
         if taken not in self._open:
             self._open.append(taken)
         self._queue(taken)
+        if not self._paths.experiment_note(taken.request).exists():
+            self._tell(experiments.begun(taken))
 
     def _numbered(self, request: ExperimentRequest) -> Experiment:
         self._begun_at.append(self._clock.now())

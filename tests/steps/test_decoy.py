@@ -371,6 +371,22 @@ def test_a_starting_record_that_prints_no_loss_measures_nobody(config: Config, c
     assert "0001" not in cluster.names
 
 
+def test_a_starting_record_that_cannot_run_here_is_nobodys_fault(config: Config, cluster: CrossedCluster) -> None:
+    """As where a library is missing; once that is mended, the next who asks is measured."""
+    missing = Path(config.runs).parent / "library"
+    program = Path(config.task.record) / "train_gpt.py"
+    program.write_text(program.read_text() + f"\nassert Path({str(missing)!r}).exists(), 'no library'\n")
+    scene = Scene(config, cluster)
+    verdict = scene.submit(scene.candidate("fast", FAST))
+    assert verdict.outcome is Outcome.UNDECIDED
+    assert "counting-record itself fails here: exit 1; see " in verdict.reason
+    assert "AssertionError: no library" in Path(verdict.reason.rpartition("see ")[2]).read_text()
+    assert "0001" not in cluster.names
+    missing.touch()
+    again = scene.submit(scene.paths.candidates / "fast", "a2")
+    assert again.outcome is Outcome.ACCEPTED, again.reason
+
+
 # What is lost.
 
 
