@@ -220,7 +220,10 @@ class Experiments:
         plan = store.once(where.plan, ExperimentPlan, lambda: self._plan(taken))
         try:
             self._site.ledger.run_to_queue("experiment", self._job(taken, plan))
-        except (BudgetExceeded, JobRefused) as error:
+        except BudgetExceeded as error:
+            figures = f"it may cost {error.worst_case:.3f} H100-hours, and {error.left:.3f} are left"
+            self._tell_over(taken, exit_code=error.exit_code, note=f"{figures}: ask for fewer --minutes or --gpus")
+        except JobRefused as error:
             self._tell_over(taken, exit_code=error.exit_code, note=str(error))
         except SchedulerError as error:
             log.warning("experiment %s waits: %s", taken.number, error)

@@ -31,4 +31,5 @@ def _is_over(note: ExperimentNote) -> bool:
 
 
 def _end(note: ExperimentNote) -> str:
-    return f"exit code {note.exit_code}" + (f", {note.note}" if note.note else "")
+    why = f", {note.note}" if note.note else ""
+    return f"exit code {note.exit_code}{why} ($BENCHMARK_INBOX/experiments/{note.number})"

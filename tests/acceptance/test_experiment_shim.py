@@ -132,7 +132,7 @@ def test_it_prints_what_the_job_prints_and_ends_as_it_does(desk: Desk, code: int
         code,
         rest,
         f"experiment: over with exit code {code}: as it ended\n"
-        "experiment: it cost 0.50 H100-hours, and 511.50 are left\n"
+        "experiment: it cost 0.5000 H100-hours, and 511.5000 are left\n"
         f"experiment: what it wrote is in {desk.job}/left\n",
     )
 
@@ -288,8 +288,8 @@ def test_a_list_of_them_all(desk: Desk) -> None:
     assert (code, err) == (0, "")
     assert out.decode().splitlines() == [
         "number  state    GPUs  minutes  exit or start              H100-hours  path",
-        "-       over     -     -        2                          -           /workspace/x (no folder)",
-        "0001    over     16    15       1                          0.50        /workspace/x (out of time)",
+        "-       refused  -     -        2                          -           /workspace/x (no folder)",
+        "0001    over     16    15       1                          0.5000      /workspace/x (out of time)",
         "0002    running  8     7.5      -                          -           /workspace/b",
         "0003    waiting  8     15       2026-12-01T10:00:00+00:00  -           /workspace/x",
     ]

@@ -196,7 +196,7 @@ def test_what_does_not_fit_the_budget_is_said_with_both_figures(scene: Scene) ->
     scene.ask("a1", path=str(scene.folder("first", "true")))
     note = scene.after("a1")
     assert (note.state, note.exit_code, note.h100_hours) == ("over", 4, None)
-    assert "may cost 0.092 H100-hours, but 0.010 of 0.01 are left" in note.note
+    assert "may cost 0.092 H100-hours, and 0.010 are left" in note.note
     assert not scene.ledger.entries()
 
 
