@@ -13,6 +13,7 @@ import pytest
 
 from slurm_bench.effects import store
 from slurm_bench.words.accounting import LedgerEntry
+from slurm_bench.words.experiments import ExperimentNote
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
 from slurm_bench.words.records import Session, SessionState
 from slurm_bench.words.trials import Retiming, TrialPlan
@@ -122,6 +123,20 @@ def check_errors(runs: Path) -> None:
         done = slurm_bench(runs, *overrides)
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
         assert words in done.stderr
+
+
+def test_an_agent_that_asks_for_its_gpus(tmp_path: Path) -> None:
+    """It tries each candidate as a job of its own first; what has no launcher is refused there too."""
+    done = slurm_bench(tmp_path, *QUICK, "session=one", "agent.gpus=experiments")
+    assert done.returncode == 0, done.stderr
+    (session,) = CampaignPaths(tmp_path / "rehearsal").sessions()
+    check_outcomes(session)
+    notes = [store.read(path, ExperimentNote) for path in session.experiments_inbox.glob("*.json")]
+    assert sorted((note.number, note.exit_code) for note in notes) == [("", 2), ("0001", 0), ("0002", 0), ("0003", 0)]
+    told = session.transcript.trace.read_text()
+    assert "tried malformed: exit code 2" in told and "tried honest-speed-up: exit code 0" in told
+    kinds = {store.read(path, LedgerEntry).kind for path in session.ledger.glob("*.json")}
+    assert kinds >= {"experiment", "retiming"}
 
 
 @pytest.mark.long

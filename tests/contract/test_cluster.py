@@ -207,6 +207,22 @@ def test_this_machine_lets_no_job_wait(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slurm
+def test_nobody_foresees_what_is_not_queued(cluster: Cluster, name: str) -> None:
+    assert cluster.expected_starts([]) == cluster.expected_starts([name]) == {}
+
+
+@pytest.mark.slurm
+def test_the_scheduler_foresees_when_a_job_starts(name: str, tmp_path: Path) -> None:
+    cluster, begin = slurm(tmp_path), datetime.now(UTC) + timedelta(hours=1)
+    cluster.submit(job(name, tmp_path, "touch", count=1, begin=begin))
+    try:
+        until(lambda: cluster.expected_starts([name, "another"]))
+        (foreseen,) = cluster.expected_starts([name, "another"]).values()
+        assert abs((foreseen - begin).total_seconds()) < 60
+    finally:
+        cluster.cancel(name)
+
+
 def test_a_job_begins_when_it_may(name: str, tmp_path: Path) -> None:
     cluster, since = slurm(tmp_path), datetime.now(UTC)
     begin = since + timedelta(seconds=4)

@@ -98,7 +98,8 @@ def try_out(candidate: Path, command: list[str]) -> None:
     """Run a candidate by itself, and say what came of it and how long it took."""
     began = time.monotonic()
     done = subprocess.run(command, cwd=candidate, stdout=subprocess.PIPE, text=True, check=False)
-    last = (done.stdout.splitlines() or [""])[-1]
+    lines = done.stdout.splitlines()
+    (*_, last) = [line for line in lines if "val_loss:" in line] or lines or [""]
     took = time.monotonic() - began
     print(f"tried {candidate.name}: exit code {done.returncode} after {took:.1f} s: {last}", flush=True)
 
