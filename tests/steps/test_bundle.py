@@ -1058,7 +1058,7 @@ def test_experiments_are_listed_up_to_the_verdict_and_not_bundled(tmp_path: Path
     assert "experiments.json" not in members(first), "there were none yet"
     found = members(second)
     listed = ListedExperiments.model_validate_json(found["experiments.json"]).experiments
-    assert listed == (ListedExperiment(number="0002", path=str(tries), gpus=1, gpu_seconds=1),)
+    assert listed == (ListedExperiment(number="0001", path=str(tries), gpus=1, gpu_seconds=1),)
     assert not [name for name in found if name.startswith(("experiments/", "inbox/")) or "-experiment" in name]
     told = verify(second)
     assert told.exit_code == 0 and "not stamped" not in told.checks
