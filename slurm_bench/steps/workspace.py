@@ -67,6 +67,7 @@ def _files(record: Path) -> dict[str, str]:
 
 def _write_prompts(config: Config, paths: SessionPaths, facts: Mapping[str, str]) -> dict[str, str]:
     task, asks = config.task, config.agent.submissions_per_hour
+    where = "experiments" if config.agent.experiments else config.retime.where
     texts = prompts.texts(
         prompts.Facts(
             target_loss=task.target_loss,
@@ -80,7 +81,7 @@ def _write_prompts(config: Config, paths: SessionPaths, facts: Mapping[str, str]
             h100_hours=config.budget.h100_hours,
             reserves=retime.worst_case_h100_hours(config, overrun_s=0),
             nested=config.retime.is_nested,
-            rules=rules.as_markdown(task.target_loss, asks, config.retime.confirm, config.retime.where, facts),
+            rules=rules.as_markdown(task.target_loss, asks, config.retime.confirm, where, facts),
         )
     )
     for name, text in texts.items():

@@ -147,6 +147,7 @@ def test_an_agent_needs_a_model_of_a_maker_that_it_can_talk_to() -> None:
 
 def told(nested: bool = False, gpus: int = 8, experiments: bool = False) -> dict[str, str]:
     """All prompts of a session of the published task."""
+    where = "experiments" if experiments else "allocation" if nested else "fresh"
     facts = prompts.Facts(
         target_loss=3.28,
         gpus=gpus,
@@ -159,7 +160,7 @@ def told(nested: bool = False, gpus: int = 8, experiments: bool = False) -> dict
         h100_hours=512.0,
         reserves=0.0 if nested else 55.2,
         nested=nested,
-        rules=rules.as_markdown(3.28, 30, True, "allocation" if nested else "fresh", {}),
+        rules=rules.as_markdown(3.28, 30, True, where, {}),
     )
     return prompts.texts(facts)
 
@@ -188,6 +189,7 @@ def test_prompts_say_what_holds_in_their_mode_alone() -> None:
     assert "`experiment FOLDER` runs `bash run.sh` in a copy" in asking and "pays for your experiments" in asking
     assert "experiment . > run.log" in asking and "bash run.sh > run.log" not in asking and "on 8 GPUs" in asking
     assert "experiment ." not in fresh + nested + without
+    assert "as all that needs a GPU: `experiment FOLDER`" in told(gpus=0, experiments=True)["rules"]
     assert "pays for the allocation" not in without and "It pays for the timing of your candidates." in without
 
 
