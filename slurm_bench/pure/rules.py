@@ -195,8 +195,8 @@ WHERE_TEXT: Final = {
     "allocation": "Its runs take this node, one after the other: all your processes are stopped until they are over. "
     "End what uses a GPU before you hand in, or the verdict is undecided. "
     "What may take longer than this job lasts is not begun: hand in early.",
-    "experiments": "Its runs are jobs of their own, as all that needs a GPU: `experiment FOLDER` runs the `run.sh` of a "
-    "copy there, and asks the same of its files as of a candidate's.",
+    "experiments": "Its runs are jobs of their own, as all that needs a GPU: `experiment FOLDER` runs the `run.sh` of "
+    "a copy there, and asks the same of its files as of a candidate's.",
 }
 """What `retime.where` means, and `agent.gpus=experiments`, as an agent is told."""
 
