@@ -100,6 +100,11 @@ class ScriptedModel:
         steps = (instead(scene) for instead in self._instead)
         return next((step for step in steps if step), None) or self._next(scene)
 
+    @property
+    def printed(self) -> str:
+        """What its one command printed, all of it: a slow one's output comes in parts."""
+        return max((scene.results[0] for scene in self.scenes if scene.results), key=len)
+
     def _next(self, scene: Scene) -> Step:
         if scene.waits_for is not None:
             return Polls(scene.waits_for)

@@ -67,7 +67,7 @@ def test_who_does_what_the_prompt_says_gets_accepted(tmp_path: Path, agent: str)
     paths = campaign.paths()
     (verdict,) = verdicts(paths)
     assert verdict.outcome is Outcome.ACCEPTED, verdict.reason
-    (printed,) = {scene.results[0] for scene in model.scenes if scene.results}
+    printed = model.printed
     assert "val_loss:" in printed and '"outcome": "accepted"' in printed
     assert [(note.number, note.state, note.exit_code) for note in notes(paths)] == [
         ("0001", "over", 0),

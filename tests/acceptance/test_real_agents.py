@@ -221,7 +221,7 @@ def test_who_does_what_the_prompt_says_gets_accepted(tmp_path: Path, agent: str)
     assert done.returncode == 0, done.stderr
     (verdict,) = verdicts(campaign.paths())
     assert (verdict.outcome, verdict.left_out) == (Outcome.ACCEPTED, ("logs", "run.log")), verdict.reason
-    (printed,) = {scene.results[0] for scene in model.scenes if scene.results}
+    printed = model.printed
     assert re.search(r"^step:10/10 val_loss:\d\.\d+ train_time:\d+ms", printed, re.MULTILINE), "its own result"
     assert '"outcome": "accepted"' in printed and "submit: left out of the candidate: logs, run.log" in printed
     assert '"a_submission_reserves"' in printed
