@@ -110,6 +110,26 @@ def test_a_dead_node_a_limit_and_a_dead_desk_lose_nothing(tmp_path: Path) -> Non
     check_books(paths)
 
 
+@pytest.mark.long
+def test_an_experiment_outlives_the_limit_of_its_session(tmp_path: Path) -> None:
+    """The session's job of two minutes meets its limit while an experiment runs; the next job's agent hears of it."""
+    model = script(
+        [asks("outlives", "echo before; sleep 150; echo after", "--minutes 4")],
+        ["until experiments | grep 0001 | grep -q over; do sleep 1; done", "experiments"],
+    )
+    campaign = Campaign(tmp_path, model)
+    paths = campaign.paths()
+    done = campaign.run("claude", "cluster=dev", MODE, "cluster.session_hours=0.0333")
+    assert done.returncode == 0, done.stderr
+    assert store.read(paths.session, Session).state is SessionState.FINISHED
+    assert len(links(paths)) >= 2 and {link.attempts[-1].state.value for link in links(paths)} == {"COMPLETED"}
+    assert [(note.exit_code, note.state) for note in notes(paths)] == [(0, "over")]
+    assert paths.experiment_output("0001").read_text() == "before\nafter\n"
+    first, ran = (entry.attempts[-1].ended for entry in (links(paths)[0], experiment(paths, "0001")))
+    assert first and ran and first < ran, "it ran on when the session's job ended"
+    check_books(paths)
+
+
 def asks(name: str, launcher: str, options: str = "") -> str:
     folder = f"experiments/{name}"
     return f"mkdir {folder} && echo '{launcher}' > {folder}/run.sh && experiment {options} {folder} | tail -1; true"
