@@ -78,6 +78,8 @@ class Site:
     """Between squeue and sacct in one look."""
     poll_s: int = 0
     """How old an answer may be that is given again."""
+    ahead_s: int = 0
+    """By which the desks' clock is ahead of slurmctld's."""
 
 
 class Fault(Enum):
@@ -276,16 +278,16 @@ class SimulatedSlurm(SlurmCluster):
         if self._is_out(self.sacct_outages):
             raise SchedulerError("sacct: connection refused")
         rows = ["|".join(sacct.FIELDS)]
-        # Numbers come again: rows of older jobs, of one with our name even.
-        old = f"gres/gpu=8|gres/gpu=8|{_epoch(-90000)}|{_epoch(-80000)}|{_epoch(-79000)}|gpu1"
-        rows += [f"{number}_0|{number}|{name}|COMPLETED|0:0|1000|{old}" for number in (100, 101) for name in names]
-        rows += [f"101_0|102|another|RUNNING|0:0|10|{old.replace(str(_epoch(-79000)), 'Unknown')}"]
+        # Numbers come again: rows of older jobs of other names.
+        old = f"gres/gpu=8|gres/gpu=8|{self._epoch(-90000)}|{self._epoch(-80000)}|{self._epoch(-79000)}|gpu1"
+        rows += [f"{number}_0|{number}|other|COMPLETED|0:0|1000|{old}" for number in (100, 101)]
+        rows += [f"101_0|102|another|RUNNING|0:0|10|{old.replace(str(self._epoch(-79000)), 'Unknown')}"]
         for job in jobs:
             requested = f"billing=1,cpu=1,gres/gpu:h100={job.job.gpus},gres/gpu={job.job.gpus},mem=4000M,node=1"
             if self._learned(job.submitted) <= self.clock.seconds:
                 # The row of an array's range stays as it was.
                 head = f"{job.job_id}_[0-{job.job.tasks - 1}%4]|{job.job_id}|{job.job.name}|PENDING|0:0|0|"
-                rows.append(f"{head}|{requested}|{_epoch(job.submitted)}|Unknown|Unknown|None assigned")
+                rows.append(f"{head}|{requested}|{self._epoch(job.submitted)}|Unknown|Unknown|None assigned")
             rows += [row for spell in job.spells for row in self._rows(job, spell, requested)]
         return "\n".join(rows) + "\n"
 
@@ -299,10 +301,10 @@ class SimulatedSlurm(SlurmCluster):
             return
         head = f"{job.job_id}_{spell.task}|{spell.raw_id}|{job.job.name}"
         if spell.started is None or now < self._learned(spell.started):
-            yield f"{head}|PENDING|0:0|0||{requested}|{_epoch(spell.submitted)}|Unknown|Unknown|None assigned"
+            yield f"{head}|PENDING|0:0|0||{requested}|{self._epoch(spell.submitted)}|Unknown|Unknown|None assigned"
             return
         allocated = f"billing=1,cpu=1,gres/gpu:h100={spell.gpus},gres/gpu={spell.gpus},node=1"
-        times = f"{_epoch(spell.submitted)}|{_epoch(spell.started)}"
+        times = f"{self._epoch(spell.submitted)}|{self._epoch(spell.started)}"
         running = int(now) - spell.started
         if now < self._learned(spell.ended):
             # Just begun, it can be shown as pending and without what it holds.
@@ -312,7 +314,11 @@ class SimulatedSlurm(SlurmCluster):
             yield f"{head}|{spell.state}|0:0|{running}|{allocated}|{requested}|{times}|Unknown|gpu1"
         else:
             elapsed = spell.ended - spell.started
-            yield f"{head}|{spell.state}|0:0|{elapsed}|{allocated}|{requested}|{times}|{_epoch(spell.ended)}|gpu1"
+            yield f"{head}|{spell.state}|0:0|{elapsed}|{allocated}|{requested}|{times}|{self._epoch(spell.ended)}|gpu1"
+
+    def _epoch(self, second: int) -> int:
+        """A second as slurmctld has it."""
+        return int(EPOCH.timestamp()) + second - self.site.ahead_s
 
     def shown_in_full(self, spell: Spell) -> float:
         """When sacct says what an attempt used."""
@@ -346,7 +352,3 @@ def _lived(task: int, raw_id: int, submitted: int, life: Life, gpus: int) -> Ite
         submitted = max(ended, submitted + 1)
     if life.cancelled_after_s is not None:
         yield Spell(task, raw_id, submitted, None, submitted + life.cancelled_after_s, JobState.CANCELLED, gpus)
-
-
-def _epoch(second: int) -> int:
-    return int(EPOCH.timestamp()) + second

@@ -68,7 +68,7 @@ class Sacct:
                 f"--name={','.join(names)}",
                 # An hour more than is asked for: local time has one twice, when the clocks go back.
                 f"--starttime={(begin - _REPEATED_HOUR).astimezone():%Y-%m-%dT%H:%M:%S}",
-                "--endtime=now",
+                "--endtime=now+1days",  # a clock of ours that is late must not hide what slurmctld queued
             )
         )
 

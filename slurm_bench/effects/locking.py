@@ -25,3 +25,12 @@ def lock(path: Path, busy: str | None = None, patience_s: float = 0) -> Iterator
             yield
     except filelock.Timeout:
         raise UsageError(busy or f"{path} is locked") from None
+
+
+def is_held(path: Path) -> bool:
+    """Return whether anybody, this process too, holds the lock file at path."""
+    try:
+        with filelock.FileLock(path, timeout=0):
+            return False
+    except filelock.Timeout:
+        return True

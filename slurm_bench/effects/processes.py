@@ -20,7 +20,11 @@ from slurm_bench.words.records import Record
 
 # What srun and sbatch leave behind for a job's program would steer the next sbatch from inside it; SLURM_CONF
 # says where the cluster is and must stay.
-_SCHEDULER_PREFIXES = ("SLURM_", "SBATCH_", "SRUN_", "SACCT_", "SQUEUE_", "SUBMITIT_")
+_SCHEDULER_PREFIXES = (
+    "SLURM_", "SUBMITIT_", "SACCT_", "SACCTMGR_", "SALLOC_", "SATTACH_", "SBATCH_", "SCANCEL_", "SCONTROL_",
+    "SCRONTAB_", "SDIAG_", "SINFO_", "SPRIO_", "SQUEUE_", "SREPORT_", "SRUN_", "SSHARE_", "SSTAT_", "STRIGGER_",
+)  # fmt: skip
+"""Variables by which each of Slurm's commands takes options that its command line does not show."""
 _KEPT = frozenset({"SLURM_CONF"})
 
 _WATCH_S = 1.0

@@ -4,8 +4,10 @@ own poller warns and goes on where a budget must stop."""
 import hashlib
 import math
 import os
+import re
 import shlex
 import shutil
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -22,9 +24,15 @@ from slurm_bench.words.accounting import Attempt, JobState, Observation
 from slurm_bench.words.config import ClusterConfig
 from slurm_bench.words.errors import JobRefused, SchedulerError, UsageError
 
-_CLOCK_SKEW = timedelta(minutes=2)
+_MARGIN = timedelta(days=1)
+"""By which our clock and slurmctld's may differ, time zones too. Names are unique: time only narrows a question."""
+_CANCELS, _CANCEL_S = 10, 0.5
+_GOES_ON = "PENDING,RUNNING,SUSPENDED,REQUEUED"
+"""States of a job that a cancellation did not reach."""
 _MOST_NAMES = 1000
 """In one question: Linux takes no argument that is longer than 128 KiB."""
+
+_QUEUED = re.compile(r"^Submitted batch job (\d+)", re.MULTILINE)
 
 # All of the allocation's cores go to the one task; sbatch ran with --export=NONE, which srun would inherit.
 STEP = ("srun", "--ntasks=1", "--nodes=1", "--export=ALL", "--kill-on-bad-exit=1")
@@ -33,8 +41,21 @@ STEP = ("srun", "--ntasks=1", "--nodes=1", "--export=ALL", "--kill-on-bad-exit=1
 class _CommandExecutor(submitit.SlurmExecutor):
     """submitit's sbatch script around a plain command: where nothing is pickled, no pickle can be forged.
 
-    submitit advises against this because its Job waits for a pickled result; we never ask its Job for anything.
+    submitit advises against this because its Job waits for a pickled result; we never ask its Job for anything. Two of
+    its steps are done otherwise: sbatch has a time limit, and only its own line names the job.
     """
+
+    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+        limit = ["timeout", "--kill-after=5", str(slurm_commands.TIMEOUT_S)]
+        return [*limit, *super()._make_submission_command(submission_file_path)]
+
+    @staticmethod
+    def _get_job_id_from_submission_command(string: bytes | str) -> str:
+        said = string if isinstance(string, str) else string.decode(errors="replace")
+        queued = _QUEUED.findall(said)
+        if not queued:
+            raise FailedSubmissionError(f"no job's number in {said!r}")
+        return str(queued[-1])
 
     def queue(self, command: str, tasks: int) -> str:
         """Queue an array that runs `command TASK`, and return its job id."""
@@ -109,8 +130,10 @@ class SlurmCluster:
             try:
                 return executor.queue(command, job.tasks)
             except FailedJobError as error:
-                kind = JobRefused if _is_refusal(str(error)) else SchedulerError
-                raise kind(f"sbatch refused {job.name}: {slurm_commands.last_line(str(error))}") from None
+                said = f"{job.name}: {slurm_commands.words(str(error))}"
+                if slurm_commands.is_refusal(str(error)):
+                    raise JobRefused(f"sbatch refused {said}") from None
+                raise SchedulerError(f"sbatch gave no answer for {said}") from None
             except FailedSubmissionError as error:
                 first, *_ = str(error).splitlines()
                 raise SchedulerError(f"sbatch answered for {job.name} what cannot be read: {first}") from None
@@ -146,6 +169,7 @@ class SlurmCluster:
             "nodes": 1,
             "exclusive": job.exclusive or None,
             "array_parallelism": config.parallel,
+            "wckey": None,  # submitit's own, which a site that tracks such keys does not know
             "setup": [*self._exports(), *_loading(config.modules), *config.setup],
             # The batch step is the trusted runner, and starts its own steps.
             "use_srun": False,
@@ -187,10 +211,9 @@ class SlurmCluster:
 
     def attempts(self, names: Iterable[str], since: datetime) -> list[Attempt]:
         wanted = sorted(set(names))
-        begin = since - _CLOCK_SKEW
         parts = [wanted[first : first + _MOST_NAMES] for first in range(0, len(wanted), _MOST_NAMES)]
-        rows = sacct.merged(*(self._accounting.attempts(part, begin) for part in parts))
-        return [row for row in rows if row.submitted >= begin]
+        rows = sacct.merged(*(self._accounting.attempts(part, since - _MARGIN) for part in parts))
+        return [row for row in rows if row.job_name in wanted]
 
     def is_queued(self, name: str) -> bool:
         """Whether the job of this name waits, runs or comes to its end.
@@ -218,7 +241,13 @@ class SlurmCluster:
         return {name: datetime.fromtimestamp(int(start), UTC) for name, _, start in found if start.isdigit()}
 
     def cancel(self, name: str) -> None:
-        self._ask("scancel", f"--name={name}")
+        for _ in range(_CANCELS):
+            self._ask("scancel", f"--name={name}")
+            left = self._ask("squeue", "--noheader", f"--name={name}", f"--states={_GOES_ON}", "--format=%i|%T")
+            if not left:
+                return
+            time.sleep(_CANCEL_S)
+        raise SchedulerError(f"scancel answered, but {name} goes on: {', '.join(left.split())}")
 
     def _ask(self, *argv: str) -> str:
         return slurm_commands.ask(self._environment, *argv)
@@ -249,8 +278,7 @@ def _start(job: Job) -> dict[str, object]:
 
 
 def _observation(job: Queued, answer: polling.Answer) -> Observation:
-    since = job.since - _CLOCK_SKEW
-    rows = tuple(row for row in answer.attempts if row.job_name == job.name and row.submitted >= since)
+    rows = tuple(row for row in answer.attempts if row.job_name == job.name)
     # Of a task that it does not list squeue alone cannot tell whether it waited or ran long ago: the accounting can,
     # unless it is only just back.
     listed = answer.cancelled_rests.get(job.name) if _is_steady(answer) else None
@@ -265,11 +293,6 @@ def _observation(job: Queued, answer: polling.Answer) -> Observation:
 def _is_steady(answer: polling.Answer) -> bool:
     since = answer.answering_since
     return since is not None and answer.asked_at - since >= RECOVERY
-
-
-def _is_refusal(said: str) -> bool:
-    """Whether sbatch says that it queued nothing; silence, as of one that was killed, is no refusal."""
-    return "error:" in said and not slurm_commands.NO_ANSWER.search(said)
 
 
 def _digest_of_cluster(config: ClusterConfig) -> str:

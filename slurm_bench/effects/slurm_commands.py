@@ -8,13 +8,17 @@ from pathlib import Path
 from slurm_bench.effects import processes
 from slurm_bench.words.errors import JobRefused, SchedulerError, UsageError
 
-_TIMEOUT_S = 60
+TIMEOUT_S = 60
+"""After which a command gives no answer."""
 SHOW_PARTITIONS = ("scontrol", "--all", "--oneliner", "show", "partition")
 """Hidden ones too: whoever names one may use it."""
-NO_ANSWER = re.compile(
+_SLURMS_OWN = re.compile(r"(?:Batch job submission failed|allocation failure): (.*)")
+"""The one line in which sbatch says what came of its question. Lines before it may be a site's own words."""
+_NO_ANSWER = re.compile(
     r"contact|connect|timed out|zero bytes|communication|interrupted|temporar|header lengths|message", re.IGNORECASE
 )
-"""In what sbatch says where slurmctld did not: the job may have been queued all the same."""
+"""In that line where slurmctld did not answer: the job may have been queued all the same."""
+_SPEAKER = re.compile(r"^\w+: (?:error: |fatal: )?(?:allocation failure: )?")
 
 
 def environment(slurm_conf: str | None) -> dict[str, str]:
@@ -39,7 +43,7 @@ def ask(named: Mapping[str, str], *argv: str) -> str:
     """
     env = {**processes.clean_environment(os.environ), **named, "SLURM_TIME_FORMAT": "%s"}
     try:
-        done = processes.run(argv, timeout_s=_TIMEOUT_S, env=env)
+        done = processes.run(argv, timeout_s=TIMEOUT_S, env=env)
     except (processes.TimedOut, OSError) as error:
         raise SchedulerError(str(error)) from None
     if done.exit_code != 0:
@@ -56,14 +60,26 @@ def try_out(named: Mapping[str, str], script: Path) -> str:
     """
     env = {**processes.clean_environment(os.environ), **named}
     try:
-        done = processes.run(["sbatch", "--test-only", str(script)], timeout_s=_TIMEOUT_S, env=env)
+        done = processes.run(["sbatch", "--test-only", str(script)], timeout_s=TIMEOUT_S, env=env)
     except (processes.TimedOut, OSError) as error:
         raise SchedulerError(str(error)) from None
-    said = last_line(done.stderr).removeprefix("sbatch: ")
     if done.exit_code == 0:
-        return said
-    kind = SchedulerError if NO_ANSWER.search(said) else JobRefused
-    raise kind(said.removeprefix("error: ").removeprefix("allocation failure: "))
+        return last_line(done.stderr).removeprefix("sbatch: ")
+    raise (JobRefused if is_refusal(done.stderr) else SchedulerError)(words(done.stderr))
+
+
+def is_refusal(said: str) -> bool:
+    """Return whether sbatch says that it queued nothing; silence, as of one that was killed, is no refusal."""
+    answers = _SLURMS_OWN.findall(said)
+    if answers:
+        return not _NO_ANSWER.search(answers[-1])
+    return "error:" in said and not _NO_ANSWER.search(said)
+
+
+def words(said: str) -> str:
+    """Return in one line all that a failed command said, a site's own words too."""
+    lines = (_SPEAKER.sub("", line.strip()) for line in said.splitlines() if not line.startswith("Try "))
+    return "; ".join(dict.fromkeys(filter(None, lines))) or "no message"
 
 
 def last_line(text: str) -> str:

@@ -7,8 +7,8 @@ proven absent; no answer from the scheduler is never zero usage, and while there
 import logging
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -69,6 +69,7 @@ class Ledger:
         self._grace = timedelta(seconds=patience.absent_s)
         self._silence = timedelta(seconds=patience.silence_s)
         self._clock = clock or SystemClock()
+        self._queues = False
 
     @property
     def overrun_s(self) -> int:
@@ -119,19 +120,23 @@ class Ledger:
         known = self._entry(job.name)
         if known and known.job_id is not None:
             return known
-        self._look_at_open(beside=known or self._worst_case(kind, job))
-        self._refuse_runaways(self.entries())
-        # We may have died between sbatch and the line that keeps its answer: the name finds the job.
-        found = self._find_surely(known) if known else None
+        with self._queueing():
+            known = self._entry(job.name)
+            self._look_at_open(beside=known or self._worst_case(kind, job))
+            self._refuse_runaways(self.entries())
+            # We may have died between sbatch and the line that keeps its answer: the name finds the job.
+            found = self._find_surely(known) if known else None
+            with self._lock():
+                entry = self._entry(job.name) or self._reserve(self._worst_case(kind, job), shrinkable)
+                if found and entry.job_id is None:
+                    entry = self._keep(_adopted(entry, found))
+            return entry if entry.job_id is not None else self._queue(job, entry)
+
+    def _queue(self, job: Job, entry: LedgerEntry) -> LedgerEntry:
+        """Call sbatch for a job that is reserved for; a scheduler that takes its time keeps nobody waiting."""
+        job_id = self._submit(replace(job, limit_minutes=entry.limit_s // 60), entry)
+        queued = {"job_id": job_id, "queued_at": self._clock.now(), "absent_since": {}}
         with self._lock():
-            entry = self._entry(job.name) or self._reserve(self._worst_case(kind, job), shrinkable)
-            if entry.job_id is not None:
-                return entry
-            limited = replace(job, limit_minutes=entry.limit_s // 60)
-            if found:
-                return self._keep(_adopted(entry, found))
-            job_id = self._submit(limited, entry)
-            queued = {"job_id": job_id, "queued_at": self._clock.now(), "absent_since": {}}
             return self._keep(entry.model_copy(update=queued))
 
     def could_afford(self, kind: Kind, job: Job, shrinkable: Shrinkable) -> bool:
@@ -174,7 +179,8 @@ class Ledger:
             if found is not None:
                 return found
             if isinstance(error, JobRefused):
-                self._path(job.name).unlink()
+                with self._lock():
+                    self._path(job.name).unlink()
             raise
 
     def _find_surely(self, entry: LedgerEntry) -> str | None:
@@ -309,7 +315,8 @@ class Ledger:
                     entry = self._keep(_adopted(entry, job_id))
                 changed = change(entry)
                 if changed.job_id is None and changed.settled_at is not None:
-                    self._path(name).unlink()
+                    if not self._is_being_queued():
+                        self._path(name).unlink()
                 elif changed != entry:
                     self._keep(changed)
 
@@ -322,6 +329,20 @@ class Ledger:
                     f"{entry.job_name}: by the accounting task {min(lost)} runs, but no queue knows it; "
                     "an administrator has to end it there (sacctmgr show runawayjobs)"
                 )
+
+    @contextmanager
+    def _queueing(self) -> Iterator[None]:
+        """Be the only one who queues jobs of this session, or calibration."""
+        with locking.lock(self._paths.queue_lock):
+            self._queues = True
+            try:
+                yield
+            finally:
+                self._queues = False
+
+    def _is_being_queued(self) -> bool:
+        """Whether somebody else may be waiting for sbatch, so that a job of which nobody knows may yet appear."""
+        return not self._queues and locking.is_held(self._paths.queue_lock)
 
     def _lock(self) -> AbstractContextManager[None]:
         return locking.lock(self._paths.campaign.ledger_lock)

@@ -247,6 +247,11 @@ class TimingPaths:
         return [SubmissionPaths(self.root)]
 
     @property
+    def queue_lock(self) -> Path:
+        """Held by whoever queues a job here, from before it is reserved for until its number is written down."""
+        return self.root / "queue.lock"
+
+    @property
     def rests_on(self) -> Path:
         """The calibrations whose runs verdicts here rest on, if there are any."""
         return self.root / "rests_on.json"

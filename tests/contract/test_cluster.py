@@ -223,6 +223,7 @@ def test_the_scheduler_foresees_when_a_job_starts(name: str, tmp_path: Path) -> 
         cluster.cancel(name)
 
 
+@pytest.mark.slurm
 def test_a_job_begins_when_it_may(name: str, tmp_path: Path) -> None:
     cluster, since = slurm(tmp_path), datetime.now(UTC)
     begin = since + timedelta(seconds=4)

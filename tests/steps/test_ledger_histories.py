@@ -291,6 +291,7 @@ SITES = st.builds(
     settling_s=st.integers(0, 10),
     answer_s=st.integers(0, 3),
     poll_s=st.sampled_from((0, 10)),
+    ahead_s=st.sampled_from((0, 200, -200)),
 )
 
 LIMITS = st.sampled_from((1_000, 3_000, 10_000, 50_000))
@@ -319,6 +320,12 @@ def test_an_attempt_without_an_end_is_not_over_though_the_rest_of_its_array_was_
     """squeue has forgotten the first task and shows the cancelled rest; sacct comes back and still lacks its rows."""
     first, second = Submit(0, Plan((SHORT, WAITS), rest_cancelled_after_s=50)), Settle(0)
     assert is_right(History((first, Pass(5), second, Silence("sacct", 60), Pass(61), Settle(0)), RECOVERING))
+
+
+@pytest.mark.parametrize("ahead_s", [200, 7200, -7200])
+def test_another_clock_than_slurms_hides_nothing(ahead_s: int) -> None:
+    """What slurmctld says was submitted before it was reserved for is charged all the same."""
+    assert is_right(History((Submit(0, Plan((SHORT,))), Pass(20), Settle(0)), Site(ahead_s=ahead_s)))
 
 
 def test_the_rest_of_an_array_after_an_unseen_task() -> None:
