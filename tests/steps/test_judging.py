@@ -64,6 +64,7 @@ def test_the_static_checker_wrongs_nobody_and_catches_most(
     [
         ("first", {"document-masks", "loader-class"}, 37),
         ("second", {"gathered-rows", "narrow-transfer", "trainer-class"}, 21),
+        ("third", {"growing_batches", "loader_as_class", "memory_mapped_shards", "timing_text_helper"}, 23),
     ],
 )
 def test_strangers_cases(folder: str, wronged: set[str], least_caught: int) -> None:
