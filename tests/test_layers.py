@@ -18,6 +18,7 @@ MAY_IMPORT = {
 UNCLEAN = {"os", "pathlib", "time", "subprocess", "socket", "random", "tempfile", "shutil", "logging"}
 READING_ORDER = [
     "cli",
+    "overriding",
     "help_pages",
     "launch",
     "relay",

@@ -6,8 +6,7 @@ import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from datetime import datetime
 from tempfile import TemporaryDirectory
 
@@ -22,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from slurm_bench.pure.plain import printable
-from slurm_bench.steps import help_pages
+from slurm_bench.steps import help_pages, overriding
 from slurm_bench.words.config import COMMANDS, Config, refuse_unknown
 from slurm_bench.words.errors import BenchError, InfrastructureError, UsageError
 from slurm_bench.words.paths import shipped
@@ -112,29 +111,13 @@ def register() -> None:
         store.store(group="command", name=command.name, node=command)
 
 
-def spelt_out(overrides: Sequence[str]) -> list[str]:
-    """A command's own options in full: after `command=budget`, `format=csv` and `budget.format=csv` stand for
-    `command.format=csv`.
-    """
-    chosen = [override.removeprefix("command=") for override in overrides if override.startswith("command=")]
-    own = {option.name for command in COMMANDS if command.name in chosen for option in fields(command)} - {"name"}
-    short = {name: name for name in own - {option.name for option in fields(Config)}}
-    spelt = {**short, **{f"{command}.{name}": name for command in chosen for name in own}}
-    return [_renamed(override, spelt) for override in overrides]
-
-
-def _renamed(override: str, options: Mapping[str, str]) -> str:
-    name, equals, value = override.partition("=")
-    return f"command.{options[name]}{equals}{value}" if name in options else override
-
-
 def _parted(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """Overrides and flags, which may be mixed: argparse would take overrides from one place only."""
     args, others = get_args_parser().parse_known_args(argv)
     overrides = [*args.overrides, *others]
     flags = [each for each in argv if each not in overrides]
     page = [f"hydra/help={_register_help(overrides)}"] if args.help else []
-    return [*spelt_out(overrides), *page], flags
+    return [*overriding.in_full(overrides), *page], flags
 
 
 def _register_help(overrides: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm_bench.steps import cli
+from slurm_bench.steps import cli, overriding
 from slurm_bench.words.config import (
     COMMANDS,
     BudgetCommand,
@@ -39,7 +39,7 @@ IN_ITS_JOB = ("cluster=dev", "retime.where=allocation")
         (["command=stop", "all=true"], "command.all=true"),
         (["command=status", "format=json"], "command.format=json"),
         (["command=judge", "judge.parallel=2"], "command.parallel=2"),
-        (["command=bundle", "submission=3"], "command.submission=3"),
+        (["command=bundle", "submission=0003"], "command.submission='0003'"),
         (["command=bundle", "session=one"], "session=one"),
         (["command=reverify", "bundle=one.tar"], "command.bundle=one.tar"),
         (["command=judge", "judge.models.x.effort=low"], "judge.models.x.effort=low"),
@@ -49,7 +49,32 @@ IN_ITS_JOB = ("cluster=dev", "retime.where=allocation")
     ],
 )
 def test_a_commands_own_options_go_without_prefix_or_with_its_name(given: list[str], spelt: str) -> None:
-    assert cli.spelt_out(given) == [given[0], spelt]
+    assert overriding.in_full(given) == [given[0], spelt]
+
+
+@pytest.mark.parametrize(
+    ("given", "typed"),
+    [
+        ("session=2026_11_30", "session='2026_11_30'"),
+        ("session=1e5,two,inf", "session='1e5',two,'inf'"),
+        ("cluster.account=2024e01", "cluster.account='2024e01'"),
+        ("cluster.gpu_type=4090", "cluster.gpu_type='4090'"),
+        ("cluster.account=null", "cluster.account=null"),
+        ("agent.program.argv=[true,1]", "agent.program.argv=['true','1']"),
+        ("+task.environment.PACE=0.30", "+task.environment.PACE='0.30'"),
+        ("task.target_loss=3.28", "task.target_loss=3.28"),
+        ("cluster.parallel=1,2", "cluster.parallel=1,2"),
+        ("session='1,5'", "session='1,5'"),
+        ("hydra.sweep.dir=1", "hydra.sweep.dir=1"),
+    ],
+)
+def test_text_is_taken_as_it_was_typed(given: str, typed: str) -> None:
+    assert overriding.in_full([given]) == [typed]
+
+
+def test_hydra_makes_no_number_of_a_name() -> None:
+    (config,) = cli.composed(["session=2026_11_30", "cluster.account=2024e01"])
+    assert (config.session, config.cluster.account) == ("2026_11_30", "2024e01")
 
 
 def test_no_option_of_a_command_hides_one_of_a_group_of_its_name() -> None:
