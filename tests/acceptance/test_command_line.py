@@ -39,7 +39,7 @@ IN_ITS_JOB = ("cluster=dev", "retime.where=allocation")
         (["command=stop", "all=true"], "command.all=true"),
         (["command=status", "format=json"], "command.format=json"),
         (["command=judge", "judge.parallel=2"], "command.parallel=2"),
-        (["command=bundle", "submission=0003"], "command.submission='0003'"),
+        (["command=bundle", "submission=3"], "command.submission='3'"),
         (["command=bundle", "session=one"], "session=one"),
         (["command=reverify", "bundle=one.tar"], "command.bundle=one.tar"),
         (["command=judge", "judge.models.x.effort=low"], "judge.models.x.effort=low"),
