@@ -37,17 +37,17 @@ def _require_positive(name: str, value: float) -> None:
     _require(0 < value < math.inf, name, "above 0 and finite", value)
 
 
-_OUR_SBATCH = frozenset(
+_SBATCH = frozenset(
     {
-        *("array", "begin", "dependency", "export", "hold", "job_name", "no_requeue", "open_mode", "requeue", "signal"),
-        *("time", "time_min", "exclusive", "gpus", "gpus_per_node", "gpus_per_socket", "gpus_per_task", "gres"),
-        *("nodes", "ntasks", "ntasks_per_gpu", "ntasks_per_node", "cpus_per_gpu", "cpus_per_task"),
-        *("account", "partition", "qos", "reservation", "constraint"),
+        *("acctg_freq", "comment", "contiguous", "core_spec", "deadline", "delay_boot", "distribution", "exclude"),
+        *("cpu_freq", "gpu_bind", "gpu_freq", "gres_flags", "hint", "licenses", "mail_type", "mail_user", "mem"),
+        *("mem_bind", "mem_per_cpu", "mem_per_gpu", "mincpus", "network", "nice", "nodelist", "prefer", "priority"),
+        *("profile", "spread_job", "switches", "thread_spec", "threads_per_core", "tmp", "wckey"),
     }
 )
-"""Options that decide what a trial is, or what a job may cost: they are set by fields of their own."""
-_OF_CPU_JOBS = frozenset({"account", "qos", "constraint", "reservation", "cpus_per_task"})
-"""Those that jobs without GPUs may set for themselves."""
+"""Options of sbatch that a site may want and that decide neither what a trial is, nor what or where it is charged."""
+_SBATCH_OF_CPU_JOBS = _SBATCH | {"account", "qos", "constraint", "reservation", "cpus_per_task"}
+"""Those of jobs without GPUs, which cost none."""
 
 
 _GPU_OPTIONS = ("gres", "gpus-per-node")
@@ -68,11 +68,10 @@ def _require_gpu_request(request: str) -> None:
     _require(good, "cluster.gpu_request", "gres=gpu:{type}:{count}, gpus-per-node={type}:{count} or the like", request)
 
 
-def _refuse_options(name: str, options: Iterable[str], ours: frozenset[str]) -> None:
-    # sbatch takes abbreviations too.
-    given = {option.replace("-", "_") for option in options}
-    refused = sorted(option for option in given if any(our.startswith(option) for our in ours))
-    _require(not refused, name, "without what trials depend on", refused)
+def _require_options(name: str, options: Iterable[str], known: frozenset[str]) -> None:
+    refused = sorted(option for option in options if option.replace("-", "_") not in known)
+    wanted = "of options that change nothing of what is timed and charged, in full (docs/sites.md)"
+    _require(not refused, name, wanted, ", ".join(refused))
 
 
 @dataclass
@@ -344,8 +343,8 @@ class ClusterConfig:
         _require_positive("cluster.parallel", self.parallel)
         _require_positive("cluster.poll_seconds", self.poll_seconds)
         _require_positive("cluster.silence_minutes", self.silence_minutes)
-        _refuse_options("cluster.sbatch", self.sbatch, _OUR_SBATCH)
-        _refuse_options("cluster.cpu_sbatch", self.cpu_sbatch, _OUR_SBATCH - _OF_CPU_JOBS)
+        _require_options("cluster.sbatch", self.sbatch, _SBATCH)
+        _require_options("cluster.cpu_sbatch", self.cpu_sbatch, _SBATCH_OF_CPU_JOBS)
         foreign = self.foreign_cores
         _require(foreign is None or foreign > 0, "cluster.foreign_cores", "above 0 or null", foreign)
         _require(

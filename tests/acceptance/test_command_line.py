@@ -19,6 +19,7 @@ from slurm_bench.words.config import (
     RetimeCommand,
     RetimeConfig,
 )
+from slurm_bench.words.errors import UsageError
 from slurm_bench.words.examples import EXAMPLES
 from tests.conftest import REPOSITORY
 from tests.upstream_repository import git
@@ -70,6 +71,17 @@ def test_a_commands_own_options_go_without_prefix_or_with_its_name(given: list[s
 )
 def test_text_is_taken_as_it_was_typed(given: str, typed: str) -> None:
     assert overriding.in_full([given]) == [typed]
+
+
+@pytest.mark.parametrize(
+    "option", ["array", "clusters", "exclu", "output", "test_only", "time", "tres_per_task", "uid", "wait", "wrap"]
+)
+def test_only_options_that_change_nothing_of_a_trial_go_to_sbatch(option: str) -> None:
+    for field in ("sbatch", "cpu_sbatch"):
+        with pytest.raises(UsageError, match=rf"cluster\.{field} must be of options that .* got '{option}'"):
+            cli.composed(["cluster=slurm", f"+cluster.{field}.{option}=x"])
+    (config,) = cli.composed(["cluster=slurm", "+cluster.sbatch={mail-user: me, exclude: 'a,b'}"])
+    assert config.cluster.sbatch == {"mail-user": "me", "exclude": "a,b"}
 
 
 def test_hydra_makes_no_number_of_a_name() -> None:
