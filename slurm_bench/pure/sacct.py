@@ -118,12 +118,14 @@ def gpus(tres: str) -> int:
 QUEUE_FORMAT = "%j|%i|%T|%M|%r"
 """Columns for `squeue --array --states=all --noheader --format`."""
 
-_NEVER = re.compile(
-    r"(QOS|Assoc)(Grp|Max)\w*(Minutes\w*|Wall(DurationPerJob)?Limit)|\w*Max(Cpu|Node|GRES)Per(Job|Node)(Limit)?"
-    r"|PartitionTimeLimit|PartitionNodeLimit"
-    r"|BadConstraints|InvalidAccount|InvalidQOS|AccountNotAllowed|QOSNotAllowed"
+_PASSES = re.compile(
+    r"None|Priority|Resources|Dependency|BeginTime|JobArrayTaskLimit|Licenses|Reservation|Cleaning|Prolog"
+    r"|(ReqNodeNotAvail|Nodes required for job are).*"
+    r"|(QOS|Assoc)(Grp|Max)(?!\w*(Minutes|Wall|Per(Job|Node)))\w+"
 )
-"""Reasons to wait that time alone seldom takes away."""
+"""Reasons to wait that go by themselves, when other jobs end or their time comes. Of any other nobody knows that: holds,
+limits that no wait lifts, a partition that is down, and what Slurm may yet come to say.
+"""
 
 
 class _QueueRow(NamedTuple):
@@ -157,12 +159,12 @@ def cancelled_rests(squeue: str) -> dict[str, frozenset[int]]:
 
 
 def stuck(squeue: str) -> dict[str, str]:
-    """By name the jobs of which nothing runs and nothing can start as things are, with the queue's reason."""
+    """By name the jobs of which nothing runs, and nothing is known to start by itself, with the queue's reason."""
     reasons: dict[str, list[str]] = {}
     for row in _queue_rows(squeue):
         if not row.state.is_terminal:
-            never = row.state is JobState.PENDING and _NEVER.fullmatch(row.reason)
-            reasons.setdefault(row.name, []).append(row.reason if never else "")
+            passes = row.state is not JobState.PENDING or _PASSES.fullmatch(row.reason)
+            reasons.setdefault(row.name, []).append("" if passes else row.reason)
     return {name: found[0] for name, found in reasons.items() if all(found)}
 
 

@@ -265,10 +265,11 @@ class Ledger:
         log.debug("waiting for the scheduler: %s", error)
 
     def _end_if_stuck(self, job_name: str, seen: Observation, last_hope: datetime) -> None:
-        """Cancel what nothing but a person could start; some reasons pass when another job ends, so after a while."""
+        """Cancel what nobody knows to start by itself, after a while: some reasons pass all the same."""
         if seen.stuck and self._clock.now() - last_hope > self._silence:
             self._cluster.cancel(job_name)
-            raise InfrastructureError(f"{job_name} can never start and was cancelled: {seen.stuck} (squeue)")
+            waited = f"it waited for {self._silence.total_seconds() / 60:.0f} minutes for {seen.stuck} (squeue)"
+            raise InfrastructureError(f"{job_name} was cancelled: {waited}, which does not pass by itself")
 
     def _look_at_open(self, beside: LedgerEntry | None = None) -> None:
         """One question about all open entries, and about a job that is to be queued next if there is one."""
