@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from slurm_bench.pure import record_facts
+from slurm_bench.pure.rules import PROGRAM
+from slurm_bench.steps import cli
 from tests.conftest import REPOSITORY
 from tests.waiting import LONG_S
 
@@ -71,6 +74,16 @@ def test_only_the_images_for_newer_records_have_variables_of_their_own() -> None
     assert environment("nanogpt-2026") == {**environment("nanogpt-modern"), "TIKTOKEN_CACHE_DIR": "/opt/hub/tiktoken"}
     for variant in VARIANTS:
         assert not [line for line in pins(variant).get("environment", []) if " " in line]  # they become one line
+
+
+def test_the_task_of_2026_runs_in_the_image_of_2026() -> None:
+    (config,) = cli.composed(["task=nanogpt_speedrun_2026"])
+    assert (config.task.image, config.task.agent_image) == (
+        "containers/nanogpt-2026.sif",
+        "containers/agent-nanogpt-2026.sif",
+    )
+    said = record_facts.of({PROGRAM: ""}, config.task.facts)
+    assert said["objective"].startswith("the sum of the cross-entropies of the next three tokens")
 
 
 def test_what_the_2026_image_takes_from_the_hub_is_what_it_looks_for() -> None:
