@@ -47,7 +47,8 @@ def main() -> int:
     candidate = shortened(options.candidate, folder / "candidate", options)
     argv = [sys.executable, "-m", "slurm_bench"]
     argv += overrides_for(options, len(gpus), folder, record)
-    timing = [*argv, *overrides, "command=retime", f"command.directory={candidate}"]
+    beside = [f"command.directory={candidate}"] if options.candidate != options.record else []
+    timing = [*argv, *overrides, "command=retime", *beside]
     facts = {
         **gpu_proof.host_facts(),
         "gpus": gpus,
