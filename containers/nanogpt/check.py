@@ -53,6 +53,8 @@ def main() -> None:
     attention = import_attention(gpu)
     if LOCAL_KERNELS:
         compile_cuda()
+        if gpu:
+            check_cuda()
         attention += f" and {import_kernels(gpu)}"
     if "TIKTOKEN_CACHE_DIR" in os.environ:
         check_vocabulary()
@@ -89,6 +91,12 @@ def compile_cuda() -> None:
 
     binary, _ = _nvrtc_compile(CUDA, "halve", compute_capability="90")
     assert binary, "a CUDA kernel compiles to nothing"
+
+
+def check_cuda() -> None:
+    values = torch.ones(32, device="cuda", dtype=torch.bfloat16)
+    torch.cuda._compile_kernel(CUDA, "halve")((1, 1, 1), (32, 1, 1), (values,))
+    assert values.sum() == 16, "a CUDA kernel computes wrongly"
 
 
 def import_attention(gpu: bool) -> str:
