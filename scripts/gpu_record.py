@@ -4,6 +4,7 @@ Writes what was seen so far at every look, so that a run that is ended anywhere 
 """
 
 import argparse
+import ast
 import json
 import os
 import re
@@ -22,11 +23,13 @@ import numpy as np
 import gpu_proof
 from benchmarks import machine
 from slurm_bench.effects import store
+from slurm_bench.pure.settings import Settings
 from slurm_bench.pure.shards import DOCUMENT_START, FOLDER, VALIDATION
 from slurm_bench.words.paths import CalibrationPaths, CampaignPaths
 from slurm_bench.words.trials import Decoy, Trial
 
-TRAINING_TOKENS, VALIDATION_TOKENS = 60_000_000, 10_600_000
+TRAINING_TOKENS, VALIDATION_TOKENS = 30_000_000, 10_600_000
+"""Of a shard. Newer records begin with two training shards, the second being read ahead."""
 MEAN_WORDS = 700
 """Of a document, roughly as in FineWeb."""
 LOOK_S = 5.0
@@ -44,7 +47,8 @@ def main() -> int:
     candidate = shortened(options.candidate, folder / "candidate", options)
     argv = [sys.executable, "-m", "slurm_bench"]
     argv += overrides_for(options, len(gpus), folder, record)
-    timing = [*argv, *overrides, "command=retime", f"command.directory={candidate}"]
+    beside = [f"command.directory={candidate}"] if options.candidate != options.record else []
+    timing = [*argv, *overrides, "command=retime", *beside]
     facts = {
         **gpu_proof.host_facts(),
         "gpus": gpus,
@@ -116,7 +120,8 @@ def make_tokens(folder: Path) -> None:
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     shares = 1 / (np.arange(DOCUMENT_START) + 2.7)
-    for name, count in (("fineweb_train_000001.bin", TRAINING_TOKENS), (VALIDATION, VALIDATION_TOKENS)):
+    training = [(f"fineweb_train_{number:06d}.bin", TRAINING_TOKENS) for number in (1, 2)]
+    for name, count in (*training, (VALIDATION, VALIDATION_TOKENS)):
         places = np.searchsorted(np.cumsum(shares / shares.sum()), rng.random(count, dtype=np.float32))
         tokens = np.minimum(places, DOCUMENT_START - 1).astype("<u2")
         tokens[rng.random(count, dtype=np.float32) < 1 / MEAN_WORDS] = DOCUMENT_START
@@ -130,12 +135,43 @@ def shortened(record: Path, folder: Path, options: argparse.Namespace) -> Path:
     """Return a copy of a record that declares fewer steps and, where asked, fewer window sizes."""
     shutil.copytree(record, folder, ignore=shutil.ignore_patterns("provenance*"))
     program = folder / "train_gpt.py"
-    text = declared(program.read_text(), "num_iterations: int", str(options.steps))
+    text = program.read_text()
+    in_stages = "TRAINING_STAGES = [" in text  # of steps, windows, batches and losses, as newer records declare them
+    text = (of_fewer_steps if in_stages else of_steps)(text, options.steps)
     if options.windows:
-        sizes = re.findall(r"ws_schedule: tuple = \((.*)\)", text)[0].split(",")[: options.windows]
-        text = declared(text, "ws_schedule: tuple", f"({', '.join(sizes)},)")
+        text = (of_fewer_stages if in_stages else of_fewer_windows)(text, options.windows)
     program.write_text(text)
     return folder
+
+
+def of_steps(text: str, steps: int) -> str:
+    return declared(text, "num_iterations: int", str(steps))
+
+
+def of_fewer_steps(text: str, steps: int) -> str:
+    """Return a newer record's program with fewer steps in its schedule; what it adds at the end stays."""
+    added = Settings(text).numbers("num_extension_iterations")
+    if len(added) != 1 or steps <= max(added):
+        sys.exit(f"gpu_record: --steps has to be more than the {sorted(added)} that a record adds to its schedule")
+    return declared(text, "num_scheduled_iterations: int", str(steps - max(added)))
+
+
+def of_fewer_windows(text: str, count: int) -> str:
+    sizes = re.findall(r"ws_schedule: tuple = \((.*)\)", text)[0].split(",")[:count]
+    return declared(text, "ws_schedule: tuple", f"({', '.join(sizes)},)")
+
+
+def of_fewer_stages(text: str, count: int) -> str:
+    """Return a newer record's program with later stages as long as ever, but else like the last that stays."""
+    found = (node for node in ast.parse(text).body if ast.unparse(node).startswith("TRAINING_STAGES = ["))
+    assigned = next(node for node in found if isinstance(node, ast.Assign))
+    stages = [node for node in ast.iter_child_nodes(assigned.value) if isinstance(node, ast.Call)]
+    like = [each for each in stages[count - 1].keywords if each.arg != "duration"]
+    for stage in stages[count:]:
+        stage.keywords = [each for each in stage.keywords if each.arg == "duration"] + like
+    lines = text.splitlines(keepends=True)
+    lines[assigned.lineno - 1 : assigned.end_lineno] = [ast.unparse(assigned) + "\n"]
+    return "".join(lines)
 
 
 def declared(text: str, name: str, value: str) -> str:

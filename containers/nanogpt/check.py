@@ -1,20 +1,35 @@
 """The image's own test: all that a record imports, a C compiler for Triton, and on a GPU that the kernels are right.
 
+In an image for newer records also what they take from the kernels hub and from tiktoken, which has to be there
+without a network, and CUDA's headers.
+
 The last line says what was there and what was tested. An AssertionError or ImportError says what is wrong.
 """
 
 import importlib.machinery
 import importlib.util
+import os
 import subprocess
 import sysconfig
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
 import triton
 import triton.language as tl
 
+LOCAL_KERNELS = os.environ.get("LOCAL_KERNELS", "")
+"""Where `kernels` finds what it would download: NAME=FOLDER, joined by colons."""
+CUDA = """
+#include <cuda_bf16.h>
+#include <math_constants.h>
+extern "C" __global__ void halve(__nv_bfloat16 *values) {
+    values[threadIdx.x] = __hmul(values[threadIdx.x], __float2bfloat16(0.5f));
+}
+"""
 EXTENSION = """
 #include <Python.h>
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "compiled", NULL, -1, NULL};
@@ -25,6 +40,8 @@ DOCUMENTS = [0, 700, 1000, 1001, 1001, 1001]
 WINDOW = 128
 ROUNDING = 2e-2  # of bfloat16, on values of about 1
 
+Attention = Callable[..., torch.Tensor]
+
 
 def main() -> None:
     gpu = torch.cuda.is_available()
@@ -34,11 +51,19 @@ def main() -> None:
     )
     compile_c()
     attention = import_attention(gpu)
+    if LOCAL_KERNELS:
+        compile_cuda()
+        if gpu:
+            check_cuda()
+        attention += f" and {import_kernels(gpu)}"
+    if "TIKTOKEN_CACHE_DIR" in os.environ:
+        check_vocabulary()
     if gpu:
         check_matmul()
         check_triton()
         check_compile()
-        check_attention()
+        for attend in attentions():
+            check_attention(attend)
         tested = f"tested on {torch.cuda.get_device_name()}"
     else:
         tested = "no GPU is visible: CUDA, Triton and attention are not tested"
@@ -60,16 +85,64 @@ def compile_c() -> None:
         loader.exec_module(importlib.util.module_from_spec(spec))
 
 
+def compile_cuda() -> None:
+    """A kernel as newer records compile one when they start; NVRTC needs no GPU."""
+    from torch.cuda._utils import _nvrtc_compile  # noqa: PLC0415 # private, and not in every version
+
+    binary, _ = _nvrtc_compile(CUDA, "halve", compute_capability="90")
+    assert binary, "a CUDA kernel compiles to nothing"
+
+
+def check_cuda() -> None:
+    values = torch.ones(32, device="cuda", dtype=torch.bfloat16)
+    torch.cuda._compile_kernel(CUDA, "halve")((1, 1, 1), (32, 1, 1), (values,))
+    assert values.sum() == 16, "a CUDA kernel computes wrongly"
+
+
 def import_attention(gpu: bool) -> str:
-    """Which attention the records get; without a GPU FlashAttention 3 may lack the driver, and only that."""
+    """Which attention the records get."""
+    return loaded(lambda: importlib.import_module("flash_attn_interface"), gpu)
+
+
+def import_kernels(gpu: bool) -> str:
+    """Which attention newer records get, by each name that they ask the hub for."""
+    kinds = {loaded(lambda name=name: hub_attention(name), gpu) for name in kernel_names()}
+    return f"for the hub's kernels {', '.join(sorted(kinds))}"
+
+
+def kernel_names() -> list[str]:
+    return [each.partition("=")[0] for each in LOCAL_KERNELS.split(":") if each]
+
+
+def hub_attention(name: str) -> ModuleType:
+    from kernels import get_kernel  # noqa: PLC0415 # not in every image
+
+    return get_kernel(name).flash_attn_interface
+
+
+def loaded(attention: Callable[[], ModuleType], gpu: bool) -> str:
+    """What an attention is; without a GPU FlashAttention 3 may lack the driver, and only that."""
     try:
-        import flash_attn_interface  # noqa: PLC0415 # its failure is what this function is about
+        module = attention()
     except ImportError as error:
         if gpu or "libcuda.so" not in str(error):
             raise
         return "FlashAttention 3 (not loaded: it needs the driver)"
+    assert module.flash_attn_varlen_func, "the attention lacks the function that records call"
     # Our stand-in has PyTorch's function in it.
-    return "PyTorch's own attention" if hasattr(flash_attn_interface, "varlen_attn") else "FlashAttention 3"
+    return "PyTorch's own attention" if hasattr(module, "varlen_attn") else "FlashAttention 3"
+
+
+def attentions() -> list[Attention]:
+    """Every attention that a record can get, each once."""
+    modules = [importlib.import_module("flash_attn_interface"), *map(hub_attention, kernel_names())]
+    return list(dict.fromkeys(module.flash_attn_varlen_func for module in modules))
+
+
+def check_vocabulary() -> None:
+    import tiktoken  # noqa: PLC0415 # not in every image
+
+    assert tiktoken.get_encoding("gpt2").n_vocab == 50257, "tiktoken's vocabulary is not GPT-2's"
 
 
 def check_matmul() -> None:
@@ -98,10 +171,8 @@ def check_compile() -> None:
     assert torch.allclose(torch.compile(square)(x), square(x), rtol=1e-4), "torch.compile computes wrongly"
 
 
-def check_attention() -> None:
+def check_attention(attend: Attention) -> None:
     """Forward and backward, compiled as the records do it, against scores written out in float32."""
-    from flash_attn_interface import flash_attn_varlen_func  # noqa: PLC0415 # only where a GPU is
-
     torch.manual_seed(0)
     starts = torch.tensor(DOCUMENTS, dtype=torch.int32, device="cuda")
     q, k, v = (
@@ -110,7 +181,7 @@ def check_attention() -> None:
 
     @torch.compile(fullgraph=True, dynamic=False)
     def flash(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        return flash_attn_varlen_func(
+        return attend(
             q,
             k,
             v,

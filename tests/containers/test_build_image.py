@@ -25,6 +25,7 @@ From: {{ base }}
 %files
     {{ wheels }} /wheels
     {{ folder }} /opt/tiny
+    {{ hub }} /opt/hub
 
 %post
     set -eu
@@ -32,9 +33,14 @@ From: {{ base }}
     # Smaller, so that the test is over sooner.
     rm -rf /wheels /usr/local/lib/python3.11 /usr/lib/x86_64-linux-gnu/perl*
 
+%environment
+    export LC_ALL=C.UTF-8 {{ environment }}
+
 %test
+    set -e
     cd /opt/tiny
-    python3 -c 'import given, pinned; print(given.VALUE, pinned.VALUE)'
+    values=$(python3 -c 'import given, pinned; print(given.VALUE, pinned.VALUE)')
+    echo "$values; $(ls /opt/hub) $FIRST$SECOND"
 
 %labels
     title {{ title }}
@@ -124,12 +130,47 @@ def test_a_wheel_that_pip_cannot_find_is_named_with_the_remedy(tree: Path) -> No
     assert said.endswith("; take the other variant\n")
 
 
+def bring_from_hub(tree: Path, name: str, locked: str) -> None:
+    """The folder that scripts/fetch_kernels makes, with one file, and a lock."""
+    folder = tree / "containers" / f"{name}.hub" / "someone"
+    folder.mkdir(parents=True)
+    (folder / "words").write_text("a b ")
+    digest = hashlib.sha256(locked.encode()).hexdigest()
+    lock = f"# someone {'0' * 40}\n{digest}  someone/words\n"
+    (tree / "containers" / f"{name}.lock").write_text(lock)
+
+
+def test_files_of_the_hub_that_were_not_fetched_are_missed(tree: Path) -> None:
+    pin(tree, "tiny-second", hub="someone main words")
+    said = refusal(tree, "tiny", "second")
+    assert said.endswith(
+        "tiny-second.hub is missing: scripts/fetch_kernels tiny-second, on a machine that reaches the hub\n"
+    )
+
+
+@pytest.mark.parametrize(("locked", "further"), [("other", []), ("a b ", ["further"])])
+def test_files_of_the_hub_that_are_not_as_locked_are_refused(tree: Path, locked: str, further: list[str]) -> None:
+    pin(tree, "tiny", hub="someone main words")
+    bring_from_hub(tree, "tiny", locked)
+    for name in further:
+        (tree / "containers" / "tiny.hub" / name).write_text("")
+    assert "containers/tiny.hub does not hold what containers/tiny.lock says" in refusal(tree, "tiny")
+
+
+def test_an_image_with_files_of_the_hub_and_variables(tree: Path) -> None:
+    pin(tree, "tiny", hub="someone main words", environment="FIRST=1\nenvironment: SECOND=2")
+    bring_from_hub(tree, "tiny", "a b ")
+    done = build(tree, "tiny")
+    assert done.returncode == 0, done.stderr
+    assert "given tiny; someone 12\n" in done.stdout
+
+
 def test_a_variant_is_built_from_its_own_pins_and_only_when_something_changed(tree: Path) -> None:
     pin(tree, "tiny")
     pin(tree, "tiny-second", title="the second, with a comma")
     done = build(tree, "tiny", "second")
     assert done.returncode == 0, done.stderr
-    assert "given the second, with a comma\n" in done.stdout
+    assert "given the second, with a comma;  \n" in done.stdout  # nothing of the hub, and no variables
     image = tree / "containers" / "tiny-second.sif"
     labels = subprocess.run(["apptainer", "inspect", image], capture_output=True, text=True).stdout
     assert "title: tiny, with: the second, with a comma" in labels

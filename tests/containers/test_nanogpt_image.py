@@ -8,15 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from slurm_bench.pure import record_facts
+from slurm_bench.pure.rules import PROGRAM
+from slurm_bench.steps import cli
 from tests.conftest import REPOSITORY
 from tests.waiting import LONG_S
 
 CONTAINERS = REPOSITORY / "containers"
 DEFINITION = (CONTAINERS / "nanogpt.def").read_text()
-VARIANTS = ["nanogpt", "nanogpt-modern"]
-# What scripts/build_image fills in without a pin, and what it reads from one beside the definition's own words.
-FILLED_IN = {"bootstrap", "from", "mirror", "revision", "folder"}
+VARIANTS = ["nanogpt", "nanogpt-modern", "nanogpt-2026"]
+# What scripts/build_image fills in, without a pin too, and what it reads from one beside the definition's own words.
+FILLED_IN = {"bootstrap", "from", "mirror", "revision", "folder", "environment", "hub"}
 READ = {"python", "pip", "remedy", "space"}
+HUB_KERNELS = ["varunneal/flash-attention-3", "kernels-community/flash-attn3"]
 
 
 def pins(variant: str) -> dict[str, list[str]]:
@@ -34,7 +38,7 @@ def test_every_placeholder_has_a_pin_and_every_pin_is_used(variant: str) -> None
     placeholders = set(re.findall(r"\{\{ (\w+) \}\}", DEFINITION)) - FILLED_IN
     pinned = {"wheels" if key == "wheel" else key for key in pins(variant)}
     assert placeholders == {"title", "wheels"}
-    assert placeholders <= pinned <= placeholders | READ
+    assert placeholders <= pinned <= placeholders | READ | {"environment", "hub"}
     assert {"python", "space"} <= pinned
 
 
@@ -54,8 +58,45 @@ def test_the_published_image_has_the_original_s_versions() -> None:
     assert "modern" in pins("nanogpt")["remedy"][0]
 
 
-def test_the_modern_image_says_that_its_times_are_others() -> None:
-    assert "not those of the published image" in pins("nanogpt-modern")["title"][0]
+@pytest.mark.parametrize("variant", ["nanogpt-modern", "nanogpt-2026"])
+def test_the_other_images_say_that_their_times_are_others(variant: str) -> None:
+    assert "not those of the published image" in pins(variant)["title"][0]
+
+
+def environment(variant: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in pins(variant).get("environment", []))
+
+
+def test_only_the_images_for_newer_records_have_variables_of_their_own() -> None:
+    assert environment("nanogpt") == {}
+    hub = ":".join(f"{name}=/opt/hub/{name}" for name in HUB_KERNELS)
+    assert environment("nanogpt-modern") == {"HF_HUB_OFFLINE": "1", "LOCAL_KERNELS": hub}
+    assert environment("nanogpt-2026") == {**environment("nanogpt-modern"), "TIKTOKEN_CACHE_DIR": "/opt/hub/tiktoken"}
+    for variant in VARIANTS:
+        assert not [line for line in pins(variant).get("environment", []) if " " in line]  # they become one line
+
+
+def test_the_task_of_2026_runs_in_the_image_of_2026() -> None:
+    (config,) = cli.composed(["task=nanogpt_speedrun_2026"])
+    assert (config.task.image, config.task.agent_image) == (
+        "containers/nanogpt-2026.sif",
+        "containers/agent-nanogpt-2026.sif",
+    )
+    said = record_facts.of({PROGRAM: ""}, config.task.facts)
+    assert said["objective"].startswith("the sum of the cross-entropies of the next three tokens")
+
+
+def test_what_the_2026_image_takes_from_the_hub_is_what_it_looks_for() -> None:
+    fetched = [line.split()[0] for line in pins("nanogpt-2026")["hub"]]
+    assert fetched == [*HUB_KERNELS, "openai-community/gpt2"]
+    assert all(name in DEFINITION for name in fetched)
+
+
+def test_the_vocabulary_is_locked_by_the_hashes_that_tiktoken_expects() -> None:
+    lines = (CONTAINERS / "nanogpt-2026.lock").read_text().splitlines()
+    locked = {path: sha256 for sha256, path in (line.split() for line in lines if not line.startswith("#"))}
+    assert locked["openai-community/gpt2/merges.txt"].startswith("1ce1664773c50f3e0cc8842619a93edc")
+    assert locked["openai-community/gpt2/vocab.json"].startswith("196139668be63f3b5d6574427317ae82")
 
 
 # PyTorch's kernel is for GPUs only. This one computes on the CPU what its documentation says, so that the stand-in
@@ -141,4 +182,5 @@ assert torch.equal(compiled(**how), attend(**how))
 
 def test_the_image_carries_what_it_is_checked_with() -> None:
     assert "{{ folder }} /opt/nanogpt" in DEFINITION
-    assert {path.name for path in Path(CONTAINERS / "nanogpt").glob("*.py")} == {"check.py", "flash_attn_interface.py"}
+    carried = {path.name for path in Path(CONTAINERS / "nanogpt").glob("*.py")}
+    assert carried == {"attention_of_hub.py", "check.py", "flash_attn_interface.py"}

@@ -446,7 +446,9 @@ def test_other_files_are_read_too() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["platform.py", "torch.py", "torch/nn.py", "opt_einsum.py", "typing_extensions.py"])
+@pytest.mark.parametrize(
+    "name", ["platform.py", "torch.py", "torch/nn.py", "opt_einsum.py", "typing_extensions.py", "huggingface_hub.py"]
+)
 def test_a_file_that_takes_a_librarys_place(name: str) -> None:
     (finding,) = review(RECORD, {**RECORD, name: ""}).findings
     assert finding.rule == "readable"
