@@ -123,7 +123,7 @@ _PASSES = re.compile(
     r"|(ReqNodeNotAvail|Nodes required for job are).*"
     r"|(QOS|Assoc)(Grp|Max)(?!\w*(Minutes|Wall|Per(Job|Node)))\w+"
 )
-"""Reasons to wait that go by themselves, when other jobs end or their time comes. Of any other nobody knows that: holds,
+"""Reasons to wait that go by themselves, when other jobs end or their time comes. Of others nobody knows that: holds,
 limits that no wait lifts, a partition that is down, and what Slurm may yet come to say.
 """
 

@@ -235,7 +235,7 @@ class Ledger:
 
         Raises:
             SchedulerError: no answer for too long, or one that only a person can resolve; the reservation stays.
-            InfrastructureError: it can never start, and was cancelled.
+            InfrastructureError: it did not start for a reason that does not pass, and was cancelled.
         """
         last_answer = last_hope = self._clock.now()
         while True:
