@@ -70,7 +70,8 @@ class Codex:
                 return Seen(thread, f"-- {self._model}, conversation {thread} --")
             case {"type": "item.started" | "item.completed" as when, "item": dict(item)}:
                 return _done(item) if when == "item.completed" else _begun(item)
-            case {"type": "turn.failed", "error": {"message": str(message)}}:
+            case {"type": "turn.failed"}:
+                message = _message(event)
                 return Seen(text=f"-- failed: {message} --", failure=message)
             case {"type": "turn.completed"}:
                 return Seen(text="-- its turn ends --", failure="")
@@ -84,6 +85,14 @@ class Codex:
 
 def _flags(settings: Mapping[str, str]) -> list[str]:
     return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+
+
+def _message(event: Mapping[str, Any]) -> str:
+    """Why a turn failed, in the service's words where there are any."""
+    match event:
+        case {"error": {"message": str(message)}} if message:
+            return message
+    return "it gives no reason"
 
 
 def _begun(item: Mapping[str, Any]) -> Seen:

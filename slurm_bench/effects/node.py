@@ -29,7 +29,7 @@ def gpus(argv: Sequence[str]) -> tuple[Gpu, ...]:
     """The GPUs that GPU_QUERY names, run by the argument list that puts it where we want to look; () if it fails."""
     try:
         done = processes.run(argv, timeout_s=_TIMEOUT_S)
-    except (processes.TimedOut, FileNotFoundError):
+    except (processes.TimedOut, OSError):
         return ()
     rows = [line.split(", ") for line in done.stdout.splitlines()] if done.exit_code == 0 else []
     return tuple(Gpu(uuid=row[0], name=row[1], driver=row[2]) for row in rows if len(row) == 3)
@@ -40,7 +40,7 @@ def computing_gpus() -> int:
     query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
     try:
         done = processes.run(query, timeout_s=_TIMEOUT_S)
-    except (processes.TimedOut, FileNotFoundError):
+    except (processes.TimedOut, OSError):
         return 0
     shares = done.stdout.split() if done.exit_code == 0 else []
     return sum(share.isdigit() and int(share) > 0 for share in shares)
@@ -67,7 +67,7 @@ def on_gpus(uuids: set[str]) -> list[str]:
     query = ["nvidia-smi", "--query-compute-apps=gpu_uuid,pid,process_name", "--format=csv,noheader"]
     try:
         done = processes.run(query, timeout_s=_TIMEOUT_S)
-    except (processes.TimedOut, FileNotFoundError) as error:
+    except (processes.TimedOut, OSError) as error:
         raise InfrastructureError(f"nobody can say who uses the GPUs: {error}") from None
     if done.exit_code != 0:
         raise InfrastructureError(f"nobody can say who uses the GPUs: nvidia-smi failed ({done.exit_code})")

@@ -8,15 +8,22 @@ from slurm_bench.effects import slurm_commands
 from slurm_bench.pure import guard, limits, slurm_settings
 from slurm_bench.pure.limits import Limits
 from slurm_bench.words.config import ClusterConfig
-from slurm_bench.words.errors import SchedulerError
+from slurm_bench.words.errors import SchedulerError, UsageError
 
 _FALLBACK_QOS = "normal"
 """Slurm's own, where neither the job nor its association names one."""
 
 
 def me() -> str:
-    """The user whose jobs these are: not by LOGNAME, which need not be true."""
-    return pwd.getpwuid(os.getuid()).pw_name
+    """The user whose jobs these are: not by LOGNAME, which need not be true.
+
+    Raises:
+        UsageError: this machine does not know the name.
+    """
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        raise UsageError(f"nobody knows the name of user {os.getuid()} here: ask where `id` prints it") from None
 
 
 def site(named: Mapping[str, str]) -> dict[str, str]:

@@ -27,7 +27,7 @@ FIELDS = (
 """Columns for `sacct --parsable2 --format`; times as epoch seconds (SLURM_TIME_FORMAT=%s)."""
 
 # The untyped count includes the typed one and all nodes of the job: it alone is summed.
-_GPUS = re.compile(r"(?:^|,)gres/gpu=(\d+)")
+_GPUS = re.compile(r"(?:^|,)gres/gpu=(\d+)(K?)")
 
 
 def attempts(text: str) -> list[Attempt]:
@@ -70,7 +70,7 @@ def _attempt(row: Sequence[str]) -> Attempt:
             task=int(task or 0),
             state=state,
             exit_code=_exit_code(exit_text),
-            elapsed_s=int(elapsed),
+            elapsed_s=max(0, int(elapsed)),  # below 0 where the node's clock is behind slurmctld's
             # A job that runs can still have an empty AllocTRES; one that never ran was allocated nothing.
             gpus=gpus(allocated or ("" if state.is_terminal else requested)),
             submitted=datetime.fromtimestamp(int(submit), UTC),
@@ -112,7 +112,7 @@ def job_state(text: str) -> JobState:
 def gpus(tres: str) -> int:
     """GPUs in a TRES list such as `cpu=16,gres/gpu:h100=8,gres/gpu=8,node=1`."""
     count = _GPUS.search(tres)
-    return int(count[1]) if count else 0
+    return int(count[1]) * (1024 if count[2] else 1) if count else 0
 
 
 QUEUE_FORMAT = "%j|%i|%T|%M|%r"

@@ -233,7 +233,7 @@ def _folder(config: Config) -> Path:
 def _source(command: DataCommand) -> Source:
     if command.source is None or command.source.startswith(("http://", "https://")):
         return Hub(command.source, command.repo)
-    return Folder(Path(os.path.abspath(Path(command.source).expanduser())), command.repo)
+    return Folder(Path(os.path.abspath(expanded(command.source))), command.repo)
 
 
 def _revision_said(revision: str | None) -> str:

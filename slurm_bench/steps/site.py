@@ -26,7 +26,7 @@ from slurm_bench.steps.ledger import Ledger, Patience
 from slurm_bench.words.config import ApiConfig, ClusterConfig, CommandConfig, Config, ContainerConfig, ModelConfig
 from slurm_bench.words.errors import UsageError
 from slurm_bench.words.kinds import KINDS
-from slurm_bench.words.paths import TimingPaths, shipped, starting_record
+from slurm_bench.words.paths import TimingPaths, expanded, shipped, starting_record
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def key_of(holder: KeyHolder) -> keys.Key:
     Raises:
         UsageError: there is none, or it cannot be one.
     """
-    return keys.read(holder.key_variable, Path(holder.key_file).expanduser() if holder.key_file else None)
+    return keys.read(holder.key_variable, expanded(holder.key_file) if holder.key_file else None)
 
 
 def check_key(config: Config, field: str, holder: KeyHolder) -> None:
@@ -144,12 +144,12 @@ def make_absolute(config: Config) -> None:
     if config.cluster.slurm_conf:
         config.cluster.slurm_conf = os.path.abspath(config.cluster.slurm_conf)
     if config.agent.program.folder:
-        config.agent.program.folder = os.path.abspath(Path(config.agent.program.folder).expanduser())
+        config.agent.program.folder = os.path.abspath(expanded(config.agent.program.folder))
     # Where a job's HOME may be another than ours.
     holders: list[KeyHolder] = [config.agent.api, *config.judge.models.values()]
     for holder in holders:
         if holder.key_file:
-            holder.key_file = os.path.abspath(Path(holder.key_file).expanduser())
+            holder.key_file = os.path.abspath(expanded(holder.key_file))
     for part in (config.container, config.agent):
         if part.image:
             here = Path(part.image)

@@ -15,6 +15,14 @@ _LONGEST_MEMBER = 100
 """Characters of a name in an archive."""
 
 
+def expanded(text: str) -> Path:
+    """Return a path with the home that its ~ stands for; where nobody knows one it stays as it was typed."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 def shipped(name: str) -> Path:
     """A file or folder of the project's top level (conf, containers), in a checkout or an installed wheel."""
     installed = _PACKAGE / name

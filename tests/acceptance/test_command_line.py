@@ -183,6 +183,16 @@ def test_bad_input_is_one_line_and_exit_2(overrides: list[str], words: str, tmp_
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_users_home_that_is_not_there(tmp_path: Path) -> None:
+    """Paths with ~ are said as they were typed, and nothing needs a HOME or an entry of the user's."""
+    key = "judge.models.openai.key_file"
+    done = slurm_bench("command=judge", "judge=openai", f"{key}='~nobody-of-this-name/key'", f"directory={tmp_path}")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert "nobody-of-this-name/key" in done.stderr
+    done = slurm_bench("command=status", f"runs={tmp_path}/runs", HOME="")
+    assert done.returncode == 2 and "no sessions in" in done.stderr
+
+
 def test_a_cluster_without_sbatch(tmp_path: Path) -> None:
     done = slurm_bench(f"runs={tmp_path}/runs", "cluster=slurm", PATH="/nonexistent")
     assert done.returncode == 2

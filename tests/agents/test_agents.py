@@ -102,6 +102,8 @@ CODEX: list[tuple[dict[str, Any], Says]] = [
     ),
     ({"type": "error", "message": "Reconnecting... 1/5"}, (None, "-- Reconnecting... 1/5 --", False, None)),
     ({"type": "turn.completed", "usage": {"input_tokens": 1}}, (None, "-- its turn ends --", False, "")),
+    ({"type": "turn.failed"}, (None, "-- failed: it gives no reason --", False, "it gives no reason")),
+    ({"type": "turn.failed", "error": None}, (None, "-- failed: it gives no reason --", False, "it gives no reason")),
     ({"type": "turn.failed", "error": {"message": "no more"}}, (None, "-- failed: no more --", False, "no more")),
     ({"type": "item.completed", "item": {"type": "error", "message": "Oh."}}, (None, "-- Oh. --", False, None)),
     ({"type": "item.completed", "item": "odd"}, (None, "", False, None)),

@@ -33,6 +33,14 @@ def test_typed_and_untyped_gpus_count_once() -> None:
     assert sacct.gpus("billing=16,cpu=16,gres/gpu:h100=8,gres/gpu=8,node=1") == 8
     assert sacct.gpus("cpu=1,gres/gpu:h100=8") == 0
     assert sacct.gpus("") == 0
+    assert sacct.gpus("billing=1K,cpu=8K,gres/gpu:h100=1K,gres/gpu=1K,node=128") == 1024
+
+
+def test_an_attempt_that_ended_before_it_began_takes_nothing_back() -> None:
+    header = "|".join(sacct.FIELDS)
+    row = "7_0|7|a|COMPLETED|0:0|-3|gres/gpu=8|gres/gpu=8|1767225600|1767225603|1767225600|gpu1"
+    (attempt,) = sacct.attempts(f"{header}\n{row}\n")
+    assert attempt.gpu_seconds == 0
 
 
 def test_states_with_a_tail() -> None:
