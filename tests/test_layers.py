@@ -45,6 +45,7 @@ READING_ORDER = [
     "examination",
     "premises",
     "baselines",
+    "records",
     "data",
     "session",
     "metadata",
