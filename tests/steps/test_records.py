@@ -188,6 +188,16 @@ def test_what_is_proposed_can_be_fetched(config: Config, upstream: Upstream, tab
     assert (paths.record("2030-01-04_Third") / "triton_kernels.py").read_bytes() == KERNELS
 
 
+def test_a_record_without_a_warm_up_and_an_objective_is_named_with_the_file(
+    config: Config, upstream: Upstream, tables: Path, tmp_path: Path
+) -> None:
+    answer(tables, upstream)
+    perform(config, upstream.repository, tables, tmp_path / "out")
+    words = rf"^{tmp_path}/out/human_rules\.tsv has no row of 2030-01-01_First: add its warm-up and its objective$"
+    with pytest.raises(UsageError, match=words):
+        human_records.load(tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("answers", "words"),
     [
