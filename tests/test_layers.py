@@ -46,6 +46,7 @@ READING_ORDER = [
     "examination",
     "premises",
     "baselines",
+    "records",
     "data",
     "session",
     "metadata",

@@ -44,7 +44,9 @@ _REMEDY = "ask again to go on, or name a clone on this machine by command.source
 
 
 @dataclass(frozen=True)
-class _Repository:
+class Repository:
+    """A git repository on this machine, without a need for a work tree."""
+
     folder: Path
     """As it was named."""
     git_dir: Path
@@ -66,26 +68,27 @@ def reader(source: str, cache: Path) -> Reader:
         UsageError: there is no git, or no such repository.
     """
     if _URL.match(source) and not Path(source).exists():
-        fetched = _Repository(cache, cache, _TRANSPORTS)
+        fetched = Repository(cache, cache, _TRANSPORTS)
         _prepare(fetched, source)
         return partial(_read_fetched, fetched)
-    return partial(_read, _find(Path(source).absolute()))
+    return partial(_read, find(Path(source).absolute()))
 
 
-def _find(folder: Path) -> _Repository:
-    """
+def find(folder: Path) -> Repository:
+    """Return the repository at a folder.
+
     Raises:
         UsageError: there is none.
     """
     found = _run(["-C", str(folder), "rev-parse", "--absolute-git-dir"], _NONE) if folder.is_dir() else None
     if found is None or found.exit_code:
         raise UsageError(f"command.source: {folder} is no git repository; name a clone or mirror of upstream, or a URL")
-    repository = _Repository(folder, _path(found.stdout))
+    repository = Repository(folder, _path(found.stdout))
     # A stranger's configuration may name programs that fetching would start.
     return replace(repository, transports=_TRANSPORTS) if _is_trusted(repository) else repository
 
 
-def _is_trusted(repository: _Repository) -> bool:
+def _is_trusted(repository: Repository) -> bool:
     """Whether its configuration, with all that this includes, is ours or the administrator's."""
     common = _git(repository, "rev-parse", "--git-common-dir")  # a worktree's is elsewhere
     listed = _git(repository, "config", "--list", "--show-origin", "--name-only", "-z")
@@ -101,39 +104,42 @@ def _path(said: bytes) -> Path:
     return Path(os.fsdecode(said.removesuffix(b"\n")))
 
 
-def _prepare(cache: _Repository, url: str) -> None:
+def _prepare(cache: Repository, url: str) -> None:
     """An empty repository that takes from a URL what it is asked for; one that is there goes on."""
     if cache.folder.exists() and _git(cache, "rev-parse", "--git-dir").exit_code:  # e.g. after a loss of power
         store.remove(cache.folder)
     cache.folder.mkdir(parents=True, exist_ok=True)
     for left in cache.folder.rglob("*.lock"):  # by a git that was killed
         left.unlink()
-    _succeed(cache, "init", "--quiet", "--bare", "--template=")
+    succeed(cache, "init", "--quiet", "--bare", "--template=")
     for name, value in {
         "url": url,
         "promisor": "true",
         "partialclonefilter": "blob:none",
         "uploadpack": "git -c safe.directory=* upload-pack" if url.startswith("file://") else "git-upload-pack",
     }.items():
-        _succeed(cache, "config", f"remote.origin.{name}", value)
+        succeed(cache, "config", f"remote.origin.{name}", value)
 
 
-def _read_fetched(cache: _Repository, commit: str, path: str) -> bytes:
+def _read_fetched(cache: Repository, commit: str, path: str) -> bytes:
     kept = f"refs/fetched/{commit}"
     if _git(cache, "rev-parse", "--verify", "--quiet", kept).exit_code:
-        _succeed(
-            cache, "fetch", "--quiet", "--no-tags", "--depth=1", "--filter=blob:none", "origin", f"{commit}:{kept}"
-        )
+        succeed(cache, "fetch", "--quiet", "--no-tags", "--depth=1", "--filter=blob:none", "origin", f"{commit}:{kept}")
     return _read(cache, commit, path)
 
 
-def _read(repository: _Repository, commit: str, path: str) -> bytes:
-    if _git(repository, "cat-file", "-e", f"{commit}^{{commit}}").exit_code:
+def holds(repository: Repository, commit: str) -> bool:
+    """Return whether a repository has a commit."""
+    return _git(repository, "cat-file", "-e", f"{commit}^{{commit}}").exit_code == 0
+
+
+def _read(repository: Repository, commit: str, path: str) -> bytes:
+    if not holds(repository, commit):
         raise UsageError(
             f"command.source: {repository} has no commit {commit}; fetch all of upstream's branches into it, "
             "or let command.source be upstream itself"
         )
-    entry = _succeed(repository, "ls-tree", "-z", "--long", "--full-tree", commit, "--", path).decode()
+    entry = succeed(repository, "ls-tree", "-z", "--long", "--full-tree", commit, "--", path).decode()
     mode, _, _, size = entry.partition("\t")[0].split() if entry else ("", "", "", "")
     if mode not in _PLAIN_MODES:
         raise UsageError(f"command.source: commit {commit} of {repository} has no plain file {path}")
@@ -144,11 +150,19 @@ def _read(repository: _Repository, commit: str, path: str) -> bytes:
         )
     if int(size) > MAX_BYTES:
         raise UsageError(f"command.source: {path} at commit {commit} of {repository} has {size} bytes")
-    return _succeed(repository, "cat-file", "blob", f"{commit}:{path}")
+    return succeed(repository, "cat-file", "blob", f"{commit}:{path}")
 
 
-def _succeed(repository: _Repository, *arguments: str) -> bytes:
-    done = _git(repository, *arguments)
+def succeed(repository: Repository, *arguments: str, bytes_in: bytes = b"") -> bytes:
+    """Return what a git command says.
+
+    Args:
+        bytes_in: what it reads on its standard input.
+
+    Raises:
+        InfrastructureError: it failed.
+    """
+    done = _git(repository, *arguments, bytes_in=bytes_in)
     if done.exit_code:
         lines = [line for line in done.stderr.splitlines() if line and not line.startswith("warning:")]
         said = lines[0] if lines else f"exit {done.exit_code}"
@@ -156,19 +170,20 @@ def _succeed(repository: _Repository, *arguments: str) -> bytes:
     return done.stdout
 
 
-def _git(repository: _Repository, *arguments: str) -> Captured:
+def _git(repository: Repository, *arguments: str, bytes_in: bytes = b"") -> Captured:
     where = ["-C", str(repository.folder), "--git-dir", str(repository.git_dir)]
     try:
-        return _run([*where, *arguments], repository.transports)
+        return _run([*where, *arguments], repository.transports, bytes_in)
     except TimedOut as error:
         raise InfrastructureError(f"{arguments[0]} in {repository}: {error}; {_REMEDY}") from None
 
 
-def _run(arguments: Sequence[str], transports: str) -> Captured:
+def _run(arguments: Sequence[str], transports: str, bytes_in: bytes = b"") -> Captured:
     try:
-        return processes.capture(["git", *arguments], timeout_s=_TIMEOUT_S, env=_environment(transports))
+        environment = _environment(transports)
+        return processes.capture(["git", *arguments], timeout_s=_TIMEOUT_S, env=environment, bytes_in=bytes_in)
     except FileNotFoundError:
-        raise UsageError("command=baselines needs git, which is not on the PATH") from None
+        raise UsageError("this command needs git, which is not on the PATH") from None
 
 
 def _environment(transports: str) -> dict[str, str]:

@@ -11,29 +11,40 @@ from slurm_bench.pure import rewrites
 from slurm_bench.pure.human import HumanRecord, HumanRun
 from slurm_bench.pure.progress import Published
 from slurm_bench.pure.rewrites import UpstreamFile, UpstreamRecord
+from slurm_bench.words.errors import UsageError
 from slurm_bench.words.paths import shipped
 
-_SHIPPED = shipped("human_baselines")
+SHIPPED = shipped("human_baselines")
 
 Row = Mapping[str, str]
 
 
-def load(tables: Path = _SHIPPED) -> list[HumanRecord]:
-    """All records, oldest first."""
-    rules = {row["record"]: row for row in _table(tables, "human_rules")}
-    return [
-        HumanRecord(
-            name=row["record"],
-            date=date.fromisoformat(row["date"]),
-            saved_s=float(saved) if (saved := row["mean_seconds_faster_vs_FA3"]) else None,
-            keeps_warm_up=rules[row["record"]]["keeps_30_step_warmup"] == "yes",
-            plain_next_token=rules[row["record"]]["plain_next_token"] == "yes",
-        )
-        for row in _table(tables, "human_records")
-    ]
+def load(tables: Path = SHIPPED) -> list[HumanRecord]:
+    """Return all records, by number on the leaderboard.
+
+    Raises:
+        UsageError: a record has no row in the table of rules, or an empty one.
+    """
+    rules = {row["record"]: row for row in _table(tables, "human_rules") if row["warm_up"] and row["objective"]}
+    rows = _table(tables, "human_records")
+    lost = [row["record"] for row in rows if row["record"] not in rules]
+    if lost:
+        raise UsageError(f"{tables / 'human_rules.tsv'} has no row of {lost[0]}: add its warm-up and its objective")
+    return [_record(row, rules[row["record"]]) for row in rows]
 
 
-def runs(tables: Path = _SHIPPED) -> list[HumanRun]:
+def _record(row: Row, rules: Row) -> HumanRecord:
+    saved_s = row["mean_seconds_faster_vs_FA3"]
+    return HumanRecord(
+        name=row["record"],
+        date=date.fromisoformat(row["date"]),
+        saved_s=float(saved_s) if saved_s else None,
+        keeps_warm_up=rules["warm_up"] == "30 steps",
+        plain_next_token=rules["objective"] == "next token",
+    )
+
+
+def runs(tables: Path = SHIPPED) -> list[HumanRun]:
     """All single runs in upstream's logs of the records."""
     return [
         HumanRun(
@@ -47,7 +58,7 @@ def runs(tables: Path = _SHIPPED) -> list[HumanRun]:
     ]
 
 
-def published(tables: Path = _SHIPPED) -> list[Published]:
+def published(tables: Path = SHIPPED) -> list[Published]:
     """What others published of agents on the same task."""
     return [
         Published(row["agent"], float(row["percent"]), float(row["h100_hours"]), row["source"])
@@ -55,7 +66,7 @@ def published(tables: Path = _SHIPPED) -> list[Published]:
     ]
 
 
-def upstream(tables: Path = _SHIPPED) -> list[UpstreamRecord]:
+def upstream(tables: Path = SHIPPED) -> list[UpstreamRecord]:
     """Where the records' files are in upstream's repository, and what the benchmark made of them."""
     results = {(row["record"], row["file"]): row for row in _table(tables, "human_rewrites")}
     return [_upstream_record(row, results) for row in _table(tables, "human_records")]
@@ -78,8 +89,20 @@ def _with_result(file: UpstreamFile, row: Row | None) -> UpstreamFile:
 
 @cache
 def _table(tables: Path, name: str) -> tuple[Row, ...]:
-    with (tables / f"{name}.tsv").open(newline="") as stream:
-        return tuple(csv.DictReader(stream, delimiter="\t"))
+    return rows(name, tables)
+
+
+def rows(name: str, tables: Path = SHIPPED) -> tuple[Row, ...]:
+    """Return the rows of a table as they are now.
+
+    Raises:
+        UsageError: the folder does not hold it.
+    """
+    try:
+        with (tables / f"{name}.tsv").open(newline="") as stream:
+            return tuple(csv.DictReader(stream, delimiter="\t"))
+    except FileNotFoundError:
+        raise UsageError(f"{tables} holds no {name}.tsv; name a folder of tables like human_baselines/") from None
 
 
 def changed_files(name: str, folder: Path) -> list[str]:

@@ -89,17 +89,20 @@ def run(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str] | None 
     return Completed(done.returncode, done.stdout, done.stderr.strip())
 
 
-def capture(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str]) -> Captured:
-    """Run a command that starts others (git) to its end, without input or terminal, and capture its bytes.
+def capture(argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str], bytes_in: bytes = b"") -> Captured:
+    """Run a command that starts others (git) to its end, without a terminal, and capture its bytes.
+
+    Args:
+        bytes_in: what it reads on its standard input.
 
     Raises:
         FileNotFoundError: no such program.
         TimedOut: it took longer than timeout_s; its children are ended with it.
     """
-    null, pipe = subprocess.DEVNULL, subprocess.PIPE
-    with subprocess.Popen(argv, env=env, stdin=null, stdout=pipe, stderr=pipe, start_new_session=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, env=env, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True) as process:
         try:
-            stdout, stderr = process.communicate(timeout=timeout_s)
+            stdout, stderr = process.communicate(bytes_in, timeout=timeout_s)
         except BaseException as error:
             end_tree(process.pid)
             if isinstance(error, subprocess.TimeoutExpired):

@@ -35,7 +35,8 @@ def perform(config: Config) -> None:
         InfrastructureError: git failed, what it gave is not the record, or the folder cannot be written.
     """
     assert isinstance(config.command, BaselinesCommand)
-    records = wanted(human_records.upstream(), config.command.only)
+    tables = Path(config.command.tables) if config.command.tables else human_records.SHIPPED
+    records = wanted(human_records.upstream(tables), config.command.only)
     paths = BaselinesPaths(shipped("human_baselines").absolute())
     fetched = fetch(records, config.command.source, paths)
     there = f"{len(records) - len(fetched)} were there and are verified"

@@ -39,6 +39,7 @@ _COMMANDS = {
     "bundle": "slurm_bench.steps.bundle",
     "reverify": "slurm_bench.steps.reverify",
     "baselines": "slurm_bench.steps.baselines",
+    "records": "slurm_bench.steps.records",
     "data": "slurm_bench.steps.data",
     "doctor": "slurm_bench.steps.doctor",
 }

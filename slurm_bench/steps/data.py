@@ -19,6 +19,7 @@ from slurm_bench.pure.shards import FOLDER, PUBLISHED, RECORD, is_foreign, names
 from slurm_bench.words.config import Config, DataCommand
 from slurm_bench.words.data import Shard, ShardSet
 from slurm_bench.words.errors import BenchError, UsageError
+from slurm_bench.words.paths import expanded
 
 log = logging.getLogger(__name__)
 

@@ -656,9 +656,27 @@ class BaselinesCommand(CommandConfig):
     """A git URL, or the path of a clone or mirror of that repository."""
     only: list[str] = field(default_factory=list)
     """Names of the records to fetch; empty is all of them."""
+    tables: str | None = None
+    """Folder of other tables of records (command=records writes them); null is human_baselines/."""
 
     def __post_init__(self) -> None:
         _require(bool(self.source), "command.source", "a git URL or the path of a clone", self.source)
+
+
+@dataclass
+class RecordsCommand(CommandConfig):
+    """Propose rows of the human tables for upstream's records from a clone of it; what wants a person is asked."""
+
+    name: str = "records"
+    source: str | None = None
+    """Path of a whole clone or mirror of upstream."""
+    tables: str | None = None
+    """Folder of the tables to compare with, and of answers.yaml; null is human_baselines/."""
+    into: str | None = None
+    """Folder to write the proposed tables and the reasons into; null writes nothing."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.source), "command.source", "the path of a clone of upstream", self.source)
 
 
 @dataclass
@@ -705,7 +723,7 @@ class ReverifyCommand(CommandConfig):
 COMMANDS = (
     *(RunCommand, StatusCommand, StopCommand, BudgetCommand, ReportCommand, RetimeCommand, JudgeCommand),
     *(ConfirmCommand, BundleCommand, ReverifyCommand),
-    *(BaselinesCommand, DataCommand, DoctorCommand),
+    *(BaselinesCommand, RecordsCommand, DataCommand, DoctorCommand),
 )
 
 

@@ -52,6 +52,16 @@ EXAMPLES = {
         ("command=baselines", "fetch all of them"),
         ("command=baselines only=[2025-09-10_Yarn] source=/path/of/clone", "one of them, without internet"),
     ),
+    "records": (
+        (
+            "command=records source=/path/of/clone",
+            "compare the tables with upstream's leaderboard, and ask what is open",
+        ),
+        (
+            "command=records source=/path/of/clone into=/tmp/tables",
+            "write proposed tables, each choice with its reason",
+        ),
+    ),
     "data": (
         ("command=data", "get what is missing"),
         ("command=data verify=true", "read every shard, and compare its hash"),

@@ -171,6 +171,8 @@ def slurm_bench(*overrides: str, cwd: Path = REPOSITORY, **environment: str) -> 
         (["command=baselines", "source=/nowhere"], "command.source: /nowhere is no git repository"),
         (["command=baselines", "source=''"], "command.source must be a git URL or the path of a clone"),
         (["command=baselines", "only=all"], "command.only"),
+        (["command=records"], "command.source must be the path of a clone of upstream"),
+        (["command=records", "source=/nowhere"], "command.source: /nowhere is no git repository"),
         (["cluster=dev", "cluster.slurm_conf=/nowhere/slurm.conf"], "scripts/dev_cluster up"),
     ],
 )
@@ -215,7 +217,7 @@ def test_a_clone_that_is_not_upstreams(tmp_path: Path) -> None:
 def test_baselines_need_git() -> None:
     done = slurm_bench("command=baselines", f"source={REPOSITORY}", f"only=[{FIRST}]", PATH="/nonexistent")
     assert done.returncode == 2
-    assert done.stderr == "slurm_bench: command=baselines needs git, which is not on the PATH\n"
+    assert done.stderr == "slurm_bench: this command needs git, which is not on the PATH\n"
 
 
 def test_help_names_the_groups_and_imports_nothing_heavy() -> None:
@@ -224,7 +226,8 @@ def test_help_names_the_groups_and_imports_nothing_heavy() -> None:
     for group in (
         "agent: autoresearch, claude, claude_current, codex, codex_azure, codex_current, command, opencode, scripted",
         "cluster: dev, local, slurm",
-        "command: baselines, budget, bundle, confirm, data, doctor, judge, report, retime, reverify, run, status, stop",
+        "command: baselines, budget, bundle, confirm, data, doctor, judge, records, report, retime, reverify, run, "
+        "status, stop",
         "judge: anthropic, azure, openai, panel, static",
     ):
         assert group in done.stdout

@@ -26,6 +26,13 @@ def test_a_captured_command_sees_only_its_environment_and_no_terminal() -> None:
     assert done.stdout == b"\n1\nno terminal\n"
 
 
+def test_a_captured_command_reads_the_bytes_that_it_is_given() -> None:
+    done = processes.capture(["cat"], timeout_s=LONG_S, env=SHELL, bytes_in=b"\xff\r\n" * 100_000)
+    assert done.stdout == b"\xff\r\n" * 100_000
+    early = processes.capture(["true"], timeout_s=LONG_S, env=SHELL, bytes_in=b"unread" * 100_000)
+    assert early.exit_code == 0
+
+
 def test_what_outlives_its_limit_is_ended_with_its_children(tmp_path: Path) -> None:
     """Also a child that keeps the pipes open, for longer than a test may take."""
     pid = tmp_path / "pid"

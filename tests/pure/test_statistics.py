@@ -81,16 +81,16 @@ def human_runs() -> dict[str, list[float]]:
     return dict(found)
 
 
-@pytest.mark.parametrize("record", human_runs())
+@pytest.mark.parametrize("record", [record for record, losses in human_runs().items() if len(losses) > 1])
 def test_the_human_records_recomputed(record: str) -> None:
-    """All 34 t-tests against 3.28, of 4 to 24 runs each, beside the closed form."""
+    """All t-tests against 3.28 that are possible, of 3 to 24 runs each, beside the closed form."""
     sample = human_runs()[record]
     assert mean_p_value(sample, 3.28) == pytest.approx(student(sample, 3.28), rel=1e-6, abs=1e-12)
 
 
-def test_there_are_34_human_records() -> None:
-    assert len(human_runs()) == 34
-    assert sum(map(len, human_runs().values())) == 318
+def test_there_are_59_human_records_with_runs() -> None:
+    assert len(human_runs()) == 34 + 25
+    assert sum(map(len, human_runs().values())) == 318 + 211
 
 
 @given(losses, st.floats(3.0, 3.6))
