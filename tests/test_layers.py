@@ -66,6 +66,7 @@ READING_ORDER = [
     "retime",
     "experiment",
     "trial",
+    "yardsticks",
     "site",
     "ledger",
 ]
