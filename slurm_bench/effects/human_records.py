@@ -118,7 +118,7 @@ def name_of(files: Mapping[str, str], tables: Path = SHIPPED) -> str:
         files: SHA-256 by path.
 
     Returns:
-        Its name; empty where these are no record's.
+        Its name, or the first one's of several with the same files; empty where these are no record's.
     """
     known = (record for record in upstream(tables) if any(file.sha256 for file in record.files))
     same = (record.name for record in known if all(_is_among(file, files) for file in record.files))

@@ -1,10 +1,11 @@
 """What a model may remember: which records of a yardstick were public before its stated training cut-off."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from slurm_bench.pure.yardstick import Yardstick
+from slurm_bench.pure.human import HumanRecord
+from slurm_bench.pure.yardstick import HumanStep
 
 
 @dataclass(frozen=True)
@@ -26,35 +27,36 @@ class Cutoff:
 
 
 def lines(
-    yardstick: Yardstick | None, models: Iterable[tuple[str, str]], cutoffs: Mapping[str, Cutoff]
+    start: HumanRecord | None,
+    later: Sequence[HumanStep],
+    models: Iterable[tuple[str, str]],
+    cutoffs: Mapping[str, Cutoff],
 ) -> tuple[str, ...]:
     """Return sentences on what each model may remember; what is not known is said, too.
 
     Args:
-        yardstick: of all records.
+        start: that the sessions began with; None where it is no human record.
+        later: the yardstick's records, oldest first.
         models: the name of an agent and that of its model, which is empty where none is known.
     """
-    if yardstick is None:
-        return (
-            "Contamination: no human record that is known here came after the start. What a model may remember of the "
-            "start itself is not known.",
-        )
-    start, last = yardstick.start, yardstick.steps[-1]
-    dates = f"{start.name}, is public since {start.date}, the yardstick's last record, {last.name}, since {last.date}"
-    told = (_line(yardstick, agent, model, cutoffs.get(model)) for agent, model in models)
-    return (f"Contamination: the start, {dates}.", *dict.fromkeys(told))
+    if start is None:
+        return ("Contamination: the start is no human record, and what a model may remember of it is not known.",)
+    last = f"the yardstick's last record, {later[-1].name}, since {later[-1].date}" if later else "none later is known"
+    told = (_line(start, later, agent, model, cutoffs.get(model)) for agent, model in models)
+    return (f"Contamination: the start, {start.name}, is public since {start.date}, {last}.", *dict.fromkeys(told))
 
 
-def _line(yardstick: Yardstick, agent: str, model: str, cutoff: Cutoff | None) -> str:
-    count = len(yardstick.steps)
+def _line(start: HumanRecord, later: Sequence[HumanStep], agent: str, model: str, cutoff: Cutoff | None) -> str:
     if cutoff is None:
         who = f"{model}: its" if model else f"{agent}: no model is named, so its"
-        return f"{who} training cut-off is not known, nor how many of the {count} records were public before it."
-    public = sum(cutoff.covers(step.date) for step in yardstick.steps)
-    start = "was too" if cutoff.covers(yardstick.start.date) else "was not"
+        counted = f", nor how many of the {len(later)} records of the yardstick were public before it" if later else ""
+        return f"{who} training cut-off is not known{counted}."
+    public = sum(cutoff.covers(step.date) for step in later)
+    before = "public before the model's stated training cut-off"
+    counted = f"{public} of {len(later)} records of the yardstick were {before}; " if later else ""
+    was = "was" if cutoff.covers(start.date) else "was not"
     may_outlast = ", which its training data may outlast" if cutoff.of == "knowledge" else ""
     return (
-        f"{model}: {public} of {count} records of the yardstick were public before the model's stated training "
-        f"cut-off; the start {start}. (Stated: {cutoff.of} until {cutoff.until}{may_outlast}; {cutoff.source}, seen "
-        f"on {cutoff.seen}.)"
+        f"{model}: {counted}the start {was}{'' if later else f' {before}'}. "
+        f"(Stated: {cutoff.of} until {cutoff.until}{may_outlast}; {cutoff.source}, seen on {cutoff.seen}.)"
     )

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from slurm_bench.pure import node_correlation, progress, rules
 from slurm_bench.pure.changes import Difference
+from slurm_bench.pure.human import HumanRecord
 from slurm_bench.pure.node_correlation import widened_p_value
 from slurm_bench.pure.progress import Curve, Step
 from slurm_bench.pure.score import Saved, Score, ScoreState
@@ -117,8 +118,10 @@ class SessionSummary:
     score: Score
     human_progress: tuple[Progress, ...]
     """Of the score, where there is one and the session started from a human record."""
+    start: Annotated[HumanRecord | None, Field(exclude=True)]
+    """The human record that the session started from."""
     yardsticks: Annotated[tuple[Yardstick, ...], Field(exclude=True)]
-    """By rule set; none where the session started from no human record. The report has them once for a contest."""
+    """What humans saved from there on, by rule set. The report has them once for a contest."""
     h100_hours: float
     """Used so far, of the kinds of jobs that count."""
     hours: float

@@ -107,13 +107,13 @@ def write(sessions: Sequence[SessionSummary], where: ReportPaths, choices: Choic
 
 def _section(compared: Sequence[SessionSummary], choices: Choices, where: ReportPaths, stem: str) -> Section:
     board, measures = _board(compared, choices), compared[0].yardsticks
-    models = ((each.agent, each.model) for each in compared)
+    later, models = measures[0].steps if measures else (), [(each.agent, each.model) for each in compared]
     return Section(
         heading=_heading(compared[0].contest),
         leaderboard=tables.leaderboard(summary.standings(compared)),
         yardstick=tables.yardstick(measures),
         human_steps=tables.human_steps(board.yardstick),
-        contamination=contamination.lines(measures[0] if measures else None, models, human_records.cutoffs()),
+        contamination=contamination.lines(compared[0].start, later, models, human_records.cutoffs()),
         figures=_figures(board, where, stem),
         losses_within_nodes=_losses_within_nodes(compared),
     )

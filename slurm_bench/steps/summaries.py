@@ -61,6 +61,7 @@ class _Reader:
         self._entries = _entries(paths)
         self._incumbent = store.read_if_there(paths.incumbent, Seal)
         self._baseline = self._files(self._incumbent) if self._incumbent else {}
+        self._start = humans.start(self._config, self._incumbent)
         self._yardsticks = humans.yardsticks(self._config, self._incumbent)
 
     def session(self, account: Account | None) -> SessionSummary:
@@ -83,6 +84,7 @@ class _Reader:
             confirmations=tuple(each for each in decided if each.verdict.confirms),
             score=found,
             human_progress=yardstick.progress(self._yardsticks, found.saved) if found.saved else (),
+            start=self._start,
             yardsticks=self._yardsticks,
             h100_hours=self._spent(_EVER),
             hours=self._hours(self._until(decided)),

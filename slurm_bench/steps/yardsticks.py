@@ -32,15 +32,17 @@ class Humans:
         Args:
             sealed: the starting record's, where one was taken.
         """
-        start = self._start(config.task.record, sealed)
-        here = yardstick.saved_here(self.timed, start, config.cluster.gpu_type, config.cluster.trial_gpus)
-        return yardstick.yardsticks(self.records, start, self.until or config.task.yardstick_until, here)
+        start = self.start(config, sealed)
+        if start is None:
+            return ()
+        here = yardstick.saved_here(self.timed, start.name, config.cluster.gpu_type, config.cluster.trial_gpus)
+        return yardstick.yardsticks(self.records, start.name, self.until or config.task.yardstick_until, here)
 
-    def _start(self, record: str, sealed: Seal | None) -> str:
-        """A folder of one's own is the human record whose files it has, and else none."""
-        if any(known.name == record for known in self.records):
-            return record
-        return name_of(sealed, self.tables) if sealed else ""
+    def start(self, config: Config, sealed: Seal | None) -> HumanRecord | None:
+        """Return the human record that a session begins with: by its name, or the one whose files its folder has."""
+        by_name = {record.name: record for record in self.records}
+        named = by_name.get(config.task.record)
+        return named or (by_name.get(name_of(sealed, self.tables)) if sealed else None)
 
 
 def name_of(sealed: Seal, tables: Path = human_records.SHIPPED) -> str:

@@ -7,6 +7,7 @@ import pytest
 
 from slurm_bench.effects import human_records
 from slurm_bench.pure.contamination import Cutoff, lines
+from slurm_bench.pure.human import HumanRecord
 from slurm_bench.pure.yardstick import yardsticks
 from tests import human_tables
 
@@ -20,7 +21,7 @@ CUTOFFS = {
 def said(tmp_path: Path) -> tuple[str, ...]:
     every = yardsticks(human_records.load(human_tables.write(tmp_path)), "2026-01-19_BigramHashEmbedding")[0]
     models = [("claude", "spring"), ("claude", "spring"), ("codex", "autumn"), ("codex", "unheard-of"), ("mine", "")]
-    return lines(every, models, CUTOFFS)
+    return lines(every.start, every.steps, models, CUTOFFS)
 
 
 def test_the_dates_of_the_start_and_of_the_end_are_said(said: tuple[str, ...]) -> None:
@@ -34,7 +35,7 @@ def test_records_before_the_cut_off_are_counted(said: tuple[str, ...]) -> None:
     """63 to 78, the last of 22 March: the whole month counts."""
     assert said[1] == (
         "spring: 16 of 27 records of the yardstick were public before the model's stated training cut-off; the start "
-        "was too. (Stated: training data until 2026-03; its maker, seen on 2026-11-30.)"
+        "was. (Stated: training data until 2026-03; its maker, seen on 2026-11-30.)"
     )
     assert said[2] == (
         "autumn: 0 of 27 records of the yardstick were public before the model's stated training cut-off; the start "
@@ -44,10 +45,26 @@ def test_records_before_the_cut_off_are_counted(said: tuple[str, ...]) -> None:
 
 
 def test_what_is_not_known_is_said(said: tuple[str, ...]) -> None:
-    unknown = "training cut-off is not known, nor how many of the 27 records were public before it."
+    unknown = "training cut-off is not known, nor how many of the 27 records of the yardstick were public before it."
     assert said[3:] == (f"unheard-of: its {unknown}", f"mine: no model is named, so its {unknown}")
-    (alone,) = lines(None, [("claude", "spring")], CUTOFFS)
-    assert alone.startswith("Contamination: no human record that is known here came after the start.")
+
+
+def test_the_newest_record_as_the_start_has_its_own_date_alone() -> None:
+    newest = HumanRecord("2026-03-22_VarlenMaxDocs", date(2026, 3, 22), None, 85.56)
+    head, known, unknown = lines(newest, (), [("claude", "spring"), ("codex", "unheard-of")], CUTOFFS)
+    assert head == (
+        "Contamination: the start, 2026-03-22_VarlenMaxDocs, is public since 2026-03-22, none later is known."
+    )
+    assert known == (
+        "spring: the start was public before the model's stated training cut-off. "
+        "(Stated: training data until 2026-03; its maker, seen on 2026-11-30.)"
+    )
+    assert unknown == "unheard-of: its training cut-off is not known."
+
+
+def test_a_start_that_is_no_human_record_is_said_to_be_none() -> None:
+    (alone,) = lines(None, (), [("claude", "spring")], CUTOFFS)
+    assert alone == ("Contamination: the start is no human record, and what a model may remember of it is not known.")
 
 
 @pytest.mark.parametrize(
