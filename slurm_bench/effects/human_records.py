@@ -24,9 +24,9 @@ def load(tables: Path = SHIPPED) -> list[HumanRecord]:
     """Return all records, oldest first, and in the leaderboard's order where several are of one day.
 
     Raises:
-        UsageError: a record has no row in the table of rules.
+        UsageError: a record has no row in the table of rules, or an empty one.
     """
-    rules = {row["record"]: row for row in _table(tables, "human_rules")}
+    rules = {row["record"]: row for row in _table(tables, "human_rules") if row["warm_up"] and row["objective"]}
     rows = sorted(_table(tables, "human_records"), key=lambda row: (row["date"], int(row["leaderboard_number"])))
     lost = [row["record"] for row in rows if row["record"] not in rules]
     if lost:
