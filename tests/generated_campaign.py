@@ -52,12 +52,20 @@ class Truth:
     """Or what comes of it before, or instead of, its runs."""
 
 
-def write(folder: Path, *, seeds: int = 3, submissions: int = 20, campaign: str = "generated") -> CampaignPaths:
-    """Sessions of three agents, each with so many seeds, under `folder`."""
+def write(
+    folder: Path,
+    *,
+    seeds: int = 3,
+    submissions: int = 20,
+    campaign: str = "generated",
+    record: str = "2025-09-03_FA3",
+) -> CampaignPaths:
+    """Sessions of three agents, each with so many seeds, under `folder`, that say they started from a record."""
     for place, kind in enumerate(AGENTS):
         for seed in range(seeds):
             made = random.Random(f"{kind}{seed}")
             config = configuration(folder, campaign, kind, seed)
+            config.task.record = record
             _Session(config, made, START + timedelta(hours=31 * seed + place)).write(submissions)
     return CampaignPaths(folder / "runs" / campaign)
 

@@ -68,6 +68,7 @@ READING_ORDER = [
     "retime",
     "experiment",
     "trial",
+    "yardsticks",
     "site",
     "ledger",
 ]

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from slurm_bench.pure import rewrites
+from slurm_bench.pure.contamination import Cutoff
 from slurm_bench.pure.human import HumanRecord, HumanRun
 from slurm_bench.pure.progress import Published
 from slurm_bench.pure.rewrites import UpstreamFile, UpstreamRecord
@@ -20,13 +21,13 @@ Row = Mapping[str, str]
 
 
 def load(tables: Path = SHIPPED) -> list[HumanRecord]:
-    """Return all records, by number on the leaderboard.
+    """Return all records, oldest first, and in the leaderboard's order where several are of one day.
 
     Raises:
         UsageError: a record has no row in the table of rules, or an empty one.
     """
     rules = {row["record"]: row for row in _table(tables, "human_rules") if row["warm_up"] and row["objective"]}
-    rows = _table(tables, "human_records")
+    rows = sorted(_table(tables, "human_records"), key=lambda row: (row["date"], int(row["leaderboard_number"])))
     lost = [row["record"] for row in rows if row["record"] not in rules]
     if lost:
         raise UsageError(f"{tables / 'human_rules.tsv'} has no row of {lost[0]}: add its warm-up and its objective")
@@ -39,9 +40,21 @@ def _record(row: Row, rules: Row) -> HumanRecord:
         name=row["record"],
         date=date.fromisoformat(row["date"]),
         saved_s=float(saved_s) if saved_s else None,
-        keeps_warm_up=rules["warm_up"] == "30 steps",
-        plain_next_token=rules["objective"] == "next token",
+        leaderboard_s=60 * float(row["leaderboard_minutes"]),
+        made_by=row["made_by"],
+        warm_up=rules["warm_up"],
+        objective=rules["objective"],
     )
+
+
+def check_name(field: str, name: str | None, tables: Path = SHIPPED) -> None:
+    """
+    Raises:
+        UsageError: what a field names is no human record.
+    """
+    names = [record.name for record in load(tables)]
+    if name is not None and name not in names:
+        raise UsageError(f"{field}: no human record {name}, only {names[0]} to {names[-1]}")
 
 
 def runs(tables: Path = SHIPPED) -> list[HumanRun]:
@@ -64,6 +77,11 @@ def published(tables: Path = SHIPPED) -> list[Published]:
         Published(row["agent"], float(row["percent"]), float(row["h100_hours"]), row["source"])
         for row in _table(tables, "published_agents")
     ]
+
+
+def cutoffs(tables: Path = SHIPPED) -> dict[str, Cutoff]:
+    """Return until when models' training data or knowledge reach, where that is stated, by the model's name."""
+    return {row["model"]: Cutoff(**row) for row in _table(tables, "model_cutoffs")}
 
 
 def upstream(tables: Path = SHIPPED) -> list[UpstreamRecord]:
@@ -103,6 +121,24 @@ def rows(name: str, tables: Path = SHIPPED) -> tuple[Row, ...]:
             return tuple(csv.DictReader(stream, delimiter="\t"))
     except FileNotFoundError:
         raise UsageError(f"{tables} holds no {name}.tsv; name a folder of tables like human_baselines/") from None
+
+
+def name_of(files: Mapping[str, str], tables: Path = SHIPPED) -> str:
+    """Return the human record whose files are among these, as upstream or as the benchmark has them.
+
+    Args:
+        files: SHA-256 by path.
+
+    Returns:
+        Its name, or the first one's of several with the same files; empty where these are no record's.
+    """
+    known = (record for record in upstream(tables) if any(file.sha256 for file in record.files))
+    same = (record.name for record in known if all(_is_among(file, files) for file in record.files))
+    return next(same, "")
+
+
+def _is_among(file: UpstreamFile, files: Mapping[str, str]) -> bool:
+    return files.get(file.name) in (file.sha256, file.final_sha256)
 
 
 def changed_files(name: str, folder: Path) -> list[str]:

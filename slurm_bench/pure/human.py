@@ -1,18 +1,10 @@
-"""What the human records did: percent of human progress, their progress over time, the noise of their runs.
-
-The records do not all keep the rules that agents must keep, so that there is more than one denominator, by named sets
-of rules (human_baselines/README.md).
-"""
+"""The human records, and the noise of their runs."""
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
-
-from slurm_bench.pure.score import Saved
-from slurm_bench.words.config import RULE_SET_NAMES
-from slurm_bench.words.trials import SpeedTest
 
 
 @dataclass(frozen=True)
@@ -21,9 +13,23 @@ class HumanRecord:
     date: date
     """On upstream's leaderboard."""
     saved_s: float | None
-    """Seconds faster than the first record, on one set of machines; None where it was not timed there."""
-    keeps_warm_up: bool
-    plain_next_token: bool
+    """Seconds faster than the first record, as the original benchmark retimed both; None where it did not."""
+    leaderboard_s: float
+    """Its training time as upstream's leaderboard has it."""
+    made_by: str = "people"
+    """`people`, `ai` or `people+ai`, by upstream's credits."""
+    warm_up: str = "30 steps"
+    objective: str = "next token"
+
+    @property
+    def keeps_warm_up(self) -> bool:
+        """Whether it warms up as the rules for agents ask."""
+        return self.warm_up == "30 steps"
+
+    @property
+    def plain_next_token(self) -> bool:
+        """Whether it trains on the objective that the rules for agents ask for."""
+        return self.objective == "next token"
 
 
 @dataclass(frozen=True)
@@ -35,88 +41,6 @@ class HumanRun:
     time_s: float
     step_ms: float
     steps: int
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Percent of human progress under one rule set, with the ends of its interval."""
-
-    rule_set: str
-    human_saved_s: float
-    percent: float
-    low: float
-    high: float
-
-
-_KEEPS: tuple[Callable[[HumanRecord], bool], ...] = (
-    lambda record: True,
-    lambda record: record.plain_next_token,
-    lambda record: record.plain_next_token and record.keeps_warm_up,
-)
-RULE_SETS = dict(zip(RULE_SET_NAMES, _KEEPS, strict=True))
-
-
-def progress(records: Iterable[HumanRecord], start: str, speed: SpeedTest | Saved) -> tuple[Progress, ...]:
-    """Return a speed-up as percent of what humans saved from the same starting record on, under each rule set.
-
-    The interval is that of the seconds saved. What the humans saved is one published figure without one.
-
-    Args:
-        start: name of the record that the session started from.
-
-    Returns:
-        Nothing where `start` is no human record that was timed, or where humans saved nothing after it.
-    """
-    timed = {record.name: record for record in records if record.saved_s is not None}
-    if start not in timed:
-        return ()
-    saved = {
-        rule_set: max((record.saved_s or 0 for record in timed.values() if keeps(record)), default=0)
-        - (timed[start].saved_s or 0)
-        for rule_set, keeps in RULE_SETS.items()
-    }
-    return tuple(
-        Progress(
-            rule_set=rule_set,
-            human_saved_s=human_s,
-            percent=100 * speed.saved_s / human_s,
-            low=100 * speed.saved_low_s / human_s,
-            high=100 * speed.saved_high_s / human_s,
-        )
-        for rule_set, human_s in saved.items()
-        if human_s > 0
-    )
-
-
-def describe(share: Progress) -> str:
-    """One line for people."""
-    percent = f"{share.percent:.1f} % [{share.low:.1f}, {share.high:.1f}] of human progress"
-    return f"{percent}, {share.rule_set} ({share.human_saved_s:.1f} s)"
-
-
-# Progress over time.
-
-
-@dataclass(frozen=True)
-class Milestone:
-    """A record on the day it was set."""
-
-    date: date
-    name: str
-    saved_s: float
-    best_s: float
-    """The most that any record had saved until then: human progress."""
-
-
-def trajectory(records: Iterable[HumanRecord], rule_set: str) -> tuple[Milestone, ...]:
-    """The timed records that keep a rule set, oldest first; seconds saved are against the first record of all."""
-    keeps = RULE_SETS[rule_set]
-    found: list[Milestone] = []
-    for record in sorted(records, key=lambda record: record.date):
-        if record.saved_s is not None and keeps(record):
-            best_s = max([record.saved_s, *(earlier.best_s for earlier in found[-1:])])
-            found.append(Milestone(record.date, record.name, record.saved_s, best_s))
-    return tuple(found)
 
 
 # Noise.

@@ -3,13 +3,13 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from statistics import fmean
 
 from slurm_bench.pure.budget import h100_hours
-from slurm_bench.pure.human import RULE_SETS, HumanRecord
 from slurm_bench.pure.score import Score, ScoreState
 from slurm_bench.pure.usage import Line
+from slurm_bench.pure.yardstick import HumanStep, Yardstick
 from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.kinds import Kind
 
@@ -58,15 +58,6 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class HumanStep:
-    """A human record, against the record that the sessions started from."""
-
-    name: str
-    date: date
-    saved_s: float
-
-
-@dataclass(frozen=True)
 class Published:
     """A result that others published for an agent on the same task. It came without an interval."""
 
@@ -86,19 +77,22 @@ class Board:
     target_loss: float
     """Nats a token."""
     gpu_type: str
-    rule_set: str
-    """Which human records count."""
     curves: tuple[Curve, ...]
-    human: tuple[HumanStep, ...] = ()
-    """Oldest first; empty where the starting record is no human one."""
+    yardstick: Yardstick | None = None
+    """None where the starting record is no human one, or none saved something after it."""
     published: tuple[Published, ...] = ()
     budget: tuple[Line, ...] = ()
     """GPU time of these sessions by kind of job and day."""
 
     @property
+    def human(self) -> tuple[HumanStep, ...]:
+        """Oldest first."""
+        return self.yardstick.steps if self.yardstick else ()
+
+    @property
     def human_s(self) -> float | None:
         """Seconds that are 100 % of human progress; None where there is no such measure."""
-        return max((step.saved_s for step in self.human), default=None)
+        return self.yardstick.whole.saved_s if self.yardstick else None
 
     @property
     def agents(self) -> tuple[str, ...]:
@@ -153,18 +147,3 @@ def spent_until(entries: Iterable[LedgerEntry], moment: datetime, counts: Iterab
         for attempt in entry.attempts
         for begin in [attempt.started or attempt.submitted]
     )
-
-
-def human_steps(records: Iterable[HumanRecord], start: str, rule_set: str) -> tuple[HumanStep, ...]:
-    """What humans saved from a starting record on, oldest first, by the records that keep a rule set.
-
-    Returns:
-        Nothing where `start` is no human record that was timed, or where none that saves more came after it.
-    """
-    timed = {record.name: record for record in records if record.saved_s is not None}
-    if start not in timed:
-        return ()
-    base = timed[start].saved_s or 0.0
-    later = (record for record in timed.values() if RULE_SETS[rule_set](record) and (record.saved_s or 0.0) > base)
-    steps = [HumanStep(record.name, record.date, (record.saved_s or 0.0) - base) for record in later]
-    return tuple(sorted(steps, key=lambda step: step.date))

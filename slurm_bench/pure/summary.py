@@ -11,12 +11,13 @@ from pydantic import Field
 
 from slurm_bench.pure import node_correlation, progress, rules
 from slurm_bench.pure.changes import Difference
-from slurm_bench.pure.human import Progress
+from slurm_bench.pure.human import HumanRecord
 from slurm_bench.pure.node_correlation import widened_p_value
 from slurm_bench.pure.progress import Curve, Step
 from slurm_bench.pure.score import Saved, Score, ScoreState
 from slurm_bench.pure.statistics import adjusted_p_value
 from slurm_bench.pure.usage import Account
+from slurm_bench.pure.yardstick import Progress, Yardstick
 from slurm_bench.words.opinions import Opinion
 from slurm_bench.words.records import Session
 from slurm_bench.words.verdicts import Outcome, Verdict
@@ -78,7 +79,7 @@ class SubmissionSummary:
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class Contest:
     """What has to be the same for two sessions to be compared."""
 
     record: str
@@ -89,12 +90,14 @@ class Yardstick:
     gpu_type: str
     gpus: int
     """Of a trial."""
+    until: str
+    """Name of the last human record that counts; empty where there is no human progress to compare with."""
 
 
 @dataclass(frozen=True)
 class SessionSummary:
     session: Session
-    yardstick: Yardstick
+    contest: Contest
     agent: str
     model: str
     """Empty for an agent without one."""
@@ -115,6 +118,10 @@ class SessionSummary:
     score: Score
     human_progress: tuple[Progress, ...]
     """Of the score, where there is one and the session started from a human record."""
+    start: Annotated[HumanRecord | None, Field(exclude=True)]
+    """The human record that the session started from."""
+    yardsticks: Annotated[tuple[Yardstick, ...], Field(exclude=True)]
+    """What humans saved from there on, by rule set. The report has them once for a contest."""
     h100_hours: float
     """Used so far, of the kinds of jobs that count."""
     hours: float
@@ -127,7 +134,7 @@ class SessionSummary:
 
     @property
     def target_loss(self) -> float:
-        return self.yardstick.target_loss
+        return self.contest.target_loss
 
     @property
     def label(self) -> str:
@@ -173,9 +180,9 @@ def losses_by_node(sessions: Iterable[SessionSummary]) -> Iterator[tuple[str, st
     """Yield seal, node and final loss (nats a token) of each run, the incumbent's too, each once."""
     arrays = set()  # sessions share a calibration, and a verdict that repeats another shares its runs
     for session in sessions:
-        arrays.add((session.yardstick.incumbent, session.incumbent_runs))
+        arrays.add((session.contest.incumbent, session.incumbent_runs))
         for each in (*session.submissions, *session.confirmations):
-            arrays |= {(each.verdict.seal or "", each.runs), (session.yardstick.incumbent, each.incumbent_runs)}
+            arrays |= {(each.verdict.seal or "", each.runs), (session.contest.incumbent, each.incumbent_runs)}
     for seal, runs in arrays:
         yield from ((seal, node, loss) for node, loss in zip(runs.nodes, runs.losses, strict=True))
 

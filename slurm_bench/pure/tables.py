@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from slurm_bench.pure.human import RULE_SETS
 from slurm_bench.pure.progress import Step
 from slurm_bench.pure.score import Saved, ScoreState
 from slurm_bench.pure.summary import SessionSummary, Standing, SubmissionSummary
 from slurm_bench.pure.usage import Account
+from slurm_bench.pure.yardstick import RULE_SETS, HumanStep, Progress, Yardstick, measure_of
 from slurm_bench.words.verdicts import Outcome, Verdict
 
 Value = str | int | float | None
@@ -39,7 +39,7 @@ class Table:
 
 def leaderboard(standings: Sequence[Standing]) -> Table:
     rows = tuple(_standing(place, each) for place, each in enumerate(standings, 1))
-    with_humans = [name for name in RULE_SETS if any(row[_percent_of(name)] is not None for row in rows)]
+    shares = {share.rule_set: share for each in standings for share in each.human_progress}
     with_use = any(row["tokens"] is not None for row in rows)
     columns = (
         Column("#", _plain("place"), "place"),
@@ -48,7 +48,7 @@ def leaderboard(standings: Sequence[Standing]) -> Table:
         Column("score, seconds saved", _interval("score_s", 2), "score_s"),
         Column("overlaps with", _overlaps),
         Column("mean score of seeds (range)", _mean_of_seeds, "seed_mean_s"),
-        *map(_human_progress, with_humans),
+        *(_human_progress(shares[rule_set]) for rule_set in RULE_SETS if rule_set in shares),
         Column("accepted, not confirmed", _interval("unconfirmed_s", 2), "unconfirmed_s"),
         Column("H100-hours", _number("h100_hours", 1), "h100_hours"),
         Column("verdicts", _verdicts),
@@ -57,9 +57,9 @@ def leaderboard(standings: Sequence[Standing]) -> Table:
     return Table("leaderboard", "Agents, best first", columns, rows)
 
 
-def _human_progress(rule_set: str) -> Column:
-    name = _percent_of(rule_set)
-    return Column(f"% of human progress, {rule_set}", _interval(name, 1), name)
+def _human_progress(share: Progress) -> Column:
+    name = _percent_of(share.rule_set)
+    return Column(f"% of human progress, {measure_of(share)}", _interval(name, 1), name)
 
 
 def _standing(place: int, each: Standing) -> Row:
@@ -174,6 +174,44 @@ def budget(summaries: Sequence[SessionSummary]) -> Table:
         Column("idle GPU-seconds", _plain("idle_gpu_seconds", "not seen"), "idle_gpu_seconds"),
     )
     return Table("budget", "GPU time by session, kind of job and day (UTC)", columns, rows)
+
+
+def yardstick(yardsticks: Sequence[Yardstick]) -> Table:
+    """Return what 100 % of human progress is, under each rule set."""
+    columns = (
+        Column("human records", _plain("rule_set")),
+        Column("100 % is, in seconds", _number("seconds", 1), "seconds"),
+        Column("known from", _plain("source")),
+        Column("set by", _plain("record")),
+        Column("on", _plain("date")),
+        Column("records after the start", _plain("records"), "records"),
+    )
+    return Table("yardstick", "100 % of human progress from the start on", columns, tuple(map(_measure, yardsticks)))
+
+
+def _measure(each: Yardstick) -> Row:
+    row: dict[str, Value] = {"rule_set": each.rule_set, "seconds": each.whole.saved_s}
+    row |= {"source": each.whole.source.value, "record": each.whole.name, "date": each.whole.date.isoformat()}
+    return {**row, "records": len(each.steps)}
+
+
+def human_steps(yardstick: Yardstick | None) -> Table:
+    """Return the human records of a yardstick, oldest first."""
+    columns = (
+        Column("record", _plain("record")),
+        Column("date", _plain("date")),
+        Column("by", _plain("made_by")),
+        Column("seconds saved", _number("saved_s", 1), "saved_s"),
+        Column("known from", _plain("source")),
+    )
+    rows = tuple(map(_human_step, yardstick.steps)) if yardstick else ()
+    which = f": {yardstick.rule_set}, from {yardstick.start.name} on" if yardstick else ""
+    return Table("human", f"Human records{which}", columns, rows)
+
+
+def _human_step(step: HumanStep) -> Row:
+    row: dict[str, Value] = {"record": step.name, "date": step.date.isoformat(), "made_by": step.made_by}
+    return {**row, "saved_s": step.saved_s, "source": step.source.value}
 
 
 def _percent_of(rule_set: str) -> str:

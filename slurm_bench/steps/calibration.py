@@ -20,12 +20,13 @@ import numpy as np
 from slurm_bench.effects import human_records, locking, seals, store
 from slurm_bench.effects.cluster import Cluster
 from slurm_bench.effects.containers import Container
-from slurm_bench.pure import decoys, human, verdict
+from slurm_bench.pure import decoys, human, verdict, yardstick
 from slurm_bench.pure.blocks import is_clean
-from slurm_bench.pure.human import Noise, NoiseRange, Progress
+from slurm_bench.pure.human import Noise, NoiseRange
 from slurm_bench.pure.rules import RUNS
 from slurm_bench.pure.verdict import Terms, losses, training_times
-from slurm_bench.steps import conditions, decoy, site
+from slurm_bench.pure.yardstick import Progress
+from slurm_bench.steps import conditions, decoy, site, yardsticks
 from slurm_bench.steps.decoy import DecoyStep
 from slurm_bench.steps.ledger import Ledger
 from slurm_bench.steps.retime import Retimer, Timing
@@ -40,7 +41,7 @@ from slurm_bench.words.paths import (
     trial_output,
 )
 from slurm_bench.words.records import Seal
-from slurm_bench.words.trials import Calibration, Decoy, Design, Retiming, Trial, TrialOutcome
+from slurm_bench.words.trials import Calibration, Decoy, Design, Retiming, SpeedTest, Trial, TrialOutcome
 from slurm_bench.words.verdicts import Decision, Outcome
 
 log = logging.getLogger(__name__)
@@ -96,9 +97,7 @@ def perform(config: Config) -> None:
         named = Program(f"{incumbent.name} (incumbent)", incumbent.folder)
         timed = [_timed(program, retiming.trials), _timed(named, beside)]
         decision = verdict.on_retiming(retiming, beside, Terms.of(config.retime, config.task))
-    progress: tuple[Progress, ...] = ()
-    if decision and decision.speed:
-        progress = human.progress(human_records.load(), config.task.record, decision.speed)
+    progress = _human_progress(config, incumbent, decision.speed) if decision and decision.speed else ()
     said = _Said(timed, decision, progress, human.noise_range(human.noises(human_records.runs()).values()))
     {"table": _print_table, "json": _print_json}[config.command.format](said)
 
@@ -119,6 +118,11 @@ def _record(name: str) -> Program:
         raise UsageError(f"no record {name}: there is no folder {folder}")
     site.check_record(name)
     return Program(Path(name).name, folder)
+
+
+def _human_progress(config: Config, incumbent: Program, speed: SpeedTest) -> tuple[Progress, ...]:
+    humans = yardsticks.known([CampaignPaths(Path(config.runs) / config.campaign)])
+    return yardstick.progress(humans.yardsticks(config, *_seal_all(config, [incumbent])), speed)
 
 
 def _beside_incumbent(
@@ -322,7 +326,7 @@ def _lines_below(said: _Said) -> Iterator[str]:
         accepted = said.decision.outcome is Outcome.ACCEPTED
         would = "would be accepted" if accepted else f"would be rejected by {said.decision.rejected_by}"
         yield f"Handed in, unjudged, it {would}: {said.decision.reason}"
-    yield from map(human.describe, said.human_progress)
+    yield from map(yardstick.describe, said.human_progress)
 
 
 def _mean_and_deviation(sample: Sequence[float], digits: int) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from slurm_bench.pure import human, rules, score, tables
+from slurm_bench.pure import rules, score, tables, yardstick
 from slurm_bench.pure.dots import dots
 from slurm_bench.pure.plain import printable
 from slurm_bench.pure.summary import SessionSummary
@@ -59,6 +59,12 @@ class Section:
 
     heading: str
     leaderboard: Table
+    yardstick: Table
+    """What 100 % of human progress is; without rows where there is no such measure."""
+    human_steps: Table
+    """The human records that the figures show."""
+    contamination: Sequence[str]
+    """What is known of what the models may remember, and what is not."""
     figures: Sequence[PlacedFigure]
     losses_within_nodes: str
     """Whether runs that share a node have losses that are alike, and what that does to the scores."""
@@ -102,7 +108,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["evidence"] = _evidence
     environment.filters["interval"] = interval
-    environment.filters["describe"] = human.describe
+    environment.filters["describe"] = yardstick.describe
     environment.filters["describe_score"] = score.describe
     environment.filters["dots"] = dots
     environment.filters["outcome_text"] = tables.outcome_text

@@ -11,12 +11,14 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from slurm_bench.effects import human_records, store
-from slurm_bench.pure import human, node_correlation, progress, rules, score, summary, tables, usage
+from slurm_bench.pure import contamination, node_correlation, rules, score, summary, tables, usage, yardstick
 from slurm_bench.pure.progress import Board
-from slurm_bench.pure.summary import SessionSummary, Yardstick
+from slurm_bench.pure.summary import Contest, SessionSummary
 from slurm_bench.pure.tables import Table
-from slurm_bench.steps import page, report_tables, summaries
+from slurm_bench.pure.yardstick import Yardstick
+from slurm_bench.steps import page, report_tables, summaries, yardsticks
 from slurm_bench.steps.page import PlacedFigure, Section, interval
+from slurm_bench.steps.yardsticks import Humans
 from slurm_bench.words.config import Config, ReportCommand
 from slurm_bench.words.errors import UsageError
 from slurm_bench.words.paths import CampaignPaths, ReportPaths
@@ -32,12 +34,15 @@ _ON_A_TERMINAL = (
     "H100-hours",
 )
 
+_PUBLISHED = ("2025-09-03_FA3", "2026-01-19_BigramHashEmbedding")
+"""Start and end of the human progress that published percentages are of."""
+
 
 @dataclass(frozen=True)
 class Choices:
     """What of a report is a matter of taste."""
 
-    rule_set: str = next(iter(human.RULE_SETS))
+    rule_set: str = next(iter(yardstick.RULE_SETS))
     """Which human records the figures show, and take for 100 %."""
     published: bool = False
     """Whether results that others published are drawn beside."""
@@ -53,7 +58,8 @@ def perform(config: Config) -> None:
     campaigns = [CampaignPaths(Path(config.runs).absolute() / name) for name in command.campaigns or [config.campaign]]
     if len(campaigns) > 1 and command.out is None:
         raise UsageError("command.out: a report of several campaigns needs a folder of its own")
-    sessions = [session for campaign in campaigns for session in _sessions_of(campaign, command.sessions)]
+    humans = yardsticks.known(campaigns, until=command.until)
+    sessions = [session for campaign in campaigns for session in _sessions_of(campaign, command.sessions, humans)]
     _refuse_copies(sessions)
     where = ReportPaths(Path(command.out).absolute()) if command.out else campaigns[0].report
     found = write(sessions, where, Choices(command.rule_set, command.published))
@@ -63,8 +69,8 @@ def perform(config: Config) -> None:
     _say_where(console, where)
 
 
-def _sessions_of(campaign: CampaignPaths, names: Sequence[str]) -> list[SessionSummary]:
-    sessions = summaries.of_campaign(campaign)
+def _sessions_of(campaign: CampaignPaths, names: Sequence[str], humans: Humans) -> list[SessionSummary]:
+    sessions = summaries.of_campaign(campaign, humans)
     if not sessions:
         raise UsageError(f"no sessions in {campaign.root}; name another with campaign=")
     there = [session.session.name for session in sessions]
@@ -87,11 +93,10 @@ def write(sessions: Sequence[SessionSummary], where: ReportPaths, choices: Choic
     """Write the page, its figures and tables as files, and all of its data as JSON; return what can be compared."""
     sections = []
     for stem, compared in _stems(sessions).items():
-        board = _board(compared, choices)
-        ranked = tables.leaderboard(summary.standings(compared))
-        figures = _figures(board, where, stem)
-        sections.append(Section(_heading(compared[0].yardstick), ranked, figures, _losses_within_nodes(compared)))
-        _write_table(where, f"{stem}-leaderboard", ranked)
+        section = _section(compared, choices, where, stem)
+        sections.append(section)
+        for table in (section.leaderboard, section.yardstick, section.human_steps):
+            _write_table(where, f"{stem}-{table.name}", table)
     for table in (tables.sessions(sessions), tables.submissions(sessions), tables.budget(sessions)):
         _write_table(where, table.name, table)
     title = ", ".join(dict.fromkeys(session.session.campaign for session in sessions))
@@ -100,21 +105,36 @@ def write(sessions: Sequence[SessionSummary], where: ReportPaths, choices: Choic
     return sections
 
 
+def _section(compared: Sequence[SessionSummary], choices: Choices, where: ReportPaths, stem: str) -> Section:
+    board, measures = _board(compared, choices), compared[0].yardsticks
+    later, models = measures[0].steps if measures else (), [(each.agent, each.model) for each in compared]
+    return Section(
+        heading=_heading(compared[0].contest),
+        leaderboard=tables.leaderboard(summary.standings(compared)),
+        yardstick=tables.yardstick(measures),
+        human_steps=tables.human_steps(board.yardstick),
+        contamination=contamination.lines(compared[0].start, later, models, human_records.cutoffs()),
+        figures=_figures(board, where, stem),
+        losses_within_nodes=_losses_within_nodes(compared),
+    )
+
+
 def _stems(sessions: Iterable[SessionSummary]) -> dict[str, list[SessionSummary]]:
     """Sessions that can be compared, by what their files' names begin with."""
-    by_yardstick: dict[Yardstick, list[SessionSummary]] = {}
+    by_contest: dict[Contest, list[SessionSummary]] = {}
     for session in sessions:
-        by_yardstick.setdefault(session.yardstick, []).append(session)
+        by_contest.setdefault(session.contest, []).append(session)
     found: dict[str, list[SessionSummary]] = {}
-    for yardstick, compared in by_yardstick.items():
-        same = sum(known.record == yardstick.record for known in list(by_yardstick)[: len(found)])
-        found[f"{yardstick.record}-{same + 1}" if same else yardstick.record] = compared
+    for contest, compared in by_contest.items():
+        same = sum(known.record == contest.record for known in list(by_contest)[: len(found)])
+        found[f"{contest.record}-{same + 1}" if same else contest.record] = compared
     return found
 
 
-def _heading(yardstick: Yardstick) -> str:
-    gpus = f"{yardstick.gpus} {yardstick.gpu_type} a trial"
-    return f"From {yardstick.record} to a loss of {yardstick.target_loss:g}, {gpus}"
+def _heading(contest: Contest) -> str:
+    humans = f", beside humans until {contest.until}" if contest.until else ""
+    gpus = f"{contest.gpus} {contest.gpu_type} a trial"
+    return f"From {contest.record} to a loss of {contest.target_loss:g}, {gpus}{humans}"
 
 
 def _losses_within_nodes(compared: Sequence[SessionSummary]) -> str:
@@ -128,19 +148,26 @@ def _losses_within_nodes(compared: Sequence[SessionSummary]) -> str:
 
 
 def _board(compared: Sequence[SessionSummary], choices: Choices) -> Board:
-    yardstick = compared[0].yardstick
-    steps = progress.human_steps(human_records.load(), yardstick.record, choices.rule_set)
+    contest, measure = compared[0].contest, _measure(compared[0].yardsticks, choices.rule_set)
     lines = [line for each in compared if each.budget for line in each.budget.lines]
     return Board(
-        name=yardstick.record,
-        target_loss=yardstick.target_loss,
-        gpu_type=yardstick.gpu_type,
-        rule_set=choices.rule_set,
+        name=contest.record,
+        target_loss=contest.target_loss,
+        gpu_type=contest.gpu_type,
         curves=tuple(each.curve() for each in compared),
-        human=steps,
-        published=tuple(human_records.published()) if choices.published and steps else (),
+        yardstick=measure,
+        published=tuple(human_records.published()) if choices.published and _is_published(measure) else (),
         budget=usage.summed(lines),
     )
+
+
+def _is_published(measure: Yardstick | None) -> bool:
+    """Whether published percentages are of this human progress."""
+    return measure is not None and (measure.start.name, measure.whole.name) == _PUBLISHED
+
+
+def _measure(measures: Sequence[Yardstick], rule_set: str) -> Yardstick | None:
+    return next((each for each in measures if each.rule_set == rule_set), None)
 
 
 def _figures(board: Board, where: ReportPaths, stem: str) -> list[PlacedFigure]:
@@ -148,9 +175,9 @@ def _figures(board: Board, where: ReportPaths, stem: str) -> list[PlacedFigure]:
     from slurm_bench.steps import figures  # noqa: PLC0415
 
     captions = {
-        "progress": figures.description(board),
+        "progress": figures.description(board) + figures.about_humans(board),
         "trajectory": f"{'Human records by date, and ' if board.human else ''}agents by the hours of their sessions: "
-        "hollow what is accepted, not confirmed, filled the score.",
+        f"hollow what is accepted, not confirmed, filled the score.{figures.about_humans(board)}",
         "budget": "GPU time by kind of job and day (UTC); hatched: held with no training running.",
     }
     placed = []
@@ -171,10 +198,13 @@ def _write_table(where: ReportPaths, name: str, table: Table) -> None:
 def _data(sections: Sequence[Section], sessions: Sequence[SessionSummary]) -> str:
     content: dict[str, Any] = {
         "leaderboards": {section.heading: [dict(row) for row in section.leaderboard.rows] for section in sections},
+        "yardsticks": {section.heading: [dict(row) for row in section.yardstick.rows] for section in sections},
+        "contamination": {section.heading: list(section.contamination) for section in sections},
         "losses_within_nodes": {section.heading: section.losses_within_nodes for section in sections},
         "sessions": list(sessions),
     }
-    found = TypeAdapter(dict[str, dict[str, list[dict[str, tables.Value]]] | dict[str, str] | list[SessionSummary]])
+    by_heading = dict[str, list[dict[str, tables.Value]] | list[str] | str]
+    found = TypeAdapter(dict[str, by_heading | list[SessionSummary]])
     return found.dump_json(content, indent=1).decode() + "\n"
 
 
@@ -219,7 +249,7 @@ def _about(verdict: Verdict) -> str:
 
 def _say_score(console: Console, session: SessionSummary) -> None:
     """Print the score in a line, with the percent of human progress that it is."""
-    shares = () if session.score.why else map(human.describe, session.human_progress)
+    shares = () if session.score.why else map(yardstick.describe, session.human_progress)
     console.print("; ".join([score.describe(session.score), *shares]), markup=False, highlight=False)
 
 

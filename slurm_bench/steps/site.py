@@ -212,6 +212,7 @@ def check_folders(config: Config) -> None:
     if not (record / PROGRAM).is_file():
         raise UsageError(f"task.record: no {PROGRAM} in {record}; command=baselines brings the human records")
     check_record(config.task.record)
+    human_records.check_name("task.yardstick_until", config.task.yardstick_until)
     own = config.agent.program.folder
     if own and not Path(own).is_dir():
         raise UsageError(f"agent.program.folder: no folder {own}")

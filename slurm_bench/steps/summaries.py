@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from slurm_bench.effects import human_records, seals, store
-from slurm_bench.pure import human, progress, score, stamps
+from slurm_bench.effects import seals, store
+from slurm_bench.pure import progress, score, stamps, yardstick
 from slurm_bench.pure.changes import Difference, difference
-from slurm_bench.pure.human import HumanRecord, Progress
 from slurm_bench.pure.plain import one_line
-from slurm_bench.pure.score import Score
-from slurm_bench.pure.summary import Runs, SessionSummary, SubmissionSummary, Yardstick
+from slurm_bench.pure.summary import Contest, Runs, SessionSummary, SubmissionSummary
 from slurm_bench.pure.usage import Account
 from slurm_bench.pure.verdict import losses, training_times
-from slurm_bench.steps import budget, site
+from slurm_bench.pure.yardstick import Yardstick
+from slurm_bench.steps import budget, site, yardsticks
+from slurm_bench.steps.yardsticks import Humans
 from slurm_bench.words.accounting import LedgerEntry, RestsOn
 from slurm_bench.words.bundles import Stamp
 from slurm_bench.words.errors import SchedulerError, UsageError
@@ -30,12 +30,16 @@ log = logging.getLogger(__name__)
 _EVER = datetime.max.replace(tzinfo=UTC)
 
 
-def of_campaign(campaign: CampaignPaths) -> list[SessionSummary]:
-    """Session by session; those that have no record yet are left out."""
+def of_campaign(campaign: CampaignPaths, humans: Humans | None = None) -> list[SessionSummary]:
+    """Session by session; those that have no record yet are left out.
+
+    Args:
+        humans: what they are compared with; None is what the shipped tables say, and what the campaign timed itself.
+    """
     accounts = _accounts(campaign)
-    records = human_records.load()
+    humans = humans or yardsticks.known([campaign])
     begun = [paths for paths in campaign.sessions() if paths.session.exists()]
-    return [_Reader(paths, records).session(accounts.get(paths.root.name)) for paths in begun]
+    return [_Reader(paths, humans).session(accounts.get(paths.root.name)) for paths in begun]
 
 
 def _accounts(campaign: CampaignPaths) -> Mapping[str, Account]:
@@ -50,13 +54,15 @@ def _accounts(campaign: CampaignPaths) -> Mapping[str, Account]:
 class _Reader:
     """Of one session."""
 
-    def __init__(self, paths: SessionPaths, records: Sequence[HumanRecord]) -> None:
-        self._paths, self._records = paths, records
+    def __init__(self, paths: SessionPaths, humans: Humans) -> None:
+        self._paths = paths
         self._config = site.load_config(paths)
         self._session = store.read(paths.session, Session)
         self._entries = _entries(paths)
         self._incumbent = store.read_if_there(paths.incumbent, Seal)
         self._baseline = self._files(self._incumbent) if self._incumbent else {}
+        self._start = humans.start(self._config, self._incumbent)
+        self._yardsticks = humans.yardsticks(self._config, self._incumbent)
 
     def session(self, account: Account | None) -> SessionSummary:
         config, use = self._config, store.read_if_there(self._paths.model_use, ModelUse)
@@ -64,7 +70,7 @@ class _Reader:
         found = score.of(self._session.state, [each.verdict for each in decided])
         return SessionSummary(
             session=self._session,
-            yardstick=self._yardstick(),
+            contest=self._contest(),
             agent=config.agent.title,
             model=config.agent.model or "",
             by_experiments=config.agent.experiments,
@@ -77,7 +83,9 @@ class _Reader:
             submissions=tuple(each for each in decided if not each.verdict.confirms),
             confirmations=tuple(each for each in decided if each.verdict.confirms),
             score=found,
-            human_progress=self._human_progress(found),
+            human_progress=yardstick.progress(self._yardsticks, found.saved) if found.saved else (),
+            start=self._start,
+            yardsticks=self._yardsticks,
             h100_hours=self._spent(_EVER),
             hours=self._hours(self._until(decided)),
             tokens=use.tokens if use else None,
@@ -85,14 +93,15 @@ class _Reader:
             budget=account,
         )
 
-    def _yardstick(self) -> Yardstick:
+    def _contest(self) -> Contest:
         config = self._config
-        return Yardstick(
+        return Contest(
             record=Path(config.task.record).name,
             incumbent=self._incumbent.sha256 if self._incumbent else "",
             target_loss=config.task.target_loss,
             gpu_type=config.cluster.gpu_type,
             gpus=config.cluster.trial_gpus,
+            until=_last_of(self._yardsticks),
         )
 
     def _until(self, submissions: Sequence[SubmissionSummary]) -> datetime:
@@ -126,9 +135,6 @@ class _Reader:
             difference=None if verdict.confirms else self._difference(where),
         )
 
-    def _human_progress(self, found: Score) -> tuple[Progress, ...]:
-        return human.progress(self._records, self._yardstick().record, found.saved) if found.saved else ()
-
     def _difference(self, where: SubmissionPaths) -> Difference | None:
         sealed = store.read_if_there(where.seal, Seal)
         return difference(self._baseline, self._files(sealed)) if sealed else None
@@ -140,6 +146,10 @@ class _Reader:
         except OSError as error:
             log.warning("seal %s cannot be read: %s", sealed.sha256[:12], error)
             return {}
+
+
+def _last_of(yardsticks: Sequence[Yardstick]) -> str:
+    return yardsticks[0].steps[-1].name if yardsticks else ""
 
 
 def _entries(paths: SessionPaths) -> list[LedgerEntry]:

@@ -20,8 +20,8 @@ from slurm_bench.words.paths import CALIBRATIONS, DECOYS, OPINIONS, REPORT
 UPSTREAM = "https://github.com/KellerJordan/modded-nanogpt.git"
 """Where the human records were set."""
 
-RULE_SET_NAMES = ("all records", "before multi-token training", "records that keep every rule")
-"""Sets of human records, by the rules that they keep."""
+RULE_SET_NAMES = ("all records", "by people", "objective of the start", "objective and warm-up of the start")
+"""Sets of human records: by who made them, and by what they share with the record that a session starts from."""
 
 MAKERS = ("anthropic", "openai", "azure")
 PRICES = ("input", "output", "cache_read", "cache_write")
@@ -255,6 +255,8 @@ class TaskConfig:
     """Variables that every run gets: timed ones, and those of the agent."""
     caches: dict[str, str] = field(default_factory=dict)
     """Variables that name a folder of compiled code, with a name for each: what a decoy run leaves to later runs."""
+    yardstick_until: str | None = "2026-01-19_BigramHashEmbedding"  # as it was for sessions of before this field
+    """The last human record that counts as human progress; null, or one that is no later than the start: the newest."""
     facts: dict[str, str] = field(default_factory=dict)
     """By rule, what the starting record does, where its analysis cannot tell or errs (docs/judge.md)."""
 
@@ -547,8 +549,10 @@ class ReportCommand(CommandConfig):
     out: str | None = None
     """Folder to write into; null is the campaign's own."""
     rule_set: str = RULE_SET_NAMES[0]
-    """Human records that the figures show, and take for 100 %: all records, before multi-token training, or
-    records that keep every rule."""
+    """Human records that the figures show, and take for 100 %: all records; by people (without an AI system); or
+    objective of the start, or objective and warm-up of the start, as the starting record has them."""
+    until: str | None = None
+    """The last human record that counts, in the place of each session's own task.yardstick_until."""
     published: bool = False
     """Whether results that others published for the same task are drawn beside, marked as such."""
 

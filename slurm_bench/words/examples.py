@@ -24,6 +24,7 @@ EXAMPLES = {
     ),
     "report": (
         ("command=report campaign=rehearsal", "write runs/rehearsal/report.html and what lies beside it"),
+        ('command=report rule_set="objective of the start" until=2026-07-17_FP8DownProjection', "another 100 %"),
         ("command=report campaigns=[june,july] published=true out=/tmp/both", "two campaigns beside published results"),
     ),
     "retime": (

@@ -1,43 +1,12 @@
 from collections import defaultdict
-from datetime import date
+from pathlib import Path
 
 import pytest
 
 from slurm_bench.effects import human_records
-from slurm_bench.pure.human import (
-    RULE_SETS,
-    HumanRecord,
-    HumanRun,
-    Noise,
-    NoiseRange,
-    Progress,
-    describe,
-    describe_noise,
-    noise,
-    noise_range,
-    noises,
-    progress,
-    trajectory,
-)
-from slurm_bench.words.trials import Design, SpeedTest
-
-FIRST = "2025-09-03_FA3"
-
-
-def saved(seconds: float) -> SpeedTest:
-    return SpeedTest(
-        design=Design.PAIRED,
-        incumbent_mean_s=160,
-        candidate_mean_s=160 - seconds,
-        saved_s=seconds,
-        saved_low_s=seconds - 0.1,
-        saved_high_s=seconds + 0.1,
-        p_value=0.001,
-    )
-
-
-def record(name: str, saved_s: float | None, day: int = 1, *, keeps: bool = True) -> HumanRecord:
-    return HumanRecord(name, date(2025, 9, day), saved_s, keeps_warm_up=keeps, plain_next_token=True)
+from slurm_bench.pure.human import HumanRun, Noise, NoiseRange, describe_noise, noise, noise_range, noises
+from slurm_bench.words.errors import UsageError
+from tests import human_tables
 
 
 def test_the_tables_hold_all_records() -> None:
@@ -45,82 +14,24 @@ def test_the_tables_hold_all_records() -> None:
     assert len(records) == 61
     retimed = [record for record in records if record.saved_s is not None]
     assert (len(retimed), retimed[-1].name) == (33, "2026-01-19_BigramHashEmbedding")
+    with_ai = {record.name: record.made_by for record in records if record.made_by != "people"}
+    assert with_ai == {
+        "2025-09-11_VectSigmoidBFloat16": "people+ai",
+        "2026-01-16_FusedSoftcappedEntropy": "people+ai",
+        "2026-02-02_KernelTuning": "people+ai",
+        "2026-02-10_ShortWindow": "people+ai",
+        "2026-06-11_RecursiveFromBest": "people+ai",
+    }
+    assert (records[0].leaderboard_s, records[-1].leaderboard_s) == pytest.approx((163.86, 73.8))
     assert sum(not record.keeps_warm_up for record in records) == 17 + 27
     assert sum(not record.plain_next_token for record in records) == 10 + 27
 
 
-def test_each_rule_set_has_its_denominator() -> None:
-    shares = {share.rule_set: share for share in progress(human_records.load(), FIRST, saved(5.88))}
-    assert list(shares) == list(RULE_SETS)
-    denominators = [share.human_saved_s for share in shares.values()]
-    assert denominators == pytest.approx([63.2192, 41.4436, 28.0412])
-    published = shares["all records"]
-    assert published.percent == pytest.approx(9.3, abs=0.01)
-    assert (published.low, published.high) == pytest.approx((100 * 5.78 / 63.2192, 100 * 5.98 / 63.2192))
-
-
-def test_a_later_start_leaves_less_to_be_saved() -> None:
-    shares = progress(human_records.load(), "2025-11-18_RefineSkip", saved(1))
-    assert [share.rule_set for share in shares] == ["all records", "before multi-token training"]
-    assert shares[0].human_saved_s == pytest.approx(63.2192 - 28.0412)
-
-
-@pytest.mark.parametrize("start", ["rehearsal", "2025-12-11_NorMuonOptimsAndFixes"])
-def test_no_human_start_no_percent(start: str) -> None:
-    assert progress(human_records.load(), start, saved(1)) == ()
-
-
-def test_nothing_is_a_share_of_nothing() -> None:
-    only = record("only", 0.0)
-    assert progress([only], "only", saved(1)) == ()
-
-
-def test_one_line_for_people() -> None:
-    share = Progress("all records", 63.2192, 9.3, 9.1, 9.5)
-    assert describe(share) == "9.3 % [9.1, 9.5] of human progress, all records (63.2 s)"
-
-
-@pytest.mark.parametrize(
-    ("rule_set", "timed", "last", "saved_s"),
-    [
-        ("all records", 33, "2026-01-19_BigramHashEmbedding", 63.2192),
-        ("before multi-token training", 23, "2025-12-21_SmoothedScalars", 41.4436),
-        ("records that keep every rule", 17, "2025-11-18_RefineSkip", 28.0412),
-    ],
-)
-def test_human_progress_over_time(rule_set: str, timed: int, last: str, saved_s: float) -> None:
-    milestones = trajectory(human_records.load(), rule_set)
-    assert len(milestones) == timed
-    assert (milestones[0].name, milestones[0].best_s) == (FIRST, 0)
-    assert (milestones[-1].name, milestones[-1].saved_s, milestones[-1].best_s) == (last, saved_s, saved_s)
-    days = [each.date for each in milestones]
-    assert days == sorted(days)
-    assert date(2025, 9, 3) <= days[0] and days[-1] <= date(2026, 1, 19)
-    best = [each.best_s for each in milestones]
-    assert best == sorted(best), "progress is never lost"
-    assert all(each.best_s >= each.saved_s for each in milestones)
-
-
-def test_progress_is_the_best_until_then() -> None:
-    """By day, not by the order of the table; the slower, the untimed and the other rule set's do not count."""
-    records = [
-        record("late", 4, day=5),
-        record("first", 0),
-        record("breaks a rule", 9, day=2, keeps=False),
-        record("fast", 5, day=3),
-        record("untimed", None, day=4),
-    ]
-    found = trajectory(records, "records that keep every rule")
-    assert [(each.name, each.saved_s, each.best_s) for each in found] == [
-        ("first", 0, 0),
-        ("fast", 5, 5),
-        ("late", 4, 5),
-    ]
-
-
-def test_the_one_record_that_was_slower_than_an_earlier_one() -> None:
-    slower = [each.name for each in trajectory(human_records.load(), "all records") if each.best_s > each.saved_s]
-    assert slower == ["2025-09-29_PolarExpress"]
+def test_a_record_without_its_rules_is_named(tmp_path: Path) -> None:
+    rules = human_tables.write(tmp_path) / "human_rules.tsv"
+    rules.write_text("".join(line for line in rules.open() if not line.startswith("2026-02-03_VeTuned")))
+    with pytest.raises(UsageError, match=r"human_rules.tsv has no row of 2026-02-03_VeTuned"):
+        human_records.load(tmp_path)
 
 
 def test_single_runs_are_in_seconds_and_agree_with_themselves() -> None:

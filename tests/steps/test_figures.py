@@ -2,7 +2,6 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from itertools import pairwise
@@ -17,17 +16,24 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from slurm_bench.effects import human_records
-from slurm_bench.pure.progress import Board, Curve, HumanStep, Published, Step, bands, best_so_far, human_steps
+from slurm_bench.pure.human import HumanRecord
+from slurm_bench.pure.progress import Board, Curve, Published, Step, bands, best_so_far
 from slurm_bench.pure.score import NOTHING_SAVED, Saved, Score, ScoreState
 from slurm_bench.pure.usage import Line
+from slurm_bench.pure.yardstick import HumanStep, Source, Yardstick, yardsticks
 from slurm_bench.steps import figures
 from slurm_bench.steps.figures.ink import COLOURS, INK, PAPER, SMALL, looks
 from slurm_bench.words.kinds import KINDS, Kind
 
 START = "2025-09-03_FA3"
-HUMAN = human_steps(human_records.load(), START, "all records")
+HUMAN = yardsticks(human_records.load(), START, "2026-01-19_BigramHashEmbedding")[0]
 PUBLISHED = (Published("Codex", 8.6, 512, "elsewhere"),)
-EMPTY = Board(START, 3.28, "h100", "all records", ())
+EMPTY = Board(START, 3.28, "h100", ())
+
+
+def measure(*steps: HumanStep) -> Yardstick:
+    """Of which the last is 100 %."""
+    return Yardstick("all records", HumanRecord(START, date(2025, 9, 3), 0.0, 163.9), steps, steps[-1])
 
 
 def step(saved_s: float, at: float, half_s: float = 0.2) -> Step:
@@ -56,7 +62,7 @@ def generated(agents: int, seeds: int, submissions: int = 6, best_s: float = 4.0
             steps = [step(reach * (at / 512) ** 0.5, at, draw.uniform(0.1, 0.4)) for at in times]
             worth = score(0.95 * steps[-1].saved_s)
             curves.append(curve(f"agent {agent}", f"session-{agent}-{number}", *steps, score=worth))
-    return replace(EMPTY, curves=tuple(curves), human=HUMAN, budget=tuple(days(6)))
+    return replace(EMPTY, curves=tuple(curves), yardstick=HUMAN, budget=tuple(days(6)))
 
 
 def days(count: int) -> list[Line]:
@@ -110,7 +116,7 @@ def test_a_step_line_a_session_and_a_mean_with_its_range_an_agent() -> None:
 
 
 def test_a_line_is_in_percent_from_nothing_to_where_its_session_ends() -> None:
-    board = replace(EMPTY, human=(HumanStep("2025-09-10_Yarn", date(2025, 9, 10), 50.0),))
+    board = replace(EMPTY, yardstick=measure(HumanStep("2025-09-10_Yarn", date(2025, 9, 10), 50.0)))
     board = replace(board, curves=(curve("a", "one", step(2, 100), step(3, 200), used=300),))
     (line,) = (line for axes in figures.progress(board).axes for line in lines(axes, "best of one"))
     assert points(line) == [(0, 0), (100, 4), (200, 6), (300, 6)]
@@ -184,7 +190,7 @@ def test_each_step_has_its_interval() -> None:
 
 @pytest.mark.parametrize(("best_s", "broken"), [(4.0, True), (20.0, True), (30.0, False), (60.0, False)])
 def test_the_axis_is_broken_only_where_agents_are_far_below_the_humans(best_s: float, broken: bool) -> None:
-    board = replace(EMPTY, human=HUMAN, curves=(curve("a", "one", step(best_s, 100)),))
+    board = replace(EMPTY, yardstick=HUMAN, curves=(curve("a", "one", step(best_s, 100)),))
     figure = figures.progress(board)
     assert len(figure.axes) == (2 if broken else 1)
     assert bool(lines(figure.axes[0], "_break")) == broken
@@ -192,14 +198,14 @@ def test_the_axis_is_broken_only_where_agents_are_far_below_the_humans(best_s: f
 
 
 def test_the_axis_shows_every_interval() -> None:
-    board = replace(EMPTY, human=HUMAN, curves=(curve("a", "one", step(0.1, 100, 0.5), step(4, 200, 0.9)),))
+    board = replace(EMPTY, yardstick=HUMAN, curves=(curve("a", "one", step(0.1, 100, 0.5), step(4, 200, 0.9)),))
     bottom, top = figures.progress(board).axes[1].get_ylim()
     assert bottom < 100 * -0.4 / 63.2192
     assert 100 * 4.9 / 63.2192 < top < 1.5 * 100 * 4.9 / 63.2192
 
 
 def test_sessions_without_an_accepted_submission_are_flat_above_the_edge() -> None:
-    board = replace(EMPTY, human=HUMAN, curves=(curve("a", "one"), curve("b", "two")))
+    board = replace(EMPTY, yardstick=HUMAN, curves=(curve("a", "one"), curve("b", "two")))
     (axes,) = figures.progress(board).axes
     assert [points(line) for line in lines(axes, "best of")] == [[(0, 0), (512, 0)]] * 2
     assert axes.get_ylim()[0] < 0
@@ -230,19 +236,58 @@ def test_what_has_no_room_is_counted() -> None:
 
 def test_the_best_human_record_is_named_among_agents_that_came_as_far() -> None:
     curves = tuple(curve(f"agent {number}", f"session-{number}", step(63, 100)) for number in range(5))
-    shown = texts(figures.progress(replace(EMPTY, human=HUMAN, curves=curves)))
+    shown = texts(figures.progress(replace(EMPTY, yardstick=HUMAN, curves=curves)))
     assert "BigramHashEmbedding" in shown
 
 
 def test_human_records_without_room_are_drawn_all_the_same() -> None:
-    board = replace(EMPTY, human=HUMAN, curves=(curve("a", "one"),))
+    board = replace(EMPTY, yardstick=HUMAN, curves=(curve("a", "one"),))
     (axes,) = figures.progress(board).axes
     drawn = lines(axes, "human ")
     named = {text.get_text() for text in axes.texts}
-    assert len(drawn) == len(HUMAN) == 32
+    assert len(drawn) == len(HUMAN.steps) == 33
     for line in drawn:
         thick = str(line.get_label()).removeprefix("human ") in named
         assert (line.get_linewidth() > 0.6) == thick
+
+
+LEADERBOARD_S = HumanStep("2026-01-26-UntieValueEmbeddings", date(2026, 1, 26), 4.0, Source.LEADERBOARD)
+
+
+def test_what_is_known_from_the_leaderboard_alone_is_dotted_and_open() -> None:
+    others = [
+        HumanStep(f"2026-02-0{day}_{source}", date(2026, 2, day), day, source)
+        for day, source in ((3, Source.PUBLISHED), (5, Source.HERE))
+    ]
+    board = replace(EMPTY, yardstick=measure(LEADERBOARD_S, *others), curves=(curve("a", "one", step(3, 100)),))
+    figure = figures.progress(board)
+    assert [marks(axes, "human UntieValueEmbeddings") for axes in figure.axes] == [[(0, 80), (512, 80)]]
+    assert legend(figure)[-2:] == ["human record", "human record, by the leaderboard"]
+    dotted = b"stroke-dasharray: 0.9,1.8"
+    assert dotted in figures.files(figure)["svg"]
+    assert dotted not in figures.files(figures.progress(replace(board, yardstick=measure(*others))))["svg"]
+    filled, hollow = lines(figures.trajectory(board).axes[0], "human records")
+    assert [y for _, y in points(filled)] == [3, 5] and filled.get_markerfacecolor() == INK
+    assert [y for _, y in points(hollow)] == [4] and hollow.get_markerfacecolor() == PAPER
+
+
+def test_the_one_that_is_100_percent_is_named_also_where_others_stand_above_it() -> None:
+    """Timed here, it saves less than the leaderboard says of the record before it."""
+    last = HumanStep("2026-07-17_FP8DownProjection", date(2026, 7, 17), 3.9, Source.HERE)
+    board = replace(EMPTY, yardstick=measure(LEADERBOARD_S, last), curves=(curve("a", "one", step(3.8, 100)),))
+    assert board.human_s == 3.9
+    assert "FP8DownProjection" in texts(figures.progress(board))
+
+
+def test_the_caption_says_what_100_percent_is_and_from_where_it_is_known() -> None:
+    last = HumanStep("2026-07-17_FP8DownProjection", date(2026, 7, 17), 5.0, Source.HERE)
+    assert figures.about_humans(replace(EMPTY, yardstick=measure(LEADERBOARD_S, last))) == (
+        " 100 % is 5.0 s (timed here), from 2025-09-03_FA3 of 2025-09-03 to 2026-07-17_FP8DownProjection of "
+        "2026-07-17, all records. Where the seconds of the 2 human records are from: 1 timed here, 1 leaderboard. "
+        "Dotted lines and open points are seconds by the leaderboard."
+    )
+    assert figures.about_humans(EMPTY) == ""
+    assert "otted" not in figures.about_humans(replace(EMPTY, yardstick=measure(last)))
 
 
 def test_published_results_are_diamonds_that_say_so() -> None:
@@ -254,7 +299,7 @@ def test_published_results_are_diamonds_that_say_so() -> None:
 
 
 def test_without_human_progress_the_axis_is_in_seconds_and_there_is_no_other() -> None:
-    board = replace(generated(2, 2), human=(), published=PUBLISHED)
+    board = replace(generated(2, 2), yardstick=None, published=PUBLISHED)
     (axes,) = figures.progress(board).axes
     assert axes.get_ylabel() == "training time saved (s)"
     assert not axes.child_axes
@@ -291,7 +336,7 @@ def test_the_trajectory_has_scores_beside_the_ends_of_sessions() -> None:
 
 
 def test_the_trajectory_is_the_agents_alone_without_human_progress() -> None:
-    (axes,) = figures.trajectory(replace(generated(2, 1), human=())).axes
+    (axes,) = figures.trajectory(replace(generated(2, 1), yardstick=None)).axes
     assert axes.get_xlabel() == "hours since the session's start"
 
 
@@ -344,10 +389,10 @@ def test_dates_have_room(count: int) -> None:
 
 
 @pytest.mark.parametrize("draw", [figures.progress, figures.trajectory, figures.budget])
-@pytest.mark.parametrize("human", [HUMAN, HUMAN[:1], ()])
-def test_an_empty_board_says_that_it_is(draw: object, human: Sequence[HumanStep]) -> None:
+@pytest.mark.parametrize("human", [HUMAN, measure(HUMAN.steps[0]), None])
+def test_an_empty_board_says_that_it_is(draw: object, human: Yardstick | None) -> None:
     assert callable(draw)
-    figure = draw(replace(EMPTY, human=tuple(human)))
+    figure = draw(replace(EMPTY, yardstick=human))
     assert any(text.startswith("no ") for text in texts(figure))
     assert all(figures.files(figure).values())
 
@@ -474,7 +519,7 @@ def test_agents_differ_by_more_than_colour() -> None:
 
 
 def test_the_description_says_how_far_each_came_and_what_overlaps() -> None:
-    human = (HumanStep("2025-09-10_Yarn", date(2025, 9, 10), 50.0),)
+    human = measure(HumanStep("2025-09-10_Yarn", date(2025, 9, 10), 50.0))
     curves = (
         curve("Ann", "one", step(2, 100), score=score(2)),
         curve("Ann", "two", step(3, 200), score=score(3, 0.2)),
@@ -483,7 +528,7 @@ def test_the_description_says_how_far_each_came_and_what_overlaps() -> None:
         curve("Dan", "five", score=Score(ScoreState.SCORED, NOTHING_SAVED)),
         curve("Eve", "six", score=RUNNING),
     )
-    said = figures.description(replace(EMPTY, human=human, curves=curves))
+    said = figures.description(replace(EMPTY, yardstick=human, curves=curves))
     assert "Ann (best of 2 sessions) score 6.0 [5.6, 6.4]; Cid no score, accepted 10.0 [9.6, 10.4] after 400 " in said
     assert "Dan score 0" in said and "Eve nothing accepted in 512 H100-hours" in said
     assert "a score (filled) was confirmed" in said and "only accepted (hollow)" in said

@@ -1,6 +1,7 @@
 """The report of a generated campaign: 3 agents, 3 seeds each, 20 submissions a session."""
 
 import csv
+import html
 import json
 import shutil
 from dataclasses import replace
@@ -13,17 +14,19 @@ import pytest
 from slurm_bench.pure import summary, tables
 from slurm_bench.pure.score import Saved, Score, ScoreState
 from slurm_bench.pure.summary import SessionSummary
-from slurm_bench.steps import budget, report, summaries
+from slurm_bench.pure.yardstick import describe
+from slurm_bench.steps import budget, report, summaries, yardsticks
 from slurm_bench.steps.report import Choices
 from slurm_bench.words.paths import CampaignPaths, ReportPaths
 from slurm_bench.words.verdicts import Outcome
-from tests import generated_campaign
+from tests import generated_campaign, human_tables
 from tests.generated_campaign import all_verdicts
 
 pytestmark = pytest.mark.whole
 
 MOST_BYTES = 5_000_000
 FA3 = "2025-09-03_FA3"
+JANUARY = "2026-01-19_BigramHashEmbedding"
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,7 @@ def test_figures_and_tables_lie_beside_it(campaign: CampaignPaths, written: None
     figures = {
         f"{FA3}-{name}.{ending}" for name in ("progress", "trajectory", "budget") for ending in ("svg", "pdf", "png")
     }
-    names = (f"{FA3}-leaderboard", "sessions", "submissions", "budget")
+    names = (*(f"{FA3}-{name}" for name in ("leaderboard", "yardstick", "human")), "sessions", "submissions", "budget")
     tables = {f"{name}.{ending}" for name in names for ending in ("csv", "json", "tex")}
     assert {file.name for file in campaign.report.files.iterdir()} == figures | tables
     beginnings = {".svg": b"<", ".pdf": b"%PDF", ".png": b"\x89PNG"}
@@ -228,7 +231,7 @@ def test_several_campaigns_stand_side_by_side(tmp_path: Path) -> None:
 
 
 def other_target(session: SessionSummary) -> SessionSummary:
-    return replace(session, yardstick=replace(session.yardstick, target_loss=3.2))
+    return replace(session, contest=replace(session.contest, target_loss=3.2))
 
 
 def test_published_results_are_drawn_beside_and_marked(sessions: list[SessionSummary], tmp_path: Path) -> None:
@@ -239,6 +242,79 @@ def test_published_results_are_drawn_beside_and_marked(sessions: list[SessionSum
     assert "published" not in without.file(name).read_text()
     drawn = with_them.file(name).read_text()
     assert all(part in drawn for part in ("Autoresearch", "Codex", "Claude Code", "9.3", "8.6", "8.2", "published"))
+
+
+def from_january(folder: Path, until: str | None = None) -> tuple[list[SessionSummary], ReportPaths]:
+    """A campaign that started from record 62, beside the records to number 89."""
+    campaign = generated_campaign.write(folder, seeds=1, submissions=8, record=JANUARY)
+    humans = yardsticks.known([campaign], human_tables.write(folder / "tables"), until)
+    return summaries.of_campaign(campaign, humans), ReportPaths(folder / "written")
+
+
+def test_from_january_the_human_line_reaches_today(tmp_path: Path) -> None:
+    """99.3 s to 73.8 s by the leaderboard, and said to be so in the page and in the figures."""
+    sessions, where = from_january(tmp_path)
+    report.write(sessions, where)
+    *_, last = json.loads(where.file(f"{JANUARY}-human.json").read_text())
+    assert (last["record"], last["date"]) == ("2026-07-17_FP8DownProjection", "2026-07-17")
+    assert (last["saved_s"], last["source"]) == (pytest.approx(25.5), "leaderboard")
+    best = json.loads(where.file(f"{JANUARY}-leaderboard.json").read_text())[0]
+    assert best["score_s"] > 0
+    assert best["percent_all_records"] == pytest.approx(100 * best["score_s"] / 25.5)
+    assert best["percent_objective_of_the_start"] == pytest.approx(100 * best["score_s"] / 23.94)
+    drawn = where.file(f"{JANUARY}-progress.svg").read_text()
+    assert all(
+        part in drawn for part in ("FP8DownProjection", "human record, by the leaderboard", "human progress (%)")
+    )
+    page = where.page.read_text()
+    assert "% of human progress, all records (25.5 s, leaderboard)" in page
+    said = "100 % is 25.5 s (leaderboard), from 2026-01-19_BigramHashEmbedding of 2026-01-19 to 2026-07-17_FP8DownProj"
+    assert page.count(said) == 4, "in the captions of both figures, and in their descriptions"
+    shares = [share for session in sessions for share in session.human_progress if session.score.saved]
+    assert shares and describe(shares[0]) in page and "(25.5 s, leaderboard)" in describe(shares[0])
+
+
+def test_what_models_may_remember_is_said_also_where_it_is_not_known(tmp_path: Path) -> None:
+    first, *others = from_january(tmp_path)[0]
+    where = ReportPaths(tmp_path / "written")
+    report.write([replace(first, model="claude-opus-4-6"), *others], where)
+    (lines,) = json.loads(where.data.read_text())["contamination"].values()
+    assert "the start, 2026-01-19_BigramHashEmbedding, is public since 2026-01-19" in lines[0]
+    assert any(
+        line.startswith("claude-opus-4-6: 0 of 27 records of the yardstick were public before") for line in lines
+    )
+    assert "example-b: its training cut-off is not known, nor how many of the 27 records of the" in " ".join(lines)
+    page = html.unescape(where.page.read_text())
+    assert all(line in page for line in lines)
+
+
+def test_a_start_that_is_no_human_record_is_said_to_be_none(tmp_path: Path) -> None:
+    campaign = generated_campaign.write(tmp_path, seeds=1, submissions=3, record="/somewhere/2025-09-03_FA3")
+    (section,) = report.write(report.of_campaign(campaign), ReportPaths(tmp_path / "written"))
+    assert section.yardstick.rows == () and section.human_steps.rows == ()
+    (line,) = section.contamination
+    assert "the start is no human record" in line
+
+
+def test_the_report_ends_the_yardstick_where_it_is_asked_to(tmp_path: Path) -> None:
+    sessions, where = from_january(tmp_path, "2026-04-22_MuddFormer")
+    (section,) = report.write(sessions, where)
+    assert section.heading.endswith(", beside humans until 2026-04-22_MuddFormer")
+    assert section.yardstick.rows[0]["seconds"] == pytest.approx(99.3 - 81.78)
+
+
+def test_sessions_with_other_yardsticks_stand_apart(tmp_path: Path) -> None:
+    (first, *_), where = from_january(tmp_path)
+    (tmp_path / "other").mkdir()
+    other = from_january(tmp_path / "other", "2026-04-22_MuddFormer")[0][1]
+    sections = report.write([first, other], where)
+    assert len({section.heading for section in sections}) == 2
+
+
+def test_published_results_are_not_drawn_beside_another_yardstick(tmp_path: Path) -> None:
+    sessions, where = from_january(tmp_path)
+    report.write(sessions, where, Choices(published=True))
+    assert "published elsewhere" not in where.file(f"{JANUARY}-progress.svg").read_text()
 
 
 def test_agents_that_come_by_gpus_in_different_ways_stand_apart(sessions: list[SessionSummary], tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from itertools import combinations
 from slurm_bench.pure.progress import Board, Curve, Step
 from slurm_bench.pure.rules import CONFIDENCE
 from slurm_bench.pure.score import Saved
+from slurm_bench.pure.yardstick import Source, describe_yardstick
 
 _MOST_PAIRS = 6
 
@@ -22,6 +23,15 @@ def description(board: Board) -> str:
     marks = "a score (filled) was confirmed by fresh runs, what is only accepted (hollow) was not"
     interval = f"In {measure} with its {100 * CONFIDENCE:.0f} % interval"
     return f"{interval}; {marks}: {'; '.join(bests)}.{_overlaps(board)}"
+
+
+def about_humans(board: Board) -> str:
+    """Return what the figures' human records are, to stand behind another sentence; nothing where there are none."""
+    if not board.yardstick:
+        return ""
+    rough = any(step.source is Source.LEADERBOARD for step in board.human)
+    marks = " Dotted lines and open points are seconds by the leaderboard." if rough else ""
+    return f" {describe_yardstick(board.yardstick)}{marks}"
 
 
 def _best(agent: str, board: Board) -> str:

@@ -1,6 +1,7 @@
 """Progress over time: humans by date, and beside them, on the same scale, agents by hours of their sessions."""
 
 from itertools import accumulate
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.dates import DAILY, MONTHLY, AutoDateLocator, ConciseDateFormatter, date2num
@@ -8,8 +9,9 @@ from matplotlib.figure import Figure
 
 from slurm_bench.pure.progress import Board, Curve
 from slurm_bench.pure.spacing import fitting
+from slurm_bench.pure.yardstick import Source
 from slurm_bench.steps.figures.curves import beside, draw_accepted, draw_line, draw_score
-from slurm_bench.steps.figures.ink import INK, QUIET, SIZE, SMALL, Look, drawing, looks, say, ticks
+from slurm_bench.steps.figures.ink import INK, PAPER, QUIET, SIZE, SMALL, Look, drawing, looks, say, ticks
 from slurm_bench.steps.figures.labels import Label, draw_column, leave_room, name_of, row_of, shortened
 
 
@@ -38,7 +40,7 @@ def _draw_humans(axes: Axes, board: Board) -> None:
     saved = [step.saved_s for step in board.human]
     best = list(accumulate(saved, max))
     axes.plot(days, best, drawstyle="steps-post", color=INK, linewidth=1.4, label="human best so far")
-    axes.plot(days, saved, linestyle="none", marker="o", markersize=3.6, color=INK, label="human records")
+    _draw_records(axes, board)
     around = max(7.0, 0.05 * (days[-1] - days[0]))
     axes.set_xlim(days[0] - around, days[-1] + around)
     locator = AutoDateLocator(minticks=3, maxticks={DAILY: 5, MONTHLY: 7})
@@ -48,6 +50,15 @@ def _draw_humans(axes: Axes, board: Board) -> None:
     years = sorted({str(step.date.year) for step in board.human})
     axes.set_xlabel(f"date of the record ({' and '.join(years)})")
     _name_records(axes, board)
+
+
+def _draw_records(axes: Axes, board: Board) -> None:
+    """Open where the seconds are the leaderboard's."""
+    for sources, face in (((Source.PUBLISHED, Source.HERE), INK), ((Source.LEADERBOARD,), PAPER)):
+        steps = [step for step in board.human if step.source in sources]
+        at = [float(date2num(step.date)) for step in steps], [step.saved_s for step in steps]
+        mark: dict[str, Any] = {"marker": "o", "markersize": 3.6, "color": INK, "markerfacecolor": face}
+        axes.plot(*at, linestyle="none", label="human records", **mark)
 
 
 def _name_records(axes: Axes, board: Board) -> None:

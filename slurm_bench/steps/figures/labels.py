@@ -1,5 +1,6 @@
 """Names beside the ends of lines, in one column, so that none lies on another."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,8 @@ class Label:
     """Where the line ends that it names."""
     y: float
     colour: str = INK
+    dashes: tuple[float, float] = (4, 3)
+    """Of a human record's line: lengths of a dash and of the gap after it."""
 
 
 def shortened(text: str, most: int = _LONGEST) -> str:
@@ -37,8 +40,8 @@ def shortened(text: str, most: int = _LONGEST) -> str:
 
 
 def name_of(record: str) -> str:
-    """A human record's, without its date."""
-    return shortened(record.partition("_")[2] or record, 22)
+    """A human record's, without its date, which `_` or `-` ends."""
+    return shortened(re.sub(r"\A\d{4}-\d\d-\d\d[-_]", "", record), 22)
 
 
 def leave_room(axes: Axes, end: float, texts: Iterable[str]) -> None:

@@ -9,6 +9,8 @@ from matplotlib.patches import Patch
 
 from slurm_bench.pure.progress import Board, bands
 from slurm_bench.pure.rules import CONFIDENCE
+from slurm_bench.pure.yardstick import Source
+from slurm_bench.steps.figures.beside import DASHES
 from slurm_bench.steps.figures.ink import INK, PAPER, QUIET
 
 
@@ -28,14 +30,21 @@ def _entries(board: Board) -> Iterator[tuple[Any, str]]:
     if bands(board.curves):
         band = Patch(facecolor=INK, alpha=0.14, linewidth=0)
         yield (band, Line2D([], [], color=INK, linewidth=2.4)), "mean and range of seeds"
-    if board.human:
-        dashes: Any = (0, (4, 3))
-        yield Line2D([], [], color=INK, linewidth=0.9, linestyle=dashes, alpha=QUIET), "human record"
+    sources = {step.source for step in board.human}
+    if sources - {Source.LEADERBOARD}:
+        yield _human(Source.PUBLISHED), "human record"
+    if Source.LEADERBOARD in sources:
+        yield _human(Source.LEADERBOARD), "human record, by the leaderboard"
     if board.published and board.human_s:
         yield (
             Line2D([], [], linestyle="none", marker="D", markersize=5, color=INK, markerfacecolor=PAPER),
             "published elsewhere, no interval",
         )
+
+
+def _human(source: Source) -> Line2D:
+    dashes: Any = (0, DASHES[source])
+    return Line2D([], [], color=INK, linewidth=0.9, linestyle=dashes, alpha=QUIET)
 
 
 def _step(face: str) -> tuple[Line2D, Line2D]:
