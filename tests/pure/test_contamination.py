@@ -1,7 +1,6 @@
 """What the report says of what a model may remember."""
 
 from datetime import date
-from pathlib import Path
 
 import pytest
 
@@ -9,7 +8,6 @@ from slurm_bench.effects import human_records
 from slurm_bench.pure.contamination import Cutoff, lines
 from slurm_bench.pure.human import HumanRecord
 from slurm_bench.pure.yardstick import yardsticks
-from tests import human_tables
 
 CUTOFFS = {
     "spring": Cutoff("spring", "2026-03", "training data", "its maker", "2026-11-30"),
@@ -18,8 +16,8 @@ CUTOFFS = {
 
 
 @pytest.fixture
-def said(tmp_path: Path) -> tuple[str, ...]:
-    every = yardsticks(human_records.load(human_tables.write(tmp_path)), "2026-01-19_BigramHashEmbedding")[0]
+def said() -> tuple[str, ...]:
+    every = yardsticks(human_records.load(), "2026-01-19_BigramHashEmbedding")[0]
     models = [("claude", "spring"), ("claude", "spring"), ("codex", "autumn"), ("codex", "unheard-of"), ("mine", "")]
     return lines(every.start, every.steps, models, CUTOFFS)
 

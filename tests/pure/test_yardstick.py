@@ -1,7 +1,6 @@
 """Human progress from a start on: by whom it is known, where it ends, who counts, and percent of it."""
 
 from datetime import date
-from pathlib import Path
 
 import pytest
 
@@ -21,15 +20,14 @@ from slurm_bench.pure.yardstick import (
     yardsticks,
 )
 from slurm_bench.words.trials import Design, SpeedTest
-from tests import human_tables
 
 FIRST, JANUARY, NEWEST = "2025-09-03_FA3", "2026-01-19_BigramHashEmbedding", "2026-07-17_FP8DownProjection"
 
 
 @pytest.fixture
-def to_today(tmp_path: Path) -> list[HumanRecord]:
+def to_today() -> list[HumanRecord]:
     """All 61 records."""
-    return human_records.load(human_tables.write(tmp_path))
+    return human_records.load()
 
 
 def saved(seconds: float) -> SpeedTest:
