@@ -105,9 +105,14 @@ class Apptainer:
         variables |= program.environment
         inside = ["env", *_assignments(variables), *program.command]
         # Apptainer passes APPTAINERENV_* and proxies on even when it contains all: hence `env -i` before it.
-        outside = [sys.executable, "-I", "-m", confine.__name__]
-        outside += ["env", "-i", f"PATH={os.environ['PATH']}", "HOME=/nonexistent"]
+        outside = [sys.executable, "-I", "-m", confine.__name__, "env", "-i", *_assignments(_outside())]
         return [*outside, "apptainer", "--quiet", "exec", *options, str(self._image), *inside]
+
+
+def _outside() -> dict[str, str]:
+    """What Apptainer itself gets to know; where it cannot mount an image, it unpacks it into the site's APPTAINER_TMPDIR."""
+    kept = {name: os.environ[name] for name in ("PATH", "APPTAINER_TMPDIR") if name in os.environ}
+    return {**kept, "HOME": "/nonexistent"}
 
 
 def _without_root() -> list[str]:

@@ -106,6 +106,15 @@ class TestApptainer:
         assert done.exit_code != 0
         assert (folders["given"].outside / "file").read_text() == "given\n"
 
+    def test_where_images_are_unpacked_is_the_sites_and_nobodys_inside(
+        self, container: Container, folders: dict[str, Mount], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("APPTAINER_TMPDIR", str(tmp_path))
+        program = Program(["env"], [folders["work"]], folders["home"], folders["work"], {})
+        assert f"APPTAINER_TMPDIR={tmp_path}" in container.argv(program)
+        done = run(container, folders, "env")
+        assert done.exit_code == 0 and str(tmp_path) not in done.stdout
+
     def test_no_network_but_loopback(self, container: Container, folders: dict[str, Mount]) -> None:
         done = run(
             container, folders, "python3", "-c", "import socket; print([name for _, name in socket.if_nameindex()])"
