@@ -110,7 +110,7 @@ class Apptainer:
 
 
 def _outside() -> dict[str, str]:
-    """What Apptainer itself gets to know; where it cannot mount an image, it unpacks it into the site's APPTAINER_TMPDIR."""
+    """What Apptainer itself gets to know; where it cannot mount an image, it goes by the site's own variable."""
     kept = {name: os.environ[name] for name in ("PATH", "APPTAINER_TMPDIR") if name in os.environ}
     return {**kept, "HOME": "/nonexistent"}
 
