@@ -284,9 +284,15 @@ def _observation(job: Queued, answer: polling.Answer) -> Observation:
     listed = answer.cancelled_rests.get(job.name) if _is_steady(answer) else None
     rest = [task for task in range(job.tasks) if task not in listed] if listed is not None else []
     cancelled = dict.fromkeys(rest, JobState.CANCELLED)
-    live = answer.live.get(job.name, {})
-    # A range's row of the accounting can be stale, and so can a task's own beside the queue's word.
-    states = {**cancelled, **sacct.latest_states(rows), **live}
+    accounted = sacct.latest_states(rows)
+    # A range's row of the accounting can be stale, and so can a task's own beside the queue's word. But where the
+    # accounting has an end, a node that cannot be cleaned up holds nothing of ours.
+    live = {
+        task: state
+        for task, state in answer.live.get(job.name, {}).items()
+        if state is not JobState.COMPLETING or not (task in accounted and accounted[task].is_terminal)
+    }
+    states = {**cancelled, **accounted, **live}
     return Observation(answer.asked_at, states, frozenset(live), rows, answer.stuck.get(job.name, ""))
 
 
