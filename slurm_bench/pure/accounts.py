@@ -1,9 +1,13 @@
 """How a ledger entry grows with what is seen of its job. Nothing here is released early, forgotten or guessed."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from slurm_bench.pure.sacct import merged
-from slurm_bench.words.accounting import Attempt, LedgerEntry, Observation
+from slurm_bench.words.accounting import Attempt, JobState, LedgerEntry, Observation
+
+_HOLDING = (JobState.RUNNING, JobState.COMPLETING, JobState.SUSPENDED)
+"""States of a task that holds its GPUs."""
 
 
 def observed(entry: LedgerEntry, seen: Observation, grace: timedelta) -> LedgerEntry:
@@ -24,8 +28,14 @@ def observed(entry: LedgerEntry, seen: Observation, grace: timedelta) -> LedgerE
     absent = {task: entry.absent_since.get(task, now) for task in sorted(tasks - over - seen.queued)}
     vanished = {task for task, since in absent.items() if now - since > grace}
     # Whatever else is said of it: while an attempt has no end, nobody knows yet what it used.
-    settled = (over | vanished) - _live(attempts) >= tasks
-    changed = {"attempts": attempts, "absent_since": absent, "settled_at": now if settled else None}
+    ran = {*entry.ran, *(task for task, state in seen.states.items() if state in _HOLDING)}
+    settled = (over | vanished) - _live(attempts) - _unaccounted(ran, attempts) >= tasks
+    changed = {
+        "attempts": attempts,
+        "absent_since": absent,
+        "ran": tuple(sorted(ran)),
+        "settled_at": now if settled else None,
+    }
     return entry.model_copy(update=changed)
 
 
@@ -37,6 +47,16 @@ def unanswered(entry: LedgerEntry) -> LedgerEntry:
 def runaways(entry: LedgerEntry, now: datetime, grace: timedelta) -> set[int]:
     """Tasks that run by the accounting, and that the queue has not known for the grace: only a person can tell."""
     return {task for task, since in entry.absent_since.items() if now - since > grace} & _live(entry.attempts)
+
+
+def unaccounted(entry: LedgerEntry, now: datetime, grace: timedelta) -> set[int]:
+    """Tasks that ran by the queue, are gone from it for the grace, and of which the accounting knows nothing."""
+    gone = {task for task, since in entry.absent_since.items() if now - since > grace}
+    return gone & _unaccounted(entry.ran, entry.attempts)
+
+
+def _unaccounted(ran: Iterable[int], attempts: tuple[Attempt, ...]) -> set[int]:
+    return set(ran) - {attempt.task for attempt in attempts}
 
 
 def _live(attempts: tuple[Attempt, ...]) -> set[int]:

@@ -330,6 +330,12 @@ class Ledger:
                     f"{entry.job_name}: by the accounting task {min(lost)} runs, but no queue knows it; "
                     "an administrator has to end it there (sacctmgr show runawayjobs)"
                 )
+            unknown = accounts.unaccounted(entry, now, self._grace)
+            if entry.settled_at is None and unknown:
+                raise SchedulerError(
+                    f"{entry.job_name}: the queue has shown task {min(unknown)} running, and the accounting knows "
+                    "nothing of it; what it may have used stays reserved until it does (sacct, slurmdbd)"
+                )
 
     @contextmanager
     def _queueing(self) -> Iterator[None]:

@@ -53,6 +53,17 @@ def test_a_task_that_comes_back_is_not_absent() -> None:
     assert back.settled_at is None and back.absent_since == {1: NOON + timedelta(seconds=70)}
 
 
+def test_what_the_queue_has_shown_running_is_never_settled_at_nothing() -> None:
+    """Until the accounting knows what it used: for ever, if need be, and with a word to the administrator."""
+    ended = Observation(NOON, {0: JobState.COMPLETED}, frozenset(), ())
+    looked = after(entry(tasks=1), (0, seen(queued={0: JobState.RUNNING})), (50, ended), (60, seen()), (300, seen()))
+    assert looked.settled_at is None and held_gpu_seconds(looked) > 0
+    assert accounts.unaccounted(looked, NOON + timedelta(seconds=300), GRACE) == {0}
+    settled = after(looked, (310, seen(attempt())))
+    assert settled.settled_at and settled.charged_gpu_seconds == 200
+    assert accounts.unaccounted(settled, NOON + timedelta(seconds=400), GRACE) == set()
+
+
 def test_a_terminal_state_without_its_end_is_not_over() -> None:
     """As a database that catches up showed it: COMPLETED for 12 s, a second later for 3 s."""
     early = attempt(elapsed_s=12, ended=None)

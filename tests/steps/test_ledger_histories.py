@@ -330,7 +330,9 @@ def test_another_clock_than_slurms_hides_nothing(ahead_s: int) -> None:
 
 def test_a_node_that_hangs_while_it_cleans_up_holds_nothing() -> None:
     """squeue says COMPLETING for hours, and sacct has had the end since the first second."""
-    assert is_right(History((Submit(0, Plan((SHORT,))), Pass(20), Settle(0)), Site(completing_s=10_000, min_job_age_s=20_000)))
+    assert is_right(
+        History((Submit(0, Plan((SHORT,))), Pass(20), Settle(0)), Site(completing_s=10_000, min_job_age_s=20_000))
+    )
 
 
 def test_the_rest_of_an_array_after_an_unseen_task() -> None:
