@@ -108,7 +108,8 @@ def test_as_a_table_a_line_each(site: Site) -> None:
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert any(line.startswith("ok       Slurm  ") and "Slurm 22.05" in line for line in lines), done.stdout
+    slurm = f"Slurm {(DEV_CLUSTER / 'slurm').read_text().strip()}."
+    assert any(line.startswith("ok       Slurm  ") and slurm in line for line in lines), done.stdout
     assert any(line.startswith("note     container  ") for line in lines)
 
 
