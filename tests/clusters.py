@@ -14,6 +14,8 @@ from pathlib import Path
 _SCRIPT = Path(__file__).parents[1] / "scripts/dev_cluster"
 _FOLDERS = os.environ.get("SLURM_BENCH_TEST_CLUSTERS")
 """What the names of the clusters' folders begin with, and what follows is the number of the process."""
+_NEWER = "/usr/local/lib/slurm"
+"""What the folders of Slurms begin with that scripts/install_cluster_packages put beside the machine's own."""
 _PORTS = 100
 """So many belong to each cluster."""
 
@@ -27,7 +29,22 @@ def _choose() -> Path:
     return Path(os.environ.get("SLURM_BENCH_DEV_CLUSTER", "/var/lib/slurm_bench_dev"))
 
 
+def _find_its_commands(folder: Path) -> None:
+    """Let a Slurm that is not this machine's own come first on the PATH of every program that a test starts."""
+    kept = folder / "slurm"
+    version = os.environ.get("SLURM_BENCH_DEV_SLURM") or (kept.read_text().strip() if kept.exists() else "")
+    if (programs := Path(f"{_NEWER}-{version}/bin")).is_dir():
+        os.environ["PATH"] = f"{programs}:{os.environ['PATH']}"
+
+
 DEV_CLUSTER = _choose()
+_find_its_commands(DEV_CLUSTER)
+
+
+def newer_slurm() -> str:
+    """Return the version of a Slurm beside the machine's own, or an empty text if there is none."""
+    found = sorted(Path(_NEWER).parent.glob(f"{Path(_NEWER).name}-[0-9]*/bin/slurmctld"))
+    return found[-1].parts[-3].partition("-")[2] if found else ""
 
 
 @functools.cache

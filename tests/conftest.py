@@ -43,6 +43,10 @@ _NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         clusters.is_there,
         "no development cluster: as root, scripts/install_cluster_packages and scripts/dev_cluster up",
     ),
+    "newer_slurm": (
+        lambda: bool(clusters.newer_slurm()),
+        "no newer Slurm beside this machine's: as root, scripts/install_cluster_packages",
+    ),
     "apptainer": (
         _has_apptainer,
         "no Apptainer or image: as root, scripts/install_cluster_packages and scripts/build_image rehearsal",

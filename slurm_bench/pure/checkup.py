@@ -60,7 +60,7 @@ def _version(config: Config, site: Mapping[str, str]) -> Finding:
         return ok("Slurm", found)
     if config.retime.is_nested:
         return fails("Slurm", found, "retime.where=allocation needs Slurm 22.05 or newer: take retime.where=fresh")
-    return note("Slurm", found, "tried with 22.05 and newer")
+    return note("Slurm", found, "tried with 22.05 and 26.05")
 
 
 def _accounting(config: ClusterConfig, site: Mapping[str, str]) -> Finding:

@@ -1,5 +1,6 @@
 """Attacks by the training run itself, past a judge who was fooled. Each docstring names the defence it ends in."""
 
+import os
 import re
 import subprocess
 import sys
@@ -407,7 +408,7 @@ def test_requeue_from_outside(scene: Scene, word: Path) -> None:
     Defence: jobs are queued with --no-requeue, so Slurm refuses.
     """
     answers: list[processes.Completed] = []
-    environment = {"PATH": "/usr/bin:/bin", "SLURM_CONF": str(DEV_CLUSTER / "slurm.conf")}
+    environment = {"PATH": os.environ["PATH"], "SLURM_CONF": str(DEV_CLUSTER / "slurm.conf")}
 
     def requeue() -> None:
         argv = ["squeue", "-h", "--states=running", "--format=%A %j"]

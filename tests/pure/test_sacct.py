@@ -116,6 +116,12 @@ def test_live_states_by_job_and_task() -> None:
     assert sacct.live_states("") == {}
 
 
+def test_a_job_that_is_requeued_at_once_is_not_over() -> None:
+    """A state of Slurm 25.11 and newer (`sbatch --requeue=expedite`); an unknown one stops every desk that asks."""
+    live = sacct.live_states("a|7_0|EXPEDITING|0:00|None\n")
+    assert live == {"a": {0: JobState.EXPEDITING}} and not live["a"][0].is_terminal
+
+
 def test_the_rest_of_a_cancelled_array() -> None:
     assert sacct.cancelled_rests(STOPPED) == {"a": frozenset({0, 2, 3})}
     assert sacct.live_states(STOPPED)["a"] == {2: JobState.COMPLETING}
