@@ -18,7 +18,7 @@ _NO_ANSWER = re.compile(
     r"contact|connect|timed out|zero bytes|communication|interrupted|temporar|header lengths|message", re.IGNORECASE
 )
 """In that line where slurmctld did not answer: the job may have been queued all the same."""
-_SPEAKER = re.compile(r"^\w+: (?:error: |fatal: )?(?:allocation failure: )?")
+_SPEAKER = re.compile(r"^(?:sbatch: )?(?:error: |fatal: )?(?:allocation failure: )?")
 
 
 def environment(slurm_conf: str | None) -> dict[str, str]:
