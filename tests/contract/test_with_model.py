@@ -119,7 +119,7 @@ for each in talks: each.join()
 print(whole)
 """
     with listening(tmp_path / "model" / "socket", echo):
-        assert run(container, tmp_path, port, script).stdout == f"{[True] * 8}\n"
+        assert run(container, tmp_path, port, script) == processes.Completed(0, f"{[True] * 8}\n", "")
 
 
 def test_no_host_is_a_closed_connection(container: Container, tmp_path: Path, port: int) -> None:
