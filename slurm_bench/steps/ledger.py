@@ -137,7 +137,8 @@ class Ledger:
         job_id = self._submit(replace(job, limit_minutes=entry.limit_s // 60), entry)
         queued = {"job_id": job_id, "queued_at": self._clock.now(), "absent_since": {}}
         with self._lock():
-            return self._keep(entry.model_copy(update=queued))
+            known = self._entry(job.name) or entry  # another desk may have found the job meanwhile
+            return known if known.job_id is not None else self._keep(known.model_copy(update=queued))
 
     def could_afford(self, kind: Kind, job: Job, shrinkable: Shrinkable) -> bool:
         """Whether a job that takes what is left could be paid if nothing of what is reserved came to be used."""

@@ -76,6 +76,22 @@ def test_a_job_that_can_never_start_is_cancelled_and_said(tmp_path: Path) -> Non
     assert only(book).settled_at
 
 
+def test_what_another_desk_learns_before_sbatch_has_answered_stays_known(tmp_path: Path) -> None:
+    """It finds the job by its name, sees it end and settles it; the answer that comes then takes nothing back."""
+
+    class Slow(FakeCluster):
+        def submit(self, job: Job) -> str:
+            job_id = super().submit(job)
+            other_desk.settle_finished()
+            return job_id
+
+    cluster = Slow()
+    book, other_desk = ledger(tmp_path, cluster), ledger(tmp_path, cluster)
+    queued = book.run_to_queue("retiming", job(tmp_path))
+    assert queued == only(book) and queued.job_id == "1"
+    assert queued.settled_at and queued.charged_gpu_seconds == 8
+
+
 def test_what_sbatch_says_is_believed_only_where_the_queue_agrees(tmp_path: Path) -> None:
     """It says no, and the job is there all the same: it is reserved for, and not queued again."""
     cluster = FakeCluster()
