@@ -10,6 +10,7 @@ ALL = (
     Benchmark("speed-ups", "smallest speed-up that each design resolves", 15, designs.smallest_speed_ups),
     Benchmark("scheduler", "calls a minute with 1, 10 and 100 sessions", 240, scheduler.calls_a_minute),
     Benchmark("desks", "what 50 desks at once handle", 100, desks.throughput),
+    Benchmark("desks-in-turn", "how soon an array is queued with 50 desks", 95, desks.within_a_minute),
     Benchmark("rehearsal", "the rehearsal on this machine, submit latency in it", 40, rehearsals.local),
     Benchmark("slurm", "the same with Slurm and Apptainer", 60, rehearsals.on_slurm, on_cluster=True),
     Benchmark("bare-array", "a verdict beside a bare array", 150, verdicts.beside_bare_array, on_cluster=True),

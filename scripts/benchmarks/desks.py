@@ -33,16 +33,36 @@ _PATIENCE_S = 300
 
 
 def throughput(folder: Path, count: int = SESSIONS, each: int = EACH) -> Iterator[Figure]:
-    """
+    """Measure desks that are all asked at once, and again as soon as they have answered.
+
     Args:
         count: of sessions.
         each: submissions of each.
     """
     slurm = StandIn(folder / "slurm")
+    sessions, took = run(slurm, folder, count, each, spread_s=0)
+    yield from figures(slurm, sessions, count * each, took)
+
+
+def within_a_minute(folder: Path, count: int = SESSIONS, spread_s: float = 60) -> Iterator[Figure]:
+    """Measure desks that are asked once each, one after the other."""
+    sessions, _ = run(StandIn(folder / "slurm"), folder, count, each=1, spread_s=spread_s)
+    queued = [wait for paths in sessions for wait in waits_for_queue(paths)]
+    what = f"{count} desks on this machine, asked one after the other: request to queued array, median"
+    note = f"within {spread_s:g} s; worst {max(queued):.1f} s"
+    yield Figure(what, statistics.median(queued), "s", limit=2, note=note)
+
+
+def run(slurm: StandIn, folder: Path, count: int, each: int, spread_s: float) -> tuple[Sequence[SessionPaths], float]:
+    """Return the sessions, and the seconds from the first request to the last desk's end.
+
+    Args:
+        spread_s: from the first desk's first request to the last one's.
+    """
     sessions, desks = [], []
     try:
         for number in range(count):
-            paths, desk = begin(slurm, folder, f"s{number}", each)
+            paths, desk = begin(slurm, folder, f"s{number}", each, spread_s * number / count)
             sessions.append(paths)
             desks.append(desk)
         await_ready(sessions)
@@ -53,7 +73,7 @@ def throughput(folder: Path, count: int = SESSIONS, each: int = EACH) -> Iterato
         for desk in desks:
             desk.kill()
     check(sessions, each)
-    yield from figures(slurm, sessions, count * each, took)
+    return sessions, took
 
 
 def seconds_until_over(slurm: StandIn, desks: Sequence[subprocess.Popen[bytes]]) -> float:
@@ -66,7 +86,9 @@ def seconds_until_over(slurm: StandIn, desks: Sequence[subprocess.Popen[bytes]])
     return time.perf_counter() - began
 
 
-def begin(slurm: StandIn, folder: Path, name: str, each: int) -> tuple[SessionPaths, subprocess.Popen[bytes]]:
+def begin(
+    slurm: StandIn, folder: Path, name: str, each: int, seconds: float
+) -> tuple[SessionPaths, subprocess.Popen[bytes]]:
     """A session with its folders, and its desk as a process that says when it is ready."""
     overrides = [f"runs={folder / 'runs'}", f"session={name}", f"cluster.poll_seconds={POLL_S}", *slurm.overrides]
     config = composed(overrides)
@@ -74,7 +96,7 @@ def begin(slurm: StandIn, folder: Path, name: str, each: int) -> tuple[SessionPa
     for made in (paths.candidates, paths.outbox, paths.inbox):
         made.mkdir(parents=True)
     site.save_config(paths, config)
-    argv = [sys.executable, str(PROGRAM), str(paths.root), str(each), str(folder / "go")]
+    argv = [sys.executable, str(PROGRAM), str(paths.root), str(each), str(folder / "go"), str(seconds)]
     return paths, subprocess.Popen(argv, env=slurm.environment)
 
 

@@ -1,7 +1,7 @@
-"""One session's desk and the agent that it serves, in a process: one_desk.py SESSION SUBMISSIONS GO
+"""One session's desk and the agent that it serves, in a process: one_desk.py SESSION SUBMISSIONS GO SECONDS
 
-Writes SESSION/ready, waits for the file GO, hands in so many candidates one after the other, and writes what it used
-into SESSION/used.
+Writes SESSION/ready, waits for the file GO and so many seconds more, hands in so many candidates one after the
+other, and writes what it used into SESSION/used.
 """
 
 import json
@@ -22,7 +22,7 @@ _DESK_POLL_S = 0.1
 """As a session's."""
 
 
-def main(folder: str, submissions: str, go: str) -> None:
+def main(folder: str, submissions: str, go: str, seconds: str) -> None:
     paths = SessionPaths(Path(folder))
     config = site.load_config(paths)
     record = starting_record(config.task.record)
@@ -40,6 +40,7 @@ def main(folder: str, submissions: str, go: str) -> None:
     (paths.root / "ready").touch()
     while not Path(go).exists() and paths.root.exists():
         time.sleep(_DESK_POLL_S)
+    time.sleep(float(seconds))
     before = used()
     for number in range(int(submissions)):
         hand_in(paths, record, number)

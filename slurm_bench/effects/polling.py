@@ -78,16 +78,20 @@ class SharedPoll:
         Raises:
             SchedulerError: the scheduler did not answer.
         """
+        self._watch(jobs)  # while others ask: whoever is next asks for all that wait
         with locking.lock(self._folder / "lock"):
-            for job in jobs:
-                watched = _Watched(name=job.name, since=job.since)
-                store.write(self._watched_folder / f"{job.name}.json", watched)
             answer = self._last()
             if answer is None or not _serves(answer, {job.name for job in jobs}):
+                self._watch(jobs)  # it may have been forgotten meanwhile
                 answer = self._put_question(answer)
         if answer.error:
             raise SchedulerError(answer.error)
         return answer
+
+    def _watch(self, jobs: Collection[Queued]) -> None:
+        for job in jobs:
+            watched = _Watched(name=job.name, since=job.since)
+            store.write(self._watched_folder / f"{job.name}.json", watched)
 
     @property
     def _watched_folder(self) -> Path:

@@ -1,5 +1,6 @@
 """Many desks, one question an interval."""
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from slurm_bench.effects.cluster import Queued
 from slurm_bench.effects.polling import Answer, SharedPoll, _Watched
 from slurm_bench.words.accounting import JobState
 from slurm_bench.words.errors import SchedulerError
+from tests.waiting import until
 
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR_S = 3600
@@ -40,6 +42,31 @@ def test_a_hundred_desks_ask_as_often_as_one(tmp_path: Path) -> None:
         answers = list(pool.map(lambda pair: pair[1].answer([Queued(f"job{pair[0]}", SINCE, 1)]), enumerate(desks)))
     assert all(answer.live[f"job{number}"] == {0: JobState.RUNNING} for number, answer in enumerate(answers))
     assert len(scheduler.questions) == 1
+
+
+def test_whoever_waits_while_another_asks_is_in_the_next_question(tmp_path: Path) -> None:
+    scheduler, begun, go_on = Scheduler(), threading.Event(), threading.Event()
+
+    def slow(names: frozenset[str], since: datetime) -> Answer:
+        begun.set()
+        go_on.wait()
+        return scheduler.ask(names, since)
+
+    def ask(name: str) -> frozenset[str]:
+        return SharedPoll(tmp_path, HOUR_S, slow).answer([Queued(name, SINCE, 1)]).names
+
+    names = [f"job{number}" for number in range(20)]
+    with ThreadPoolExecutor(21) as pool:
+        first = pool.submit(ask, "first")
+        begun.wait()
+        others = {name: pool.submit(ask, name) for name in names}
+        try:
+            until(lambda: len(list((tmp_path / "watched").glob("[!.]*.json"))) == 21)
+        finally:
+            go_on.set()
+        assert first.result() == {"first"}
+        assert all(name in answer.result() for name, answer in others.items())
+    assert [len(asked) for asked, _ in scheduler.questions] == [1, 21]
 
 
 def test_an_answer_that_does_not_speak_of_a_job_says_nothing_of_it(tmp_path: Path) -> None:

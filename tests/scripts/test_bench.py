@@ -107,6 +107,11 @@ def test_desks_on_the_stand_ins_come_to_their_verdicts(tmp_path: Path) -> None:
     assert calls.measured >= 3, "sbatch, squeue and sacct"
 
 
+def test_desks_that_are_asked_in_turn_queue_at_once(tmp_path: Path) -> None:
+    (median,) = desks.within_a_minute(tmp_path, count=2, spread_s=0.2)
+    assert (median.measured > 0, median.limit) == (True, 2)
+
+
 def test_calls_a_minute_are_counted_over_whole_intervals() -> None:
     every_poll = [100 + scheduler.POLL_S * number for number in range(4)]
     assert scheduler.per_minute(every_poll) == pytest.approx(60 / scheduler.SITE_POLL_S * 2)
