@@ -13,10 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from slurm_bench.effects import node, processes, store
+from slurm_bench.effects import node, patience, processes, store
 from slurm_bench.words.accounting import Attempt, JobState
 from slurm_bench.words.records import Record
 
+_PATIENCE_S = 3600.0
+"""With a file system in which nothing can be written down: a lane costs nothing while it waits."""
 _LATE_S = 0.5
 """Whoever ends a job signals its processes one after the other, and a task may have ended of it before its lane."""
 
@@ -144,12 +146,16 @@ def _work(usage: Path, array: Array, lane: int, watch: Callable[[], None]) -> No
             node=node.name(),
         )
         record = usage / f"task-{task:02}.json"
-        store.write(record, _Task(attempt=running))
+        _write_down(record, running)
         began = time.monotonic()
         state, exit_code = _run(array, task, array.folder / f"{running.job_id}_{task}_0_log.err", watch)
         elapsed = max(1, round(time.monotonic() - began))
         ended = replace(running, state=state, exit_code=exit_code, elapsed_s=elapsed, ended=datetime.now(UTC))
-        store.write(record, _Task(attempt=ended))
+        _write_down(record, ended)
+
+
+def _write_down(record: Path, attempt: Attempt) -> None:
+    patience.waited_out(lambda: store.write(record, _Task(attempt=attempt)), record.parent, _PATIENCE_S)
 
 
 def _run(array: Array, task: int, output: Path, watch: Callable[[], None]) -> tuple[JobState, int]:

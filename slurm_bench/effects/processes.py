@@ -210,8 +210,9 @@ def _capped(file: IO[bytes], most: int | None) -> Iterator[IO[bytes]]:
     if most is None:
         yield file
         return
-    # cat writes what it reads as it comes: head keeps a small output back to the end, and dd counts reads, not bytes.
-    keeper = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=file, start_new_session=True)
+    # tee writes what it reads as it comes, and reads on where the file system is full: that is not the command's fault.
+    argv = ["tee", "--append", "--", file.name]
+    keeper = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
     assert keeper.stdin is not None
     size, (_, hard) = file.tell() + most, resource.prlimit(keeper.pid, resource.RLIMIT_FSIZE)
     if hard == resource.RLIM_INFINITY or size < hard:

@@ -1,6 +1,7 @@
 """This machine as a cluster: what is said of an array while somebody ends it."""
 
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from slurm_bench.effects.lane import Array, array_record, processes_of
 from slurm_bench.effects.local import LocalCluster
 from slurm_bench.effects.processes import end_tree, is_alive
 from slurm_bench.words.accounting import JobState
+from tests import small_disk
 from tests.contract.test_cluster import cluster_config, job
 from tests.waiting import until
 
@@ -51,3 +53,16 @@ def test_an_array_that_was_being_cancelled_is_that_for_whoever_comes_after(tmp_p
     until(lambda: not any(map(is_alive, lanes)))
     states = cluster.look([Queued("array", datetime.now(UTC), 4)])["array"].states
     assert set(states.values()) == {JobState.CANCELLED}
+
+
+def test_a_lane_waits_until_it_can_write_down_how_its_task_ended(tmp_path: Path) -> None:
+    with small_disk.mounted(tmp_path / "usage") as usage:
+        cluster = LocalCluster(cluster_config("local"), usage)
+        cluster.submit(job("array", tmp_path, "sleep for 2", count=1))
+        until((usage / "array" / "task-00.json").exists)
+        filler = small_disk.fill(usage)
+        time.sleep(5)
+        filler.unlink()
+        asked = [Queued("array", datetime.now(UTC), 1)]
+        until(lambda: cluster.look(asked)["array"].states[0].is_terminal)
+        assert cluster.look(asked)["array"].states == {0: JobState.COMPLETED}
