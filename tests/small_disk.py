@@ -16,9 +16,9 @@ _SHUT_DOWN, _WITHOUT_ITS_LOG = 0x8004587D, 2
 
 
 @contextmanager
-def mounted(folder: Path) -> Iterator[Path]:
-    """Give a file system of ROOM bytes at folder; only root can mount one."""
-    with _mounted(folder, "-t", "tmpfs", "-o", f"size={ROOM}", "slurm_bench-test"):
+def mounted(folder: Path, room: int = ROOM) -> Iterator[Path]:
+    """Give a file system of so many bytes at folder; only root can mount one."""
+    with _mounted(folder, "-t", "tmpfs", "-o", f"size={room}", "slurm_bench-test"):
         yield folder
 
 

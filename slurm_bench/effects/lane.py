@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from slurm_bench.effects import node, patience, processes, store
+from slurm_bench.effects import node, processes, store, trouble
 from slurm_bench.words.accounting import Attempt, JobState
 from slurm_bench.words.records import Record
 
@@ -155,7 +155,7 @@ def _work(usage: Path, array: Array, lane: int, watch: Callable[[], None]) -> No
 
 
 def _write_down(record: Path, attempt: Attempt) -> None:
-    patience.waited_out(lambda: store.write(record, _Task(attempt=attempt)), record.parent, _PATIENCE_S)
+    trouble.waited_out(lambda: store.write(record, _Task(attempt=attempt)), record.parent, _PATIENCE_S)
 
 
 def _run(array: Array, task: int, output: Path, watch: Callable[[], None]) -> tuple[JobState, int]:

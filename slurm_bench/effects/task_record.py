@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from slurm_bench.effects import node, patience, processes, slurm_commands, store
+from slurm_bench.effects import node, processes, slurm_commands, store, trouble
 from slurm_bench.pure import own_record
 from slurm_bench.words.accounting import Attempt, JobState, OwnJob, Sighting
 from slurm_bench.words.errors import SchedulerError, StorageError
@@ -39,7 +39,7 @@ def main(folder: str, separator: str, *command: str) -> int:
     ended = processes.run_in_place(command)
     over = begun.model_copy(update={"attempt": _ended(begun.attempt, ended, job)})
     try:
-        patience.waited_out(lambda: store.write(record, over), Path(folder), _PATIENCE_S)
+        trouble.waited_out(lambda: store.write(record, over), Path(folder), _PATIENCE_S)
     except (OSError, StorageError) as error:
         print(f"the end of this task is not written down: {error}", file=sys.stderr)
     return ended.exit_code

@@ -1,6 +1,7 @@
 """Which of the operating system's errors are a file system's own trouble, whoever asked it for whatever."""
 
 import errno
+from typing import TypeGuard
 
 _OF_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _OF_ACCESS = frozenset(
@@ -11,7 +12,7 @@ _OF_ACCESS = frozenset(
 )  # fmt: skip
 
 
-def is_trouble(error: BaseException) -> bool:
+def is_trouble(error: BaseException) -> TypeGuard[OSError]:
     """Return whether it may pass: no room, or a server that is away; nothing of it says that the question was wrong."""
     return isinstance(error, OSError) and error.errno in _OF_SPACE | _OF_ACCESS
 

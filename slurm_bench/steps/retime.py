@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from slurm_bench.effects import containers, seals, store
+from slurm_bench.effects import containers, seals, store, trouble
 from slurm_bench.effects.cluster import Cluster, Job, python_command
 from slurm_bench.effects.containers import Container
 from slurm_bench.pure.blocks import Left, collect, final, recorded, to_run_again, with_reruns
@@ -117,8 +117,15 @@ class Retimer:
         Raises:
             BudgetExceeded: the worst case does not fit; nothing was queued.
             SchedulerError: the cluster does not answer.
+            StorageError: the folder of runs stays in trouble; the next call goes on.
         """
-        return store.once(where.collected, Retiming, lambda: self._retiming(timing, where))
+
+        def go_on() -> Retiming:
+            self.watch()
+            return store.once(where.collected, Retiming, lambda: self._retiming(timing, where))
+
+        cluster = self.config.cluster
+        return trouble.waited_out(go_on, where.root, 60 * cluster.silence_minutes, cluster.poll_seconds)
 
     def afresh(self) -> "Retimer":
         """Return the same with allocations of their own for all trials, also where others are nested in our job."""

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from slurm_bench.effects import caches, containers, node, patience, processes, scratch, seals, store
+from slurm_bench.effects import caches, containers, node, processes, scratch, seals, store, trouble
 from slurm_bench.effects.containers import Container, Mount, Program
 from slurm_bench.effects.scratch import Quota, TooMuchWritten
 from slurm_bench.pure import storage, trainlog
@@ -130,7 +130,7 @@ class _TrialRun:
             OSError: it is full, and scratch is of the same file system, so that the candidate may have filled it.
         """
         try:
-            patience.waited_out(write, self._trials, self._plan.patience_s)
+            trouble.waited_out(write, self._trials, self._plan.patience_s)
         except StorageError as error:
             if storage.is_of_space(error.__cause__) and self._shares_scratch() and error.__cause__:
                 raise error.__cause__ from None

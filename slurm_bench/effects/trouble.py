@@ -10,6 +10,9 @@ from slurm_bench.words.errors import StorageError
 
 T = TypeVar("T")
 
+_WORKED_S = 600.0
+"""What lasts so long has worked before it failed; a server that is away lets one wait for minutes, too."""
+
 
 def waited_out(
     act: Callable[[], T], folder: Path, patience_s: float, poll_s: float = 1.0, clock: Clock | None = None
@@ -30,14 +33,15 @@ def waited_out(
             if not storage.is_trouble(error):
                 raise
             now = clock.now()
-            since = since if since and (now - began).total_seconds() < patience_s else now
+            unbroken = (now - began).total_seconds() < min(patience_s, _WORKED_S)
+            since = since if since and unbroken else now
             if (now - since).total_seconds() >= patience_s:
-                raise gives_up(folder, patience_s, error) from error
+                raise of(error, folder, patience_s) from error
         clock.sleep(poll_s)
 
 
-def gives_up(folder: Path, waited_s: float, error: OSError) -> StorageError:
-    """Return what a person is told of trouble that did not pass."""
-    waited = f"{waited_s:.0f} s" if waited_s < 120 else f"{waited_s / 60:.0f} minutes"
+def of(error: OSError, folder: Path, waited_s: float = 0) -> StorageError:
+    """Return what a person is told of trouble that does not pass."""
+    waited = f" for {waited_s / 60:.0f} minutes" if waited_s >= 120 else f" for {waited_s:.0f} s" if waited_s else ""
     said = error.strerror or str(error)
-    return StorageError(f"{error.filename or folder}: {said} for {waited}; make room or mend it, and start again")
+    return StorageError(f"{error.filename or folder}: {said}{waited}; make room or mend it, then the same goes on")
