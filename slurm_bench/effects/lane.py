@@ -45,6 +45,8 @@ class Array(Record):
     """That a task is charged for."""
     limit_s: int
     owner: Owner | None
+    host: str = ""
+    """Whose processes its lanes are; of a record without one, ours."""
     cancelled: bool = False
     """Written before its lanes are ended: whoever looks meanwhile must not take their tasks for failed."""
 
