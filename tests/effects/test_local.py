@@ -108,6 +108,7 @@ def test_a_host_that_never_comes_back_holds_an_array_for_its_time_limit(tmp_path
     until((tmp_path / "task1").exists)
     for each in processes_of(folder):
         end_tree(each.pid)
+    until(lambda: not any(map(is_alive, processes_of(folder))))
     say_that_it_was_queued_on("elsewhere", folder)
     with pytest.raises(SchedulerError):
         cluster.look(asked)
