@@ -3,6 +3,7 @@
 A block is one array task: a trial of a seal, and in the paired design one of the incumbent on the same node.
 """
 
+import itertools
 import logging
 import math
 import random
@@ -120,12 +121,16 @@ class Retimer:
             StorageError: the folder of runs stays in trouble; the next call goes on.
         """
 
+        tries = itertools.count()
+
         def go_on() -> Retiming:
-            self.watch()
+            if next(tries):
+                self.watch()
             return store.once(where.collected, Retiming, lambda: self._retiming(timing, where))
 
         cluster = self.config.cluster
-        return trouble.waited_out(go_on, where.root, 60 * cluster.silence_minutes, cluster.poll_seconds)
+        patience_s = 60 * cluster.silence_minutes
+        return trouble.waited_out(go_on, where.root, patience_s, cluster.poll_seconds)
 
     def afresh(self) -> "Retimer":
         """Return the same with allocations of their own for all trials, also where others are nested in our job."""
