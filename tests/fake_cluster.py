@@ -155,6 +155,8 @@ def _exit_code(argv: list[str]) -> int:
         return subprocess.run(argv, check=False).returncode
     try:
         importlib.import_module(argv[3]).main(*argv[4:])
-    except (Exception, SystemExit):  # noqa: BLE001  as on a cluster, a task's failure is its exit code
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except Exception:  # noqa: BLE001  as on a cluster, a task's failure is its exit code
         return 1
     return 0

@@ -13,10 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from slurm_bench.effects import node, processes, store
+from slurm_bench.effects import node, processes, store, trouble
 from slurm_bench.words.accounting import Attempt, JobState
 from slurm_bench.words.records import Record
 
+_PATIENCE_S = 3600.0
+"""With a file system in which nothing can be written down: a lane costs nothing while it waits."""
 _LATE_S = 0.5
 """Whoever ends a job signals its processes one after the other, and a task may have ended of it before its lane."""
 
@@ -43,6 +45,8 @@ class Array(Record):
     """That a task is charged for."""
     limit_s: int
     owner: Owner | None
+    host: str = ""
+    """Whose processes its lanes are; of a record without one, ours."""
     cancelled: bool = False
     """Written before its lanes are ended: whoever looks meanwhile must not take their tasks for failed."""
 
@@ -144,12 +148,16 @@ def _work(usage: Path, array: Array, lane: int, watch: Callable[[], None]) -> No
             node=node.name(),
         )
         record = usage / f"task-{task:02}.json"
-        store.write(record, _Task(attempt=running))
+        _write_down(record, running)
         began = time.monotonic()
         state, exit_code = _run(array, task, array.folder / f"{running.job_id}_{task}_0_log.err", watch)
         elapsed = max(1, round(time.monotonic() - began))
         ended = replace(running, state=state, exit_code=exit_code, elapsed_s=elapsed, ended=datetime.now(UTC))
-        store.write(record, _Task(attempt=ended))
+        _write_down(record, ended)
+
+
+def _write_down(record: Path, attempt: Attempt) -> None:
+    trouble.waited_out(lambda: store.write(record, _Task(attempt=attempt)), record.parent, _PATIENCE_S)
 
 
 def _run(array: Array, task: int, output: Path, watch: Callable[[], None]) -> tuple[JobState, int]:

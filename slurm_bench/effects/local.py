@@ -24,6 +24,8 @@ from slurm_bench.words.errors import JobRefused, SchedulerError
 
 _LANE_START_S = 120.0
 _CANCEL_GRACE_S = 5.0
+_LATE_S = 600.0
+"""Of two hosts' clocks, and of a lane that is ended: after its time and this it is over, wherever it was."""
 _GPUS = "CUDA_VISIBLE_DEVICES"
 
 
@@ -72,13 +74,13 @@ class LocalCluster:
             gpus=job.held_gpus,
             limit_s=job.limit_s,
             owner=owner,
+            host=processes.host(),
         )
         store.write(lane.array_record(folder), array)
         gpus = _visible_gpus(job.gpus if owner else None)
         for number in range(array.lanes):
             executor = _CommandExecutor(job.folder)
-            turns = len(array.turns(number))
-            executor.update_parameters(timeout_min=(job.limit_minutes + 1) * turns, signal_delay_s=0)
+            executor.update_parameters(timeout_min=_minutes(array, number), signal_delay_s=0)
             command = shlex.join([*gpus, *python_command(lane.__name__, str(folder), str(number))])
             with _surroundings(owner), processes.shielded_children():
                 executor.start(command)
@@ -113,6 +115,7 @@ class LocalCluster:
         array = self._array(name)
         if array is None:
             return Observation(datetime.now(UTC), {}, frozenset(), ())
+        self._refuse_of_another_host(array)
         # Liveness is asked first: a task that ends in between is then seen as ended, not as lost.
         alive = self._is_alive(array)
         states = dict.fromkeys(range(array.tasks), JobState.PENDING if alive else JobState.CANCELLED)
@@ -134,11 +137,28 @@ class LocalCluster:
     def _is_alive(self, array: Array) -> bool:
         lanes, owner = self._lanes(array), array.owner
         if owner is None:
-            return any(map(processes.is_alive, lanes))
+            return self._may_run_elsewhere(array) or any(map(processes.is_alive, lanes))
         if not owner.desk.is_of_this_host:
             return self._goes_on(owner)
         begins = len(lanes) < array.lanes and processes.is_alive(owner.desk)
         return begins or any(map(processes.is_alive, lanes))
+
+    def _may_run_elsewhere(self, array: Array) -> bool:
+        """Whether another host alone can tell: the numbers of its processes are those of others here."""
+        if array.owner or array.host in ("", processes.host()):
+            return False
+        folder = self._usage / array.name
+        written = lane.attempts(folder, array)
+        if all(each.ended for each in written) and (array.cancelled or len(written) == array.tasks):
+            return False
+        queued = lane.array_record(folder).stat().st_mtime
+        return time.time() < queued + 60 * _minutes(array) + _LATE_S
+
+    def _refuse_of_another_host(self, array: Array) -> None:
+        if self._may_run_elsewhere(array):
+            where = f"{array.name} runs on {array.host}, and only there can be seen how it goes on"
+            otherwise = f"if that host is gone, its time is over {_minutes(array)} minutes after it was queued"
+            raise SchedulerError(f"{where}: give the command there; {otherwise}")
 
     def expected_starts(self, names: Collection[str]) -> Mapping[str, datetime]:
         return {}
@@ -147,12 +167,18 @@ class LocalCluster:
         array = self._array(name)
         if array is None:
             return
+        self._refuse_of_another_host(array)
         store.write(lane.array_record(self._usage / name), array.model_copy(update={"cancelled": True}))
         for each in self._lanes(array):
             if processes.is_alive(each):
                 processes.end_tree(each.pid, grace_s=_CANCEL_GRACE_S)
         # Whoever accounts for a task was ended with it.
         lane.close(self._usage / name, array, JobState.CANCELLED)
+
+
+def _minutes(array: Array, number: int = 0) -> int:
+    """How long a lane may take; the first one takes longest."""
+    return (array.limit_s // 60 + 1) * len(array.turns(number))
 
 
 def _surroundings(owner: Owner | None) -> AbstractContextManager[None]:

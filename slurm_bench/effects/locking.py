@@ -3,13 +3,17 @@
 By itself, so that what only reads and writes records starts without filelock.
 """
 
+import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import filelock
 
-from slurm_bench.words.errors import UsageError
+from slurm_bench.words.errors import StorageError, UsageError
+
+_WITHOUT_LOCKS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK})
+"""What flock says where there is none, e.g. on Lustre or NFS as some sites mount them."""
 
 
 @contextmanager
@@ -18,19 +22,37 @@ def lock(path: Path, busy: str | None = None, patience_s: float = 0) -> Iterator
 
     Raises:
         UsageError: with the text `busy`, if one is given and another process holds the lock for patience_s.
+        StorageError: the file system has no such locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with filelock.FileLock(path, timeout=-1 if busy is None else patience_s):
-            yield
+        held = _acquired(path, -1 if busy is None else patience_s)
     except filelock.Timeout:
         raise UsageError(busy or f"{path} is locked") from None
+    with held:
+        yield
 
 
 def is_held(path: Path) -> bool:
-    """Return whether anybody, this process too, holds the lock file at path."""
+    """Return whether anybody, this process too, holds the lock file at path.
+
+    Raises:
+        StorageError: the file system has no locks.
+    """
     try:
-        with filelock.FileLock(path, timeout=0):
+        with _acquired(path, 0):
             return False
     except filelock.Timeout:
         return True
+
+
+def _acquired(path: Path, timeout_s: float) -> AbstractContextManager[object]:
+    """A lock that is held, never by a file that only marks it: a holder that is killed would leave that for ever."""
+    try:
+        return filelock.FileLock(path, fallback_to_soft=False).acquire(timeout=timeout_s)
+    except OSError as error:
+        if error.errno not in _WITHOUT_LOCKS:
+            raise
+        remedy = "take a folder that has them, or have it mounted with them (Lustre: -o flock)"
+        said = f"{path.parent}: no locks between processes there (flock: {error.strerror}); {remedy}"
+        raise StorageError(said) from None

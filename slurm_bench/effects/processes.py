@@ -210,8 +210,9 @@ def _capped(file: IO[bytes], most: int | None) -> Iterator[IO[bytes]]:
     if most is None:
         yield file
         return
-    # cat writes what it reads as it comes: head keeps a small output back to the end, and dd counts reads, not bytes.
-    keeper = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=file, start_new_session=True)
+    # tee writes what it reads as it comes, and reads on where the file system is full: that is not the command's fault.
+    argv = ["tee", "--append", "--", file.name]
+    keeper = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
     assert keeper.stdin is not None
     size, (_, hard) = file.tell() + most, resource.prlimit(keeper.pid, resource.RLIMIT_FSIZE)
     if hard == resource.RLIM_INFINITY or size < hard:
@@ -225,16 +226,29 @@ class ProcessIdentity(Record):
     """A process across our own restarts: its host and number, and its start, because numbers come again."""
 
     host: str
+    boot: str = ""
+    """Of the host, whose numbers begin anew with each; empty in older records."""
     pid: int
     created: float
 
     @property
     def is_of_this_host(self) -> bool:
-        return self.host == socket.gethostname()
+        return self.host == host()
+
+
+def host() -> str:
+    """Return this machine's name."""
+    return socket.gethostname()
+
+
+def _boot() -> str:
+    """By which a kernel names the time since it started."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def identify(pid: int) -> ProcessIdentity:
-    return ProcessIdentity(host=socket.gethostname(), pid=pid, created=psutil.Process(pid).create_time())
+    """Return the identity of a process of this host."""
+    return ProcessIdentity(host=host(), boot=_boot(), pid=pid, created=psutil.Process(pid).create_time())
 
 
 def own_start() -> float:
@@ -254,7 +268,7 @@ def is_alive(identity: ProcessIdentity) -> bool:
 
 def _process(identity: ProcessIdentity) -> psutil.Process | None:
     """The process of this identity, also if it is a zombie; None where there is none any more."""
-    if not identity.is_of_this_host:
+    if not identity.is_of_this_host or identity.boot not in ("", _boot()):
         return None
     try:
         process = psutil.Process(identity.pid)

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from slurm_bench.effects.store import make_folder, sync_folder
 from slurm_bench.pure.plain import odd_line
 from slurm_bench.pure.rules import (
     LAUNCHER,
@@ -227,23 +228,29 @@ def _check_name(name: str, path: str) -> None:
 
 
 def _keep(store: Path, sealed: Seal, contents: dict[str, tuple[int, bytes]]) -> None:
+    """Write it beside and rename it, all of it on disk when this returns: a record will name it."""
     target = store / sealed.sha256
     if target.exists():
         return
-    store.mkdir(parents=True, exist_ok=True)
+    make_folder(store)
     beside = Path(tempfile.mkdtemp(dir=store, prefix=".new-"))
     try:
         for path, (mode, data) in contents.items():
             file = beside / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(data)
-            file.chmod(mode & 0o555)
+            with file.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fchmod(stream.fileno(), mode & 0o555)
+                os.fsync(stream.fileno())
         for folder in (beside, *(path for path in beside.rglob("*") if path.is_dir())):
             folder.chmod(0o555)
+            sync_folder(folder)
         _rename_unless_there(beside, target)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
+    sync_folder(store)
 
 
 def _rename_unless_there(beside: Path, target: Path) -> None:

@@ -26,7 +26,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """The same for what is no text."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     beside = Path(name)
     try:
@@ -39,7 +39,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)  # a signal may come just after it got its name
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def settle(beside: Path, path: Path) -> None:
@@ -47,12 +47,12 @@ def settle(beside: Path, path: Path) -> None:
     with beside.open("rb") as stream:
         os.fsync(stream.fileno())
     beside.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def write_folder(path: Path, contents: Mapping[str, tuple[int, bytes]]) -> None:
     """The same for a folder of files (mode and bytes by name); its caller is the only one that writes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     for left in path.parent.glob(f".{path.name}.*"):  # by a writer that was killed
         remove(left)
     beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
@@ -64,12 +64,12 @@ def write_folder(path: Path, contents: Mapping[str, tuple[int, bytes]]) -> None:
                 os.fchmod(stream.fileno(), mode)
                 os.fsync(stream.fileno())
         beside.chmod(0o755)
-        _sync_folder(beside)
+        sync_folder(beside)
         beside.rename(path)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def remove(path: Path) -> None:
@@ -80,7 +80,16 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those around it where they are missing, as durably as what is written there."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on disk."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -10,10 +10,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from slurm_bench.effects import node, processes, slurm_commands, store
+from slurm_bench.effects import node, processes, slurm_commands, store, trouble
 from slurm_bench.pure import own_record
 from slurm_bench.words.accounting import Attempt, JobState, OwnJob, Sighting
-from slurm_bench.words.errors import SchedulerError
+from slurm_bench.words.errors import SchedulerError, StorageError
+
+_PATIENCE_S = 60.0
+"""With a folder that cannot be written when the task has ended: its allocation waits with us."""
 
 
 def job_record(folder: Path) -> Path:
@@ -34,9 +37,10 @@ def main(folder: str, separator: str, *command: str) -> int:
     begun = _by_the_queue(begun)
     store.write(record, begun)
     ended = processes.run_in_place(command)
+    over = begun.model_copy(update={"attempt": _ended(begun.attempt, ended, job)})
     try:
-        store.write(record, begun.model_copy(update={"attempt": _ended(begun.attempt, ended, job)}))
-    except OSError as error:
+        trouble.waited_out(lambda: store.write(record, over), Path(folder), _PATIENCE_S)
+    except (OSError, StorageError) as error:
         print(f"the end of this task is not written down: {error}", file=sys.stderr)
     return ended.exit_code
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from slurm_bench.pure.sacct import latest_states
 from slurm_bench.pure.verdict import failed_by_itself
 from slurm_bench.words.accounting import Attempt, JobState
-from slurm_bench.words.trials import Arm, Block, EarlyStop, Trial, TrialOutcome, TrialPlan
+from slurm_bench.words.trials import RECORD_LOST, Arm, Block, EarlyStop, Trial, TrialOutcome, TrialPlan
 
 _OWN_ENDS = (JobState.COMPLETED, JobState.FAILED, JobState.TIMEOUT, JobState.OUT_OF_MEMORY)
 """How a task ends by what runs in it, not by its site."""
@@ -76,9 +76,10 @@ def _trial(plan: TrialPlan, arm: Arm, left: Left, index: int, attempts: Sequence
     if ended and state in _OWN_ENDS:
         return ended
     how = f"{state} (exit {last.exit_code})"
-    if begun and state in _OWN_ENDS and state is not JobState.COMPLETED:
+    by_itself = state in _OWN_ENDS and last.exit_code != RECORD_LOST
+    if begun and by_itself and state is not JobState.COMPLETED:
         return begun.model_copy(update={"outcome": TrialOutcome.CRASHED, "note": f"its runner was ended: {how}"})
-    if not begun and state in _OWN_ENDS and any(left.record(other, index) for other in plan.arms):
+    if not begun and by_itself and any(left.record(other, index) for other in plan.arms):
         return _left_out(plan, arm, index)
     log_file = f"{left.jobs}/{last.job_id}_{last.task}_0_log.err"
     return _void(plan, arm, index, f"the task of trial {index} ended {how} without a result: {log_file}", last)

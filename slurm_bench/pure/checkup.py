@@ -264,6 +264,7 @@ def of_node(config: Config, facts: NodeFacts, here: datetime) -> Iterator[Findin
     """
     yield ok("a job", f"ran on {facts.node}, with {facts.python}")
     yield _shared(facts)
+    yield _locks(facts)
     yield from (_container(each, facts) for each in facts.containers)
     yield from (_warning(config, each) for each in facts.agent_warnings)
     yield _scratch(config, facts)
@@ -281,6 +282,13 @@ def _shared(facts: NodeFacts) -> Finding:
         return ok("shared files", "the node sees runs as it is here, and renames files there")
     where = f"{facts.node} does not see the files that are in runs here"
     return fails("shared files", where, "set runs to a folder that all nodes share")
+
+
+def _locks(facts: NodeFacts) -> Finding:
+    if not facts.lock_problem:
+        return ok("locks", "one that is held here binds the node too")
+    remedy = "set runs to a folder whose locks bind all nodes (Lustre: -o flock; NFS: without local_lock)"
+    return fails("locks", facts.lock_problem, remedy)
 
 
 def _container(start: ContainerStart, facts: NodeFacts) -> Finding:

@@ -10,9 +10,9 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
-from slurm_bench.effects import seals, store
+from slurm_bench.effects import seals, store, trouble
 from slurm_bench.effects.containers import Mount
-from slurm_bench.pure import confirmation, decoys, doubts, stamps, verdict
+from slurm_bench.pure import confirmation, decoys, doubts, stamps, storage, verdict
 from slurm_bench.pure.judge_text import Case
 from slurm_bench.pure.verdict import Terms
 from slurm_bench.steps import calibration, decoy, judge, stamping
@@ -23,7 +23,14 @@ from slurm_bench.steps.outbox import Outbox
 from slurm_bench.steps.retime import Retimer, TimedKind, Timing
 from slurm_bench.words.bundles import Stamp
 from slurm_bench.words.config import Config
-from slurm_bench.words.errors import BudgetExceeded, InfrastructureError, InvalidCandidate, Unsettled, UsageError
+from slurm_bench.words.errors import (
+    BudgetExceeded,
+    InfrastructureError,
+    InvalidCandidate,
+    StorageError,
+    Unsettled,
+    UsageError,
+)
 from slurm_bench.words.opinions import Opinion
 from slurm_bench.words.paths import SessionPaths, SubmissionPaths
 from slurm_bench.words.records import Request, Seal, Submission, Turn
@@ -163,11 +170,15 @@ class Desk:
             short = Shortfall(needed=error.worst_case, left=error.left, limit=error.limit)
             over = _failed(Outcome.OVER_BUDGET, error).model_copy(update={"shortfall": short})
             decision, repeats = over, None
+        except StorageError:
+            raise  # its records are there as far as it came: the next desk goes on with it
         except (InfrastructureError, UsageError) as error:
             if submission.confirms and isinstance(error, Unsettled):
                 raise  # its runs are there and are kept: they need not be run again
             decision, repeats = _failed(Outcome.UNDECIDED, error), None
         except Exception as error:
+            if storage.is_trouble(error):
+                raise trouble.of(error, where.root) from error
             log.exception("submission %s: a defect of the desk", submission.number)
             decision, repeats = _failed(Outcome.UNDECIDED, error), None
         sealed, turn = store.read_if_there(where.seal, Seal), store.read_if_there(where.turn, Turn)
@@ -194,6 +205,7 @@ class Desk:
         Raises:
             InvalidCandidate: there is nothing that could be sealed.
             BudgetExceeded: the retiming's worst case does not fit.
+            StorageError: the folder of runs stays in trouble; the next call goes on.
             InfrastructureError: the site failed; the same candidate can be submitted again.
         """
         assert self._incumbent is not None, "take_incumbent comes first"

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from slurm_bench import agents
-from slurm_bench.effects import machine, node, processes, scratch, store
+from slurm_bench.effects import locking, machine, node, processes, scratch, store
 from slurm_bench.effects.cluster import Job, python_command
 from slurm_bench.effects.containers import Container, Mount, Program
 from slurm_bench.effects.processes import Completed
@@ -101,6 +101,7 @@ class _Examination:
             fuse_problem=machine.fuse_problem(),
             user_namespaces=machine.user_namespaces(),
             shm_free_gb=machine.free_gb(Path("/dev/shm")),
+            lock_problem=self._problem(self._try_lock),
             sbatch_problem=self._problem(self._try_sbatch),
             sacct_problem=self._problem(self._try_sacct),
             keys_problem=self._problem(self._try_keys),
@@ -186,6 +187,10 @@ class _Examination:
                 return {"scratch": str(folder), "scratch_free_gb": machine.free_gb(folder)}
         except (BenchError, OSError) as error:
             return {"scratch_problem": one_line(str(error))}
+
+    def _try_lock(self) -> str:
+        held = locking.is_held(self._paths.lock)
+        return "" if held else f"{node.name()} takes a lock that is held here: two desks could serve one session"
 
     def _try_sbatch(self) -> str:
         jobs = jobs_of_a_session(self._config, self._paths.jobs)

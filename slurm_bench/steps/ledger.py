@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from slurm_bench.effects import locking, store
+from slurm_bench.effects import locking, store, trouble
 from slurm_bench.effects.clock import Clock, SystemClock
 from slurm_bench.effects.cluster import RECOVERY, Cluster, Job, Queued
 from slurm_bench.pure import accounts, budget
@@ -236,8 +236,18 @@ class Ledger:
 
         Raises:
             SchedulerError: no answer for too long, or one that only a person can resolve; the reservation stays.
+            StorageError: the files of the ledger, or of watch, stay out of reach for as long; nothing is changed by it.
             InfrastructureError: it did not start for a reason that does not pass, and was cancelled.
         """
+
+        def wait() -> LedgerEntry:
+            return self._wait_until_over(job_name, poll_s, watch)
+
+        return trouble.waited_out(wait, self._paths.ledger, self._silence.total_seconds(), poll_s, self._clock)
+
+    def _wait_until_over(
+        self, job_name: str, poll_s: float, watch: Callable[[Mapping[int, JobState]], None]
+    ) -> LedgerEntry:
         last_answer = last_hope = self._clock.now()
         while True:
             entry = self._entry(job_name)

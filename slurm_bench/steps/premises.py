@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from slurm_bench.effects import containers, human_records, machine, shards
+from slurm_bench.effects import containers, human_records, lock_check, machine, shards
 from slurm_bench.effects.containers import Container
 from slurm_bench.pure.checkup import fails, note, ok
 from slurm_bench.pure.shards import VALIDATION
@@ -45,7 +45,7 @@ def _folders(config: Config) -> Iterator[Finding]:
 
 
 def _runs(runs: Path) -> Iterator[Finding]:
-    """Whether files can be written beside and renamed there, which every record of ours rests on."""
+    """Whether files can be renamed and locked there, which every record of ours rests on."""
     site.check_runs(str(runs))
     runs.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".doctor-", dir=runs) as folder:
@@ -57,6 +57,9 @@ def _runs(runs: Path) -> Iterator[Finding]:
             yield fails(
                 "runs", f"{runs}: a file that is renamed does not replace the other", "set runs to another folder"
             )
+            return
+        if problem := lock_check.problem(Path(folder)):
+            yield fails("runs", f"{runs}: {problem}", "set runs to a folder whose file system has locks (flock)")
             return
     yield ok("runs", f"{runs}: {machine.free_gb(runs):.0f} GB free")
 

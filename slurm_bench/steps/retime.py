@@ -3,6 +3,7 @@
 A block is one array task: a trial of a seal, and in the paired design one of the incumbent on the same node.
 """
 
+import itertools
 import logging
 import math
 import random
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from slurm_bench.effects import containers, seals, store
+from slurm_bench.effects import containers, seals, store, trouble
 from slurm_bench.effects.cluster import Cluster, Job, python_command
 from slurm_bench.effects.containers import Container
 from slurm_bench.pure.blocks import Left, collect, final, recorded, to_run_again, with_reruns
@@ -117,8 +118,19 @@ class Retimer:
         Raises:
             BudgetExceeded: the worst case does not fit; nothing was queued.
             SchedulerError: the cluster does not answer.
+            StorageError: the folder of runs stays in trouble; the next call goes on.
         """
-        return store.once(where.collected, Retiming, lambda: self._retiming(timing, where))
+
+        tries = itertools.count()
+
+        def go_on() -> Retiming:
+            if next(tries):
+                self.watch()
+            return store.once(where.collected, Retiming, lambda: self._retiming(timing, where))
+
+        cluster = self.config.cluster
+        patience_s = 60 * cluster.silence_minutes
+        return trouble.waited_out(go_on, where.root, patience_s, cluster.poll_seconds)
 
     def afresh(self) -> "Retimer":
         """Return the same with allocations of their own for all trials, also where others are nested in our job."""

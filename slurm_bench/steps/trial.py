@@ -8,18 +8,18 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from slurm_bench.effects import caches, containers, node, processes, scratch, seals, store
+from slurm_bench.effects import caches, containers, node, processes, scratch, seals, store, trouble
 from slurm_bench.effects.containers import Container, Mount, Program
 from slurm_bench.effects.scratch import Quota, TooMuchWritten
-from slurm_bench.pure import trainlog
+from slurm_bench.pure import storage, trainlog
 from slurm_bench.words import paths
-from slurm_bench.words.errors import InfrastructureError, InvalidCandidate
-from slurm_bench.words.trials import Arm, CacheUse, Gpu, Trial, TrialOutcome, TrialPlan
+from slurm_bench.words.errors import InfrastructureError, InvalidCandidate, StorageError
+from slurm_bench.words.trials import RECORD_LOST, Arm, CacheUse, Gpu, Trial, TrialOutcome, TrialPlan
 
 # What a scheduler tells a job about its own GPUs and cores; all else of the node's environment stays outside.
 _PASSED_ON = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "OMP_NUM_THREADS")
@@ -40,10 +40,14 @@ MAX_FILES = 100_000
 def main(plan_path: str, task: str) -> None:
     """What an array task does: its block's trials in turn, whose records it writes even when they fail."""
     plan = store.read(Path(plan_path), TrialPlan)
-    index = plan.indices[int(task)]
-    if plan.is_decoy:
-        _run_decoy(plan, index)
-        return
+    try:
+        (_run_decoy if plan.is_decoy else _run_block)(plan, plan.indices[int(task)])
+    except StorageError as error:
+        print(error, file=sys.stderr)
+        sys.exit(RECORD_LOST)
+
+
+def _run_block(plan: TrialPlan, index: int) -> None:
     for arm in in_turn(plan, index):
         if _TrialRun(plan, arm, index).run().outcome is not TrialOutcome.CLEAN:
             return  # a block is whole or nothing: the other run could not be compared
@@ -68,8 +72,9 @@ def in_turn(plan: TrialPlan, index: int) -> Sequence[Arm]:
 class _TrialRun:
     """One trial. Until the candidate starts, a failure is the site's; from then on it is the candidate's own.
 
-    Otherwise a candidate could make its bad draws void, by starving the runner that would write them down. The one
-    exception: a run that failed on a node where no container of ours starts either.
+    Otherwise a candidate could make its bad draws void, by starving the runner that would write them down. Two
+    exceptions: a run that failed on a node where no container of ours starts either, and a folder of runs that cannot
+    be written, unless the candidate may have filled it.
     """
 
     def __init__(self, plan: TrialPlan, arm: Arm, index: int) -> None:
@@ -110,9 +115,29 @@ class _TrialRun:
     def _record(self) -> Path:
         return paths.trial_record(self._trials, self._trial.index)
 
+    @property
+    def _output(self) -> Path:
+        return paths.trial_output(self._trials, self._trial.index)
+
     def _keep(self, **known: object) -> None:
         self._note(**known)
-        store.write(self._record, self._trial)
+        self._in_runs(lambda: store.write(self._record, self._trial))
+
+    def _in_runs(self, write: Callable[[], object]) -> None:
+        """
+        Raises:
+            StorageError: the folder of runs stays in trouble.
+            OSError: it is full, and scratch is of the same file system, so that the candidate may have filled it.
+        """
+        try:
+            trouble.waited_out(write, self._trials, self._plan.patience_s)
+        except StorageError as error:
+            if storage.is_of_space(error.__cause__) and self._shares_scratch() and error.__cause__:
+                raise error.__cause__ from None
+            raise
+
+    def _shares_scratch(self) -> bool:
+        return self._trials.stat().st_dev == scratch.folder(self._plan.scratch_dir).stat().st_dev
 
     def _note(self, **known: object) -> None:
         self._trial = self._trial.model_copy(update=known)
@@ -125,6 +150,7 @@ class _TrialRun:
             argv = command_line(plan, self._arm, folder, ["bash", "run.sh"])
             given = give_caches(self._arm, folder)
             quota = scratch.Quota(folder, plan.scratch_bytes, MAX_FILES, alone=plan.foreign_cores is not None)
+            self._output.touch()
         except (InfrastructureError, OSError, TooMuchWritten) as error:
             self._keep(note=str(error))
             return
@@ -133,6 +159,8 @@ class _TrialRun:
             self._train(argv, folder, quota)
             self._look_behind(folder)
             self._look_at_caches(folder, given)
+        except StorageError:
+            raise
         except Exception as error:  # noqa: BLE001  whatever it is, the candidate runs: see the class
             self._note(outcome=TrialOutcome.CRASHED, note=f"ended the runner: {error!r}")
         self._keep(ended=datetime.now(UTC))
@@ -150,7 +178,7 @@ class _TrialRun:
             exit_code = processes.run_logged(
                 argv,
                 timeout_s=self._plan.timeout_s,
-                output=paths.trial_output(self._trials, self._trial.index),
+                output=self._output,
                 most_output=MAX_OUTPUT,
                 watch=watch,
             )
@@ -177,7 +205,8 @@ class _TrialRun:
             return
         try:
             log = _training_log(folder)
-            paths.trial_log(self._trials, self._trial.index).write_text(log, encoding="utf-8")
+            there = paths.trial_log(self._trials, self._trial.index)
+            self._in_runs(lambda: there.write_text(log, encoding="utf-8"))
             result = trainlog.parse(log)
         except (trainlog.NoResult, InvalidCandidate, OSError) as problem:
             self._note(outcome=TrialOutcome.NO_RESULT, note=str(problem))
@@ -187,7 +216,7 @@ class _TrialRun:
         self._note(outcome=outcome, note=implausible, result=result)
 
     def _whether_it_printed_too_much(self) -> str:
-        printed = paths.trial_output(self._trials, self._trial.index).stat().st_size
+        printed = self._output.stat().st_size
         return f", printed more than {MAX_OUTPUT // 2**20} MiB" if printed >= MAX_OUTPUT else ""
 
     def _look_behind(self, folder: Path) -> None:

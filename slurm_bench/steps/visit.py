@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from slurm_bench.effects import store
+from slurm_bench.effects import locking, store
 from slurm_bench.effects.cluster import Job, Queued
 from slurm_bench.effects.slurm import SlurmCluster
 from slurm_bench.pure import checkup
@@ -75,9 +75,10 @@ def _facts(config: Config, paths: CheckupPaths, job: Job, minutes: float) -> Nod
     cluster = SlurmCluster(_seen_from(config.cluster), paths.root / "usage")
     queued = Queued(job.name, datetime.now(UTC), job.tasks)
     try:
-        cluster.submit(job)
-        log.info("waiting for a job: %s", job.name)
-        facts = _awaited(cluster, queued, paths, time.monotonic() + 60 * minutes)
+        with locking.lock(paths.lock):
+            cluster.submit(job)
+            log.info("waiting for a job: %s", job.name)
+            facts = _awaited(cluster, queued, paths, time.monotonic() + 60 * minutes)
         _let_end(cluster, queued)
         return facts
     finally:

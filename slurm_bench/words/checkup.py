@@ -60,6 +60,8 @@ class NodeFacts(Record):
     """The folder, the job's variables filled in."""
     scratch_problem: str = ""
     scratch_free_gb: float = 0.0
+    lock_problem: str = ""
+    """Why a lock that the login node holds in the folder of runs does not bind it."""
     shm_free_gb: float = 0.0
     sbatch_problem: str = ""
     sacct_problem: str = ""

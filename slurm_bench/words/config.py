@@ -311,7 +311,10 @@ class ClusterConfig:
     accounting: str = MISSING
     """Where usage is known from: sacct, or own (squeue and the tasks themselves) for sites without slurmdbd."""
     silence_minutes: float = MISSING
-    """How long a scheduler that gives no answer, or lets nothing start, is waited for before a verdict is undecided."""
+    """How long a scheduler that gives no answer, or lets nothing start, is waited for before a verdict is undecided.
+
+    A file system in trouble (no room, a stale handle, a server that is away) is waited for as long.
+    """
     shared_poll: str = MISSING
     """Folder that all desks of one user share on this cluster, so that they ask the scheduler as often as one.
 

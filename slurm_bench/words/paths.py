@@ -304,6 +304,11 @@ class CheckupPaths(TimingPaths):
         return self.root / "facts.json"
 
     @property
+    def lock(self) -> Path:
+        """Held here while the job looks."""
+        return self.root / "lock"
+
+    @property
     def jobs(self) -> Path:
         return self.root / "jobs"
 

@@ -82,6 +82,8 @@ class TrialPlan(Record):
     step: tuple[str, ...]
     cache_variables: dict[str, str] = Field(default_factory=dict)
     """Variables that name a compile cache, and the folder that each gets."""
+    patience_s: float = 60.0
+    """How long a runner waits until it can write into the folder of runs: its GPUs wait with it."""
     is_decoy: bool = False
     """Whether it is of a decoy run: its arms are the canary, and what compiles before it if anything is to be kept."""
 
@@ -93,6 +95,10 @@ class Calibration(Record):
     program: str
     arms: tuple[Seal, ...]
     """It, and the incumbent if that runs beside it in each block."""
+
+
+RECORD_LOST = 74
+"""How a runner ends that cannot write into the folder of runs (EX_IOERR): what it timed is void."""
 
 
 class TrialOutcome(StrEnum):

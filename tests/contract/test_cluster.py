@@ -19,6 +19,7 @@ from slurm_bench.effects.slurm import SlurmCluster
 from slurm_bench.words.accounting import JobState
 from slurm_bench.words.config import ClusterConfig
 from slurm_bench.words.errors import JobRefused, SchedulerError, UsageError
+from slurm_bench.words.trials import RECORD_LOST
 from tests.clusters import DEV_CLUSTER
 from tests.conftest import REPOSITORY
 from tests.fake_cluster import FakeCluster
@@ -142,6 +143,8 @@ def test_a_failed_task_is_its_own_failure(cluster: Cluster, name: str, tmp_path:
         2: JobState.COMPLETED,
         3: JobState.FAILED,
     }
+    codes = {attempt.task: attempt.exit_code for attempt in cluster.attempts([name], since)}
+    assert codes == {0: 0, 1: RECORD_LOST, 2: 0, 3: RECORD_LOST}
 
 
 def test_a_job_of_one_task_is_task_0(cluster: Cluster, name: str, tmp_path: Path) -> None:

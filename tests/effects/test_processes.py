@@ -81,3 +81,10 @@ def test_an_end_is_seen_at_once(tmp_path: Path) -> None:
         processes.run_logged(["sleep", "0.07"], timeout_s=60, output=tmp_path / "output")
         took.append(time.monotonic() - began)
     assert min(took) < 0.1
+
+
+def test_a_process_of_another_boot_is_gone_whatever_has_its_number_now() -> None:
+    ours = processes.identify(os.getpid())
+    assert processes.is_alive(ours) and ours.boot
+    assert not processes.is_alive(ours.model_copy(update={"boot": "7e3b1f52-5c0f-4d6c-9f5e-0b1c2d3e4f50"}))
+    assert processes.is_alive(ours.model_copy(update={"boot": ""})), "older records do not say"

@@ -10,6 +10,7 @@ import pytest
 from slurm_bench.effects import seals
 from slurm_bench.pure.rules import MAX_FILES
 from slurm_bench.words.errors import InfrastructureError, InvalidCandidate
+from tests import small_disk
 
 CANDIDATE = PurePosixPath("submissions/fast")
 
@@ -241,3 +242,15 @@ def test_two_who_seal_the_same_bytes_at_once_get_the_same_seal(tmp_path: Path) -
     with ThreadPoolExecutor(8) as pool:
         (only,) = set(pool.map(seal, range(64)))
     assert [path.name for path in (tmp_path / "store").iterdir()] == [only]
+
+
+def test_a_seal_is_on_disk_before_a_record_can_name_it(root: Path, tmp_path: Path) -> None:
+    """Else a machine that loses power leaves a record that names nothing, or files of zeros."""
+    (root / CANDIDATE / "kernels").mkdir()
+    (root / CANDIDATE / "kernels" / "norm.py").write_text("print(2)\n")
+    disk, image = tmp_path / "disk", tmp_path / "disk.img"
+    with small_disk.on_disk(disk, image):
+        sealed = seals.seal(root, CANDIDATE, disk / "seals")
+        small_disk.cut_power(disk)
+    with small_disk.on_disk(disk, image):
+        seals.verify(disk / "seals" / sealed.sha256, sealed)

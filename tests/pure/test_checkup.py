@@ -221,6 +221,7 @@ def test_an_account_and_its_qos(config: Config) -> None:
     ("facts", "check", "remedy"),
     [
         ({"sees_token": False}, "shared files", "a folder that all nodes share"),
+        ({"lock_problem": "g1 takes a lock that is held here"}, "locks", "whose locks bind all nodes"),
         ({"scratch_problem": "no such folder"}, "scratch", "cluster.scratch"),
         ({"scratch_free_gb": 0.01}, "scratch", "cluster.scratch"),
         ({"sbatch_problem": "sbatch: command not found"}, "jobs from nodes", "retime.where=allocation"),

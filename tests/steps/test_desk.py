@@ -3,24 +3,25 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from slurm_bench.effects import store
+from slurm_bench.effects.cluster import Queued
 from slurm_bench.effects.containers import NoContainer
 from slurm_bench.pure.budget import held_gpu_seconds
 from slurm_bench.steps import report, site
-from slurm_bench.words.accounting import LedgerEntry
+from slurm_bench.words.accounting import LedgerEntry, Observation
 from slurm_bench.words.config import Config
-from slurm_bench.words.errors import InfrastructureError, UsageError
+from slurm_bench.words.errors import InfrastructureError, StorageError, UsageError
 from slurm_bench.words.paths import CalibrationPaths, CampaignPaths, shipped
 from slurm_bench.words.records import Session, SessionState
 from slurm_bench.words.trials import Design, Retiming, TrialPlan
 from slurm_bench.words.verdicts import Outcome, Verdict
-from tests import waiting
+from tests import small_disk, waiting
 from tests.fake_cluster import FakeCluster
 from tests.scene import BaseScene
 
@@ -260,6 +261,29 @@ def test_a_desk_that_died_after_sbatch_queues_nothing_twice(scene: Scene) -> Non
     verdict = store.read(scene.paths.verdict_in_inbox("a1"), Verdict)
     assert verdict.outcome is Outcome.ACCEPTED
     assert len(scene.cluster.queued) == 1
+
+
+def test_a_disk_that_is_full_while_an_array_is_awaited_leaves_its_submission(config: Config, tmp_path: Path) -> None:
+    """Nothing of it is the candidate's, nor a defect of ours: the next desk goes on with what was timed."""
+    with small_disk.mounted(tmp_path / "disk", 2**24) as disk:
+        config.runs = str(disk / "runs")
+
+        class FillsUp(FakeCluster):
+            def look(self, jobs: Collection[Queued]) -> Mapping[str, Observation]:
+                if self.queued and not (disk / "filler").exists():
+                    small_disk.fill(disk)
+                return super().look(jobs)
+
+        scene = Scene(config, FillsUp())
+        with pytest.raises(StorageError, match="No space left on device"):
+            scene.submit(scene.candidate("fast", FAST))
+        assert not scene.paths.submission("0001").verdict.exists()
+        (disk / "filler").write_bytes(b"")
+        scene.desk = scene.another_desk()
+        scene.desk.serve()
+        verdict = store.read(scene.paths.verdict_in_inbox("a1"), Verdict)
+        assert (verdict.outcome, verdict.gpu_seconds) == (Outcome.ACCEPTED, 10)
+        assert len(scene.cluster.queued) == 1
 
 
 def test_a_verdict_that_did_not_reach_the_inbox_is_given_again(scene: Scene) -> None:

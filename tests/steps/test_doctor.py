@@ -1,5 +1,8 @@
 """What the doctor asks sbatch, and what it writes about a site, without one."""
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import yaml
 from slurm_bench.pure.survey import Survey
 from slurm_bench.steps import examination, site_file
 from slurm_bench.words.config import Config
-from tests.conftest import make_config
+from tests.conftest import REPOSITORY, make_config
 
 
 @pytest.fixture
@@ -37,3 +40,20 @@ def test_the_file_of_a_site_says_nothing_of_an_agent_that_asks_for_its_gpus(conf
     written = yaml.safe_load(path.read_text())
     assert written["partition"] == "gpu" and written["node_gpus"] == config.cluster.node_gpus
     assert "session_gpus" not in written
+
+
+@pytest.mark.parametrize(
+    ("flock", "said"),
+    [
+        ("NOTHING", "two processes can hold the same lock at once"),
+        ("ENOSYS", "no locks between processes there (flock: Function not implemented)"),
+    ],
+)
+def test_a_folder_of_runs_without_locks_is_refused(tmp_path: Path, flock: str, said: str) -> None:
+    runs = tmp_path / "runs"
+    argv = [sys.executable, str(REPOSITORY / "tests/without_flock.py"), flock, "slurm_bench"]
+    asked = ["command=doctor", "format=json", f"runs={runs}"]
+    done = subprocess.run([*argv, *asked], env={"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True)
+    (found,) = [each for each in json.loads(done.stdout)["findings"] if each["check"] == "runs"]
+    assert (found["state"], said in found["found"]) == ("fails", True), found
+    assert not list(runs.iterdir()), "what it tried with is gone"

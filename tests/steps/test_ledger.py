@@ -1,5 +1,6 @@
 """Reservations that outlive whoever made them."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from slurm_bench.effects.cluster import Job
 from slurm_bench.pure.budget import Terms, held_gpu_seconds
 from slurm_bench.steps.ledger import Ledger, Patience, Shrinkable
 from slurm_bench.words.accounting import LedgerEntry
-from slurm_bench.words.errors import BudgetExceeded, InfrastructureError, JobRefused, SchedulerError
+from slurm_bench.words.errors import BudgetExceeded, InfrastructureError, JobRefused, SchedulerError, StorageError
 from slurm_bench.words.paths import CalibrationPaths, SessionPaths
+from tests import small_disk
 from tests.fake_cluster import FakeCluster
 
 GRACE_S = 0.1
@@ -21,9 +23,11 @@ def job(tmp_path: Path, name: str = "job", tasks: int = 4) -> Job:
     return Job(name, tmp_path / "jobs", ["true"], tasks, 2, 8, False, 1)
 
 
-def ledger(tmp_path: Path, cluster: FakeCluster, grace_s: float = GRACE_S, limit: float = 1.0) -> Ledger:
+def ledger(
+    tmp_path: Path, cluster: FakeCluster, grace_s: float = GRACE_S, limit: float = 1.0, *, silence_s: float = 0.1
+) -> Ledger:
     paths = SessionPaths(tmp_path / "campaign" / "session")
-    return Ledger(paths, cluster, Terms(limit, 1.0), Patience(grace_s, silence_s=0.1))
+    return Ledger(paths, cluster, Terms(limit, 1.0), Patience(grace_s, silence_s))
 
 
 def only(book: Ledger) -> LedgerEntry:
@@ -74,6 +78,27 @@ def test_a_job_that_can_never_start_is_cancelled_and_said(tmp_path: Path) -> Non
     cluster.stuck = ""
     book.wait_until_over(name, 0.01, lambda states: None)
     assert only(book).settled_at
+
+
+def test_a_full_disk_is_waited_out_as_a_silent_scheduler_is(tmp_path: Path) -> None:
+    with small_disk.mounted(tmp_path / "disk") as disk:
+        book = ledger(disk, FakeCluster(one_by_one=True), silence_s=60)
+        name = book.run_to_queue("retiming", job(tmp_path)).job_name
+        filler = small_disk.fill(disk)
+        threading.Timer(1.5, filler.unlink).start()
+        assert book.wait_until_over(name, 0.01, lambda states: None).charged_gpu_seconds == 8
+
+
+def test_a_disk_that_stays_full_leaves_a_job_to_whoever_comes_next(tmp_path: Path) -> None:
+    with small_disk.mounted(tmp_path / "disk") as disk:
+        book = ledger(disk, FakeCluster())
+        name = book.run_to_queue("retiming", job(tmp_path)).job_name
+        filler = small_disk.fill(disk)
+        with pytest.raises(StorageError, match="No space left on device for 0 s; make room or mend it, then"):
+            book.wait_until_over(name, 0.01, lambda states: None)
+        filler.unlink()
+        assert held_gpu_seconds(only(book)) == only(book).reserved_gpu_seconds
+        assert book.wait_until_over(name, 0.01, lambda states: None).charged_gpu_seconds == 8
 
 
 def test_what_another_desk_learns_before_sbatch_has_answered_stays_known(tmp_path: Path) -> None:
