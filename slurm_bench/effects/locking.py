@@ -9,6 +9,7 @@ from pathlib import Path
 
 import filelock
 
+from slurm_bench.effects import folders
 from slurm_bench.words.errors import UsageError
 
 
@@ -19,9 +20,9 @@ def lock(path: Path, busy: str | None = None, patience_s: float = 0) -> Iterator
     Raises:
         UsageError: with the text `busy`, if one is given and another process holds the lock for patience_s.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folders.make(path.parent)
     try:
-        with filelock.FileLock(path, timeout=-1 if busy is None else patience_s):
+        with _file_lock(path).acquire(timeout=-1 if busy is None else patience_s):
             yield
     except filelock.Timeout:
         raise UsageError(busy or f"{path} is locked") from None
@@ -30,7 +31,12 @@ def lock(path: Path, busy: str | None = None, patience_s: float = 0) -> Iterator
 def is_held(path: Path) -> bool:
     """Return whether anybody, this process too, holds the lock file at path."""
     try:
-        with filelock.FileLock(path, timeout=0):
+        with _file_lock(path).acquire(timeout=0):
             return False
     except filelock.Timeout:
         return True
+
+
+def _file_lock(path: Path) -> filelock.BaseFileLock:
+    """In a shared folder the group's, whatever the umask: who takes a lock opens its file for writing."""
+    return filelock.FileLock(path, mode=0o660) if folders.is_shared(path.parent) else filelock.FileLock(path)

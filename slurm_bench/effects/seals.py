@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from slurm_bench.effects import folders
 from slurm_bench.pure.plain import odd_line
 from slurm_bench.pure.rules import (
     LAUNCHER,
@@ -230,7 +231,7 @@ def _keep(store: Path, sealed: Seal, contents: dict[str, tuple[int, bytes]]) -> 
     target = store / sealed.sha256
     if target.exists():
         return
-    store.mkdir(parents=True, exist_ok=True)
+    folders.make(store)
     beside = Path(tempfile.mkdtemp(dir=store, prefix=".new-"))
     try:
         for path, (mode, data) in contents.items():

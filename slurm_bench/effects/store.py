@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from slurm_bench.effects import folders
 from slurm_bench.words.errors import BenchError
 from slurm_bench.words.records import Record
 
@@ -26,7 +27,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """The same for what is no text."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folders.make(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     beside = Path(name)
     try:
@@ -52,7 +53,7 @@ def settle(beside: Path, path: Path) -> None:
 
 def write_folder(path: Path, contents: Mapping[str, tuple[int, bytes]]) -> None:
     """The same for a folder of files (mode and bytes by name); its caller is the only one that writes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folders.make(path.parent)
     for left in path.parent.glob(f".{path.name}.*"):  # by a writer that was killed
         remove(left)
     beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
@@ -104,7 +105,12 @@ def read(path: Path, kind: type[R]) -> R:
 
 
 def read_all(folder: Path, kind: type[R]) -> list[R]:
-    """The records of a folder by their files' names; one that goes away meanwhile is not there."""
+    """The records of a folder by their files' names; one that goes away meanwhile is not there.
+
+    Raises:
+        UsageError: this user may not read the folder: that is not the same as an empty one.
+    """
+    folders.refuse_closed(folder, str(folder))
     found = []
     for path in sorted(folder.glob("[!.]*.json")):
         try:
