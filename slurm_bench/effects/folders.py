@@ -13,10 +13,9 @@ from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 
+from slurm_bench.words.campaigns import REMEDY
 from slurm_bench.words.errors import UsageError
 
-REMEDY = "chmod -R g+rX"
-"""What an owner does so that his group may read a folder."""
 _SHARED = stat.S_ISGID | stat.S_IWGRP
 
 

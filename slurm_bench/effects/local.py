@@ -19,6 +19,7 @@ from slurm_bench.effects import folders, lane, processes, store
 from slurm_bench.effects.cluster import Job, Queued, python_command
 from slurm_bench.effects.lane import Array, Owner
 from slurm_bench.words.accounting import Attempt, JobState, Observation
+from slurm_bench.words.campaigns import REMEDY
 from slurm_bench.words.config import ClusterConfig
 from slurm_bench.words.errors import JobRefused, SchedulerError
 
@@ -99,7 +100,7 @@ class LocalCluster:
 
     def _array(self, name: str) -> Array | None:
         if by := folders.closed([self._usage / name]):
-            raise SchedulerError(f"{by} is {folders.owner(by)}'s, and may not be read by you: {folders.REMEDY} {by}")
+            raise SchedulerError(f"{by} is {folders.owner(by)}'s, and may not be read by you: {REMEDY} {by}")
         return store.read_if_there(lane.array_record(self._usage / name), Array)
 
     def _lanes(self, array: Array) -> list[processes.ProcessIdentity]:

@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+REMEDY = "chmod -R g+rX"
+"""What an owner does so that his group may read a folder."""
+
 
 @dataclass(frozen=True)
 class Unreadable:
@@ -22,4 +25,4 @@ def describe(unreadable: Iterable[Unreadable]) -> str:
         return ""
     whom = " and ".join(sorted({one.owner for one in each}))
     names = ", ".join(map(str, each))
-    return f"not readable by you, and all of it unknown: {names}; ask {whom} for chmod -R g+rX of it"
+    return f"not readable by you, and all of it unknown: {names}; ask {whom} for {REMEDY} of it"

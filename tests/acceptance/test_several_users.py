@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from slurm_bench.effects import store
-from slurm_bench.words.paths import CampaignPaths
+from slurm_bench.words.paths import CampaignPaths, SessionPaths
 from slurm_bench.words.records import Session, SessionState
+from slurm_bench.words.verdicts import Verdict
 from tests import users
 from tests.acceptance.rehearsals import QUICK
 from tests.clusters import DEV_CLUSTER
@@ -164,6 +165,33 @@ def test_one_closed_session_is_missing_from_no_view(place: Place, ben: User) -> 
     (campaign.root / "hers").chmod(0o755)
     (campaign.root / "hers/ledger").mkdir(mode=0o700)
     assert SAID in ben.bench("command=status", "campaign=half_closed").stdout, "what it spent cannot be read"
+
+
+def test_a_desk_at_work_times_nothing_more_of_an_unknown_rest(place: Place, ben: User) -> None:
+    """As it is where a colleague closes her session while another's desk serves."""
+    campaign = begun(place, "limited", "hers")
+    campaign.root.chmod(0o2775)
+    (campaign.root / "hers").chmod(0o700)
+    code = (
+        "import sys\n"
+        "from slurm_bench.steps import cli, launch, session, site\n"
+        "from slurm_bench.words.paths import SessionPaths\n"
+        "(config,) = cli.composed(sys.argv[1:])\n"
+        "site.make_absolute(config)\n"
+        "paths = SessionPaths(config.session_dir)\n"
+        "launch._open(config, paths)\n"
+        "session.run(paths.root)\n"
+    )
+    limited = ("campaign=limited", "session=his", "retime.caches=empty", "budget.campaign_h100_hours=100")
+    home = f"{place.root}/home-{BEN}"
+    own = [f"runs={place.runs}", f"task.data={home}/data", f"cluster.scratch={home}", *QUICK, *limited]
+    done = ben.run(place.python, "-c", code, *own)
+    assert done.returncode == 0, done.stderr
+    verdicts = [store.read(each.verdict, Verdict) for each in SessionPaths(campaign.root / "his").timed()]
+    outcomes = [verdict.outcome.value for verdict in verdicts]
+    assert outcomes == ["invalid", "rejected", *["undecided"] * 4], "its agent asks once more for each"
+    assert verdicts[-1].reason == f"nobody knows what is left of the campaign's 100 H100-hours: {SAID}"
+    assert not list((campaign.root / "his/ledger").glob("*.json")), "nothing was reserved"
 
 
 def test_nobody_goes_on_with_somebody_elses_session(place: Place, ben: User) -> None:
