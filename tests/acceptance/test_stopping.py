@@ -157,7 +157,7 @@ def test_on_this_machine(paths: SessionPaths) -> None:
     assert f"one: problem: {BY_HAND}\n" in shown.stdout
     assert slurm_bench(runs, "command=status", "session=one").stdout.count(": interrupted, scripted\n") == 1
     misspelt = slurm_bench(runs, "command=status", "session=two")
-    assert misspelt.returncode == 2 and "there are one" in misspelt.stderr
+    assert misspelt.returncode == 2 and "session=NAME of one" in misspelt.stderr
     check_goes_on(paths)
 
 
