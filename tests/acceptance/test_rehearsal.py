@@ -115,7 +115,7 @@ def check_bundles(runs: Path, session: SessionPaths) -> None:
 
 def check_errors(runs: Path) -> None:
     for overrides, words in (
-        (["command=bundle", "session=two"], "there are one"),
+        (["command=bundle", "session=two"], "session=NAME of one"),
         (["command=bundle", "session=one", "submission=6"], "there are 0001 to 0005"),
         (["command=reverify", "bundle=nowhere.tar"], "nowhere.tar cannot be read: No such file or directory"),
         (["command=reverify", f"bundle={runs / 'rehearsal' / 'one' / 'config.yaml'}"], "is no bundle, or broken"),
