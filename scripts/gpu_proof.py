@@ -20,6 +20,7 @@ from typing import Any
 from benchmarks import machine
 from benchmarks.machine import said
 from slurm_bench.effects import store
+from slurm_bench.effects.campaigns import members
 from slurm_bench.effects.slurm_commands import last_line
 from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.paths import CampaignPaths, SessionPaths, TimingPaths, trial_log
@@ -87,7 +88,7 @@ def rehearse(argv: Sequence[str]) -> Check:
 
 def seen(runs: Path, proof: dict[str, Any]) -> list[Check]:
     """Add to the proof what the session left, and check it."""
-    sessions = CampaignPaths(runs / "proof").sessions()
+    sessions = members(CampaignPaths(runs / "proof")).sessions
     if not sessions:
         return [Check("a session was begun", "none", holds=False)]
     proof |= what_came(sessions[0])

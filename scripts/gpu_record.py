@@ -23,6 +23,7 @@ import numpy as np
 import gpu_proof
 from benchmarks import machine
 from slurm_bench.effects import store
+from slurm_bench.effects.campaigns import members
 from slurm_bench.pure.settings import Settings
 from slurm_bench.pure.shards import DOCUMENT_START, FOLDER, VALIDATION
 from slurm_bench.words.paths import CalibrationPaths, CampaignPaths
@@ -186,7 +187,7 @@ def declared(text: str, name: str, value: str) -> str:
 
 
 def seen(runs: Path) -> dict[str, Any]:
-    calibrations = CampaignPaths(runs / "record").calibrations()
+    calibrations = members(CampaignPaths(runs / "record")).calibrations
     decoys, trials, jobs = [], [], []
     for paths in calibrations:
         decoys += [decoy_facts(paths)] if paths.timing.decoy.exists() else []

@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from slurm_bench.effects.campaigns import members  # noqa: E402
 from slurm_bench.pure.status_facts import CampaignView  # noqa: E402
 from slurm_bench.steps import books, report, status, status_formats, summaries  # noqa: E402
 from slurm_bench.words.paths import CampaignPaths, ReportPaths  # noqa: E402
@@ -44,7 +45,7 @@ def draw_status(folder: Path) -> None:
     campaign = CampaignPaths(runs / "rehearsal")
     while rehearsal.poll() is None:
         time.sleep(1)
-        view = status.Records(campaign, "", books.open_all).view() if campaign.sessions() else None
+        view = status.Records(campaign, "", books.open_all).view() if members(campaign).sessions else None
         if view and is_worth_a_picture(view):
             (ROOT / "docs" / "status.svg").write_text(status_formats.picture(view))
             break

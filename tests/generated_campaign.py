@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from omegaconf import OmegaConf
 
 from slurm_bench.effects import seals, store
+from slurm_bench.effects.campaigns import members
 from slurm_bench.pure import confirmation, verdict
 from slurm_bench.pure.verdict import Terms
 from slurm_bench.steps import site
@@ -366,6 +367,6 @@ def _write(path: Path, record: Record) -> None:
 
 
 def all_verdicts(campaign: CampaignPaths) -> Iterator[Verdict]:
-    for session in campaign.sessions():
+    for session in members(campaign).sessions:
         for record in sorted(session.submissions.glob("*/verdict.json")):
             yield store.read(record, Verdict)

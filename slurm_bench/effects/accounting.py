@@ -1,11 +1,12 @@
 """Where a Slurm cluster's usage is known from: its accounting database, or for sites without one our own record."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from slurm_bench.effects import locking, store, task_record
+from slurm_bench.effects import folders, locking, store, task_record
 from slurm_bench.effects.cluster import Job, python_command
 from slurm_bench.pure import own_record, sacct, slurm_settings
 from slurm_bench.words.accounting import Attempt, OwnJob, Sighting, Sightings
@@ -107,7 +108,9 @@ class OwnRecord:
         return ["exec", *python_command(task_record.__name__, str(folder), "--"), *job.command]
 
     def attempts(self, names: Sequence[str], begin: datetime) -> Iterable[Attempt]:
-        with locking.lock(self._folder / "lock"):  # no older answer is written over a newer one
+        # No older answer is written over a newer one; who may only look writes none.
+        writes = folders.may_write(self._folder)
+        with locking.lock(self._folder / "lock") if writes else nullcontext():
             asked_at, listed = datetime.now(UTC), ",".join(names)
             rows = own_record.rows(
                 self._ask(
@@ -132,7 +135,7 @@ class OwnRecord:
         tasks = [store.read(path, Sighting) for path in task_record.task_records(folder)]
         before = store.read_if_there(_queue_record(folder), Sightings) or Sightings()
         seen = own_record.seen(before, rows, tasks, asked_at)
-        if seen != before:
+        if seen != before and folders.may_write(folder):
             store.write(_queue_record(folder), seen)
         return own_record.attempts(job, seen, tasks, asked_at, self._grace)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from slurm_bench.effects import store
+from slurm_bench.effects.folders import make
 from slurm_bench.words.errors import InfrastructureError
 from slurm_bench.words.trials import Caches
 
@@ -54,7 +55,7 @@ def pack(folder: Path, archive: Path, limits: Limits = Limits()) -> Caches:
 
 
 def _pack(folder: Path, archive: Path, limits: Limits) -> Caches:
-    archive.parent.mkdir(parents=True, exist_ok=True)
+    make(archive.parent)
     for begun in archive.parent.glob(f".{archive.name}.*"):
         begun.unlink()  # by a run that was killed: an archive's name is one job's alone
     handle, name = tempfile.mkstemp(dir=archive.parent, prefix=f".{archive.name}.")

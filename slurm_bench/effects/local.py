@@ -15,10 +15,11 @@ from pathlib import Path
 
 import submitit
 
-from slurm_bench.effects import lane, processes, store
+from slurm_bench.effects import folders, lane, processes, store
 from slurm_bench.effects.cluster import Job, Queued, python_command
 from slurm_bench.effects.lane import Array, Owner
 from slurm_bench.words.accounting import Attempt, JobState, Observation
+from slurm_bench.words.campaigns import REMEDY
 from slurm_bench.words.config import ClusterConfig
 from slurm_bench.words.errors import JobRefused, SchedulerError
 
@@ -100,6 +101,8 @@ class LocalCluster:
         return self._array(name) is not None
 
     def _array(self, name: str) -> Array | None:
+        if by := folders.closed([self._usage / name]):
+            raise SchedulerError(f"{by} is {folders.owner(by)}'s, and may not be read by you: {REMEDY} {by}")
         return store.read_if_there(lane.array_record(self._usage / name), Array)
 
     def _lanes(self, array: Array) -> list[processes.ProcessIdentity]:
@@ -130,7 +133,7 @@ class LocalCluster:
 
     def _attempts(self, array: Array, alive: bool) -> list[Attempt]:
         folder = self._usage / array.name
-        if not alive:
+        if not alive and folders.is_ours(folder):
             lane.close(folder, array, array.lost)
         return lane.attempts(folder, array)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import filelock
 
+from slurm_bench.effects import folders
 from slurm_bench.words.errors import StorageError, UsageError
 
 _WITHOUT_LOCKS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK})
@@ -24,7 +25,7 @@ def lock(path: Path, busy: str | None = None, patience_s: float = 0) -> Iterator
         UsageError: with the text `busy`, if one is given and another process holds the lock for patience_s.
         StorageError: the file system has no such locks.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folders.make(path.parent)
     try:
         held = _acquired(path, -1 if busy is None else patience_s)
     except filelock.Timeout:
@@ -47,12 +48,22 @@ def is_held(path: Path) -> bool:
 
 
 def _acquired(path: Path, timeout_s: float) -> AbstractContextManager[object]:
-    """A lock that is held, never by a file that only marks it: a holder that is killed would leave that for ever."""
+    """A lock that is held."""
     try:
-        return filelock.FileLock(path, fallback_to_soft=False).acquire(timeout=timeout_s)
+        return _file_lock(path).acquire(timeout=timeout_s)
     except OSError as error:
         if error.errno not in _WITHOUT_LOCKS:
             raise
         remedy = "take a folder that has them, or have it mounted with them (Lustre: -o flock)"
         said = f"{path.parent}: no locks between processes there (flock: {error.strerror}); {remedy}"
         raise StorageError(said) from None
+
+
+def _file_lock(path: Path) -> filelock.BaseFileLock:
+    """Never a file that only marks it, which a holder that is killed would leave for ever.
+
+    In a shared folder it is the group's, whatever the umask: who takes a lock opens its file for writing.
+    """
+    if folders.is_shared(path.parent):
+        return filelock.FileLock(path, mode=0o660, fallback_to_soft=False)
+    return filelock.FileLock(path, fallback_to_soft=False)

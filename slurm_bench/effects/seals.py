@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from slurm_bench.effects.store import make_folder, sync_folder
+from slurm_bench.effects import folders
 from slurm_bench.pure.plain import odd_line
 from slurm_bench.pure.rules import (
     LAUNCHER,
@@ -232,7 +232,7 @@ def _keep(store: Path, sealed: Seal, contents: dict[str, tuple[int, bytes]]) -> 
     target = store / sealed.sha256
     if target.exists():
         return
-    make_folder(store)
+    folders.make(store)
     beside = Path(tempfile.mkdtemp(dir=store, prefix=".new-"))
     try:
         for path, (mode, data) in contents.items():
@@ -245,12 +245,12 @@ def _keep(store: Path, sealed: Seal, contents: dict[str, tuple[int, bytes]]) -> 
                 os.fsync(stream.fileno())
         for folder in (beside, *(path for path in beside.rglob("*") if path.is_dir())):
             folder.chmod(0o555)
-            sync_folder(folder)
+            folders.sync(folder)
         _rename_unless_there(beside, target)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
-    sync_folder(store)
+    folders.sync(store)
 
 
 def _rename_unless_there(beside: Path, target: Path) -> None:

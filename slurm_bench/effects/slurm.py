@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import tempfile
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from pathlib import Path
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-from slurm_bench.effects import polling, processes, slurm_commands
+from slurm_bench.effects import folders, polling, processes, slurm_commands
 from slurm_bench.effects.accounting import Accounting, OwnRecord, Sacct
 from slurm_bench.effects.cluster import RECOVERY, Job, Queued
 from slurm_bench.pure import sacct, slurm_settings
@@ -92,6 +93,10 @@ class SlurmCluster:
         # What our own record says is for the desks that share it.
         shared = usage / "poll" if config.accounting == "own" else Path(config.shared_poll)
         folder = shared / f"{os.getuid()}-{_digest_of_cluster(config)}"
+        if not folders.may_write(folder):
+            # He may look, or others closed it to him: no desk of his asks the more seldom for it.
+            self._alone = tempfile.TemporaryDirectory(prefix="slurm_bench-poll-")
+            folder = Path(self._alone.name)
         self._poll = polling.SharedPoll(folder, config.poll_seconds, self._ask_for_all)
 
     def _accounting_of(self, config: ClusterConfig, usage: Path) -> Accounting:
@@ -122,7 +127,7 @@ class SlurmCluster:
         return slurm_settings.overrun_s(site, slurm_settings.over_time_limits(partitions, self._config.partition))
 
     def submit(self, job: Job) -> str:
-        job.folder.mkdir(parents=True, exist_ok=True)
+        folders.make(job.folder)
         command = shlex.join(self._accounting.accounted(job))
         with processes.outside_any_job(self._environment):
             executor = _CommandExecutor(job.folder)
@@ -145,7 +150,7 @@ class SlurmCluster:
             JobRefused: it would not take it; its words.
             SchedulerError: no answer.
         """
-        job.folder.mkdir(parents=True, exist_ok=True)
+        folders.make(job.folder)
         executor = _CommandExecutor(job.folder)
         executor.update_parameters(**self._parameters(job))
         script = job.folder / "try_out.sh"

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from slurm_bench.effects import folders
 from slurm_bench.words.errors import BenchError
 from slurm_bench.words.records import Record
 
@@ -26,7 +27,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """The same for what is no text."""
-    make_folder(path.parent)
+    folders.make(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     beside = Path(name)
     try:
@@ -39,7 +40,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)  # a signal may come just after it got its name
         raise
-    sync_folder(path.parent)
+    folders.sync(path.parent)
 
 
 def settle(beside: Path, path: Path) -> None:
@@ -47,12 +48,12 @@ def settle(beside: Path, path: Path) -> None:
     with beside.open("rb") as stream:
         os.fsync(stream.fileno())
     beside.replace(path)
-    sync_folder(path.parent)
+    folders.sync(path.parent)
 
 
 def write_folder(path: Path, contents: Mapping[str, tuple[int, bytes]]) -> None:
     """The same for a folder of files (mode and bytes by name); its caller is the only one that writes it."""
-    make_folder(path.parent)
+    folders.make(path.parent)
     for left in path.parent.glob(f".{path.name}.*"):  # by a writer that was killed
         remove(left)
     beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
@@ -64,12 +65,12 @@ def write_folder(path: Path, contents: Mapping[str, tuple[int, bytes]]) -> None:
                 os.fchmod(stream.fileno(), mode)
                 os.fsync(stream.fileno())
         beside.chmod(0o755)
-        sync_folder(beside)
+        folders.sync(beside)
         beside.rename(path)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
-    sync_folder(path.parent)
+    folders.sync(path.parent)
 
 
 def remove(path: Path) -> None:
@@ -78,23 +79,6 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink()
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder, and those around it where they are missing, as durably as what is written there."""
-    if not folder.is_dir():
-        make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Put the names in a folder on disk."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def read(path: Path, kind: type[R]) -> R:
@@ -113,7 +97,12 @@ def read(path: Path, kind: type[R]) -> R:
 
 
 def read_all(folder: Path, kind: type[R]) -> list[R]:
-    """The records of a folder by their files' names; one that goes away meanwhile is not there."""
+    """The records of a folder by their files' names; one that goes away meanwhile is not there.
+
+    Raises:
+        UsageError: this user may not read the folder: that is not the same as an empty one.
+    """
+    folders.refuse_closed(folder, str(folder))
     found = []
     for path in sorted(folder.glob("[!.]*.json")):
         try:

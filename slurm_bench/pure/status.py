@@ -54,6 +54,7 @@ def campaign_view(records: CampaignRecords, seen: Seen, seen_at: datetime, silen
         sessions=tuple(session_view(each, seen) for each in records.sessions),
         calibrations=tuple(each for each in timing if each),
         budget=_campaign_budget(records, seen),
+        unreadable=records.unreadable,
     )
 
 

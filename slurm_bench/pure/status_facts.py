@@ -11,6 +11,7 @@ from enum import StrEnum
 from slurm_bench.pure.budget import Terms
 from slurm_bench.pure.score import Score
 from slurm_bench.words.accounting import LedgerEntry
+from slurm_bench.words.campaigns import Unreadable
 from slurm_bench.words.records import Session, Submission, Working
 from slurm_bench.words.trials import Block
 from slurm_bench.words.verdicts import Verdict
@@ -89,6 +90,7 @@ class CampaignRecords:
     name: str
     sessions: tuple[SessionRecords, ...]
     calibrations: tuple[CalibrationRecords, ...]
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,9 @@ class CampaignView:
     calibrations: tuple[CalibrationView, ...]
     """Those that are being timed."""
     budget: BudgetView
+    """Of what can be read."""
+    unreadable: tuple[Unreadable, ...] = ()
+    """What else there is."""
 
     @property
     def is_over(self) -> bool:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from slurm_bench.pure.budget import h100_hours, held_gpu_seconds
 from slurm_bench.words.accounting import Attempt, LedgerEntry
+from slurm_bench.words.campaigns import Unreadable
 from slurm_bench.words.kinds import KINDS, Kind
 
 _DAY_S = 86400
@@ -92,6 +93,8 @@ class CampaignAccount:
     """H100-hours of all accounts together, if there is such a limit."""
     accounts: tuple[Account, ...]
     """Sessions, then calibrations."""
+    unreadable: tuple[Unreadable, ...] = ()
+    """What else there is, of which nobody here knows what it spent."""
 
     @property
     def spent(self) -> float:
@@ -104,7 +107,8 @@ class CampaignAccount:
 
     @property
     def left(self) -> float | None:
-        return None if self.limit is None else self.limit - self.spent - self.held
+        """None where there is no limit, or where not all that was spent is known."""
+        return None if self.limit is None or self.unreadable else self.limit - self.spent - self.held
 
 
 def idle_share(lines: Iterable[Line]) -> float | None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from slurm_bench.effects import folders
 from slurm_bench.effects.cluster import Cluster, Queued
 from slurm_bench.steps import site
 from slurm_bench.steps.ledger import Ledger
@@ -25,19 +26,24 @@ class Book:
         return self.paths.root.name
 
     @property
+    def is_kept_here(self) -> bool:
+        """Whether this user may write in it; in a colleague's he only reads."""
+        return folders.may_write(self.paths.ledger)
+
+    @property
     def is_open(self) -> bool:
         """Whether anything is reserved for and not settled."""
         return any(entry.settled_at is None for entry in self.ledger.entries())
 
 
-def open_all(folders: Sequence[TimingPaths]) -> list[Book]:
+def open_all(members: Sequence[TimingPaths]) -> list[Book]:
     """
     Raises:
         UsageError: a configuration cannot be read, or its cluster not be reached from this machine.
     """
     clusters: list[tuple[ClusterConfig, Cluster]] = []
     books = []
-    for paths in folders:
+    for paths in members:
         config = site.load_config(paths)
         same = [cluster for known, cluster in clusters if _is_same_site(known, config.cluster)]
         cluster = same[0] if same else site.cluster_of(config)
@@ -59,7 +65,7 @@ def by_cluster(books: Sequence[Book]) -> dict[Cluster, list[Book]]:
 
 
 def settle(books: Sequence[Book]) -> None:
-    """Settle what is over, with a question a cluster for all of its ledgers.
+    """Settle what is over, with a question a cluster for all of its ledgers; a colleague's is left to him.
 
     Raises:
         SchedulerError: no answer; everything stays reserved.
@@ -69,4 +75,5 @@ def settle(books: Sequence[Book]) -> None:
         # Each ledger below finds its answer there.
         cluster.look([Queued(each.job_name, each.reserved_at, each.tasks) for each in entries])
         for book in ours:
-            book.ledger.settle_finished()
+            if book.is_kept_here:
+                book.ledger.settle_finished()

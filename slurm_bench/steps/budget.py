@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from slurm_bench.effects import store
+from slurm_bench.effects import campaigns, store
 from slurm_bench.effects.cluster import Cluster
 from slurm_bench.pure import budget, usage
 from slurm_bench.pure.sacct import merged
@@ -12,7 +12,6 @@ from slurm_bench.steps import books, budget_formats, guard, site
 from slurm_bench.steps.books import Book
 from slurm_bench.words.accounting import Activity, Attempt
 from slurm_bench.words.config import BudgetCommand, Config
-from slurm_bench.words.errors import UsageError
 from slurm_bench.words.kinds import Kind
 from slurm_bench.words.paths import CampaignPaths, RetimingPaths, SessionPaths
 from slurm_bench.words.records import Submission
@@ -22,7 +21,7 @@ from slurm_bench.words.trials import Trial
 def perform(config: Config) -> None:
     """
     Raises:
-        UsageError: the campaign has no sessions.
+        UsageError: the campaign has no sessions, or none that this user may read.
         SchedulerError: the accounting does not answer; nothing is guessed.
     """
     assert isinstance(config.command, BudgetCommand)
@@ -30,9 +29,8 @@ def perform(config: Config) -> None:
         guard.perform(config)
         return
     campaign = CampaignPaths(Path(config.runs) / config.campaign)
+    campaigns.refuse_empty(campaigns.members(campaign), campaign)
     found = of_campaign(campaign)
-    if not found.accounts:
-        raise UsageError(f"no sessions in {campaign.root}; name another with campaign=")
     budget_formats.PRINT[config.command.format](found)
 
 
@@ -42,10 +40,11 @@ def of_campaign(campaign: CampaignPaths) -> CampaignAccount:
     Raises:
         SchedulerError: it does not answer.
     """
-    opened = books.open_all([*campaign.sessions(), *campaign.calibrations()])
+    found = campaigns.members(campaign)
+    opened = books.open_all(found.readable)
     limits = [book.config.budget.campaign_h100_hours for book in opened]
     limit = min((each for each in limits if each is not None), default=None)
-    return CampaignAccount(campaign.root.name, limit, _accounts(opened))
+    return CampaignAccount(campaign.root.name, limit, _accounts(opened), found.unreadable)
 
 
 def _accounts(opened: Sequence[Book]) -> tuple[Account, ...]:
@@ -65,7 +64,8 @@ def _bring_up_to_date(ours: Sequence[Book], cluster: Cluster) -> dict[str, list[
         for attempt in cluster.attempts(names, min(entry.reserved_at for entry in entries)):
             fresh.setdefault(attempt.job_name, []).append(attempt)
     for book in ours:
-        book.ledger.correct(fresh)
+        if book.is_kept_here:
+            book.ledger.correct(fresh)
     return fresh
 
 

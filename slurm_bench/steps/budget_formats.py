@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from slurm_bench.pure.usage import Account, CampaignAccount, Line, idle_share
+from slurm_bench.words.campaigns import describe
 
 _COLUMNS = (
     "campaign",
@@ -33,6 +34,8 @@ def print_table(found: CampaignAccount) -> None:
     console = Console()
     console.print(table(found))
     console.print(_what_counts(found), markup=False, highlight=False)
+    if found.unreadable:
+        console.print(describe(found.unreadable), markup=False, highlight=False, soft_wrap=True)
 
 
 def table(found: CampaignAccount) -> Table:
@@ -43,6 +46,8 @@ def table(found: CampaignAccount) -> Table:
         grid.add_column(heading, justify="left" if left else "right", overflow="fold", no_wrap=heading == "day")
     for account in found.accounts:
         _add_account(grid, account)
+    for hidden in found.unreadable:
+        grid.add_row(escape(str(hidden)), "", "unknown", "unknown", "unknown", "unknown", style="bold")
     _add_total(grid, found)
     return grid
 
@@ -73,12 +78,13 @@ def _add_sum(grid: Table, counted: Sequence[Line], spent: float) -> None:
 
 def _add_total(grid: Table, found: CampaignAccount) -> None:
     counted = [line for account in found.accounts for line in account.lines if line.kind in account.counts]
-    grid.add_row("whole campaign", style="bold")
+    grid.add_row("readable part" if found.unreadable else "whole campaign", style="bold")
     _add_sum(grid, counted, found.spent)
     if found.held:
         grid.add_row("reserved", "", "", "", _hours(found.held), style="dim")
-    if found.left is not None:
-        grid.add_row(f"left of {found.limit:g}", "", "", "", _hours(found.left))
+    if found.limit is not None:
+        left = "unknown" if found.left is None else _hours(found.left)
+        grid.add_row(f"left of {found.limit:g}", "", "", "", left)
 
 
 def _hours(h100_hours: float) -> str:
@@ -116,6 +122,8 @@ def _rows(campaign: str, account: Account) -> Iterator[Mapping[str, object]]:
 
 
 def _campaign_rows(found: CampaignAccount) -> Iterator[Mapping[str, object]]:
+    for hidden in found.unreadable:
+        yield {"campaign": found.name, "account": hidden.name, "figure": f"unreadable, of {hidden.owner}"}
     for figure in ("spent", "held", "limit", "left"):
         name = {"held": "reserved"}.get(figure, figure)
         yield {"campaign": found.name, "figure": f"campaign {name}", "h100_hours": getattr(found, figure)}
@@ -125,6 +133,7 @@ def print_json(found: CampaignAccount) -> None:
     content = {
         "campaign": found.name,
         **{name: getattr(found, name) for name in ("spent", "held", "limit", "left")},
+        "unreadable": [asdict(hidden) for hidden in found.unreadable],
         "accounts": [_content(account) for account in found.accounts],
     }
     print(json.dumps(content, indent=1))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from slurm_bench.effects import bundles, store
+from slurm_bench.effects import bundles, campaigns, store
 from slurm_bench.pure import stamps
 from slurm_bench.steps import metadata, site
 from slurm_bench.steps.site import KeyHolder
@@ -35,7 +35,7 @@ def perform(config: Config) -> None:
         InfrastructureError: a record was changed while it was read.
     """
     assert isinstance(config.command, BundleCommand)
-    paths = _session(CampaignPaths(Path(config.runs).absolute() / config.campaign), config.session)
+    paths = campaigns.session(CampaignPaths(Path(config.runs).absolute() / config.campaign), config.session)
     begun_with = site.load_config(paths)
     _refuse_telling_fields(begun_with)
     out = Path(config.command.out).absolute() if config.command.out else paths.bundles
@@ -49,14 +49,6 @@ def perform(config: Config) -> None:
         print(f"{archive}: submission {number}, stamp {manifest.stamp}")
     newest = store.read(paths.stamps()[-1], Stamp)
     print(f"to publish: {stamps.digest(newest)}, the newest stamp (submission {newest.submission})")
-
-
-def _session(campaign: CampaignPaths, name: str) -> SessionPaths:
-    there = {paths.root.name: paths for paths in campaign.sessions() if paths.session.exists()}
-    if name not in there:
-        others = f"there are {', '.join(there)}" if there else "there are none: name another with campaign="
-        raise UsageError(f"session: no {name} in {campaign.root}; {others}")
-    return there[name]
 
 
 def _numbers(paths: SessionPaths, wanted: str | None) -> list[str]:
@@ -140,7 +132,7 @@ def _listed(paths: SessionPaths, asked: Experiment, plan: ExperimentPlan) -> Lis
 def _calibration(paths: SessionPaths) -> Members:
     """What the session's calibration was taken from, in the classic design."""
     ours = store.read_if_there(paths.calibration, Retiming)
-    for each in paths.campaign.calibrations() if ours else ():
+    for each in campaigns.members(paths.campaign).calibrations if ours else ():
         if store.read_if_there(each.timing.retiming.collected, Retiming) == ours:
             return {str(BundlePaths().origin.root / file.relative_to(each.root)): file for file in _parts(each)}
     return {}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from slurm_bench.effects import store
+from slurm_bench.effects import folders, store
 from slurm_bench.effects.cluster import Cluster
 from slurm_bench.steps import chain, enclosure, judge, link, metadata, session, site
 from slurm_bench.steps.chain import Chain
@@ -26,6 +26,7 @@ def perform(config: Config) -> None:
     site.make_absolute(config)
     paths = SessionPaths(config.session_dir)
     follow = config.cluster.follow
+    site.check_owner(paths)
     if paths.begun():
         config = site.load_config(paths)
         log.info("going on with %s, by the configuration that it began with", paths.root)
@@ -36,6 +37,8 @@ def perform(config: Config) -> None:
     judge.check(config)
     enclosure.check(config)
     opened = _open(config, paths)
+    if opened.state is not SessionState.FINISHED:
+        site.ledger_of(config, paths, cluster).refuse_unknown()
     log.info("session %s in %s", config.session, paths.root)
     if opened.state is not SessionState.FINISHED:
         if config.cluster.kind == "local":
@@ -84,6 +87,7 @@ def _raise_what_failed(paths: SessionPaths) -> None:
 def _open(config: Config, paths: SessionPaths) -> Session:
     try:
         if not paths.begun():  # its stamps rest on the bytes of it
+            folders.make_own(paths.root)
             site.save_config(paths, config)
     except OSError as error:
         raise UsageError(f"runs: {error}") from None

@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from slurm_bench.effects import locking, store, trouble
+from slurm_bench.effects import campaigns, locking, store, trouble
 from slurm_bench.effects.clock import Clock, SystemClock
 from slurm_bench.effects.cluster import RECOVERY, Cluster, Job, Queued
 from slurm_bench.pure import accounts, budget
 from slurm_bench.pure.budget import Balances, Terms
 from slurm_bench.pure.sacct import merged
 from slurm_bench.words.accounting import Attempt, JobState, LedgerEntry, Observation, RestsOn
+from slurm_bench.words.campaigns import describe
 from slurm_bench.words.errors import InfrastructureError, JobRefused, SchedulerError
 from slurm_bench.words.kinds import Kind
 from slurm_bench.words.paths import CalibrationPaths, CampaignPaths, TimingPaths
@@ -84,10 +85,21 @@ class Ledger:
         return store.read_all(self._paths.ledger, LedgerEntry)
 
     def balances(self) -> Balances:
-        """What is left for these jobs, by what was seen last."""
+        """What is left for these jobs, by what was seen last, and can be read of the campaign."""
         own = [*self.entries(), *self.calibrations()]
-        folders = self._paths.campaign.ledgers() if math.isfinite(self._terms.campaign_limit) else []
+        folders = campaigns.members(self.campaign).ledgers if math.isfinite(self._terms.campaign_limit) else ()
         return budget.balances(own, [entry for folder in folders for entry in _entries(folder)], self._terms)
+
+    def refuse_unknown(self) -> None:
+        """Let nothing more be spent of a campaign's limit while somebody's part of it cannot be read.
+
+        Raises:
+            InfrastructureError: which session or calibration that is, and whom to ask.
+        """
+        unreadable = campaigns.members(self.campaign).unreadable if math.isfinite(self._terms.campaign_limit) else ()
+        if unreadable:
+            limit = f"nobody knows what is left of the campaign's {self._terms.campaign_limit:g} H100-hours"
+            raise InfrastructureError(f"{limit}: {describe(unreadable)}")
 
     def held_h100_hours(self) -> float:
         """What these jobs hold by themselves, whether it counts or not."""
@@ -114,6 +126,7 @@ class Ledger:
 
         Raises:
             BudgetExceeded: the worst case does not fit; nothing is reserved or queued.
+            InfrastructureError: the campaign has a limit, and what others spent of it cannot be read.
             SchedulerError: queue or accounting give no answer, or sbatch did not queue it. Where nobody knows
                 whether it did, the reservation stays until the queue has not known the job for the grace.
         """
@@ -165,6 +178,8 @@ class Ledger:
         )
 
     def _reserve(self, entry: LedgerEntry, shrinkable: Shrinkable | None) -> LedgerEntry:
+        if self._is_shrinkable(entry):
+            self.refuse_unknown()
         remaining = self.balances()
         if shrinkable and self._is_shrinkable(entry):
             entry = _shrunk(entry, shrinkable, remaining)

@@ -70,7 +70,7 @@ class Section:
     """Whether runs that share a node have losses that are alike, and what that does to the scores."""
 
 
-def render(title: str, sections: Sequence[Section], sessions: Sequence[SessionSummary]) -> str:
+def render(title: str, sections: Sequence[Section], sessions: Sequence[SessionSummary], unreadable: str) -> str:
     script = (_TEMPLATES / "report.js").read_text()
     submissions = tables.submissions(sessions)
     return (
@@ -83,6 +83,7 @@ def render(title: str, sections: Sequence[Section], sessions: Sequence[SessionSu
             style=Markup((_TEMPLATES / "report.css").read_text()),
             script=Markup(script),
             script_hash=_hash(f"\n{script}\n"),
+            unreadable=unreadable,
             sections=sections,
             sessions=sessions,
             sessions_table=tables.sessions(sessions),

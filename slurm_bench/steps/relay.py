@@ -58,7 +58,7 @@ class Relay:
             if is_left:
                 name = self._chain.new_name()
                 self._follow_this(name)
-        except SchedulerError as error:
+        except InfrastructureError as error:
             self._stop(f"the session's next job could not be queued: {error}", error.exit_code)
             return False
         return is_left

@@ -1,5 +1,6 @@
 """`command=report`: sessions side by side, of one or several campaigns: a page, figures and tables."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from slurm_bench.effects import human_records, store
+from slurm_bench.effects import folders, human_records, store
+from slurm_bench.effects.campaigns import members, none_of, refuse_empty
 from slurm_bench.pure import contamination, node_correlation, rules, score, summary, tables, usage, yardstick
 from slurm_bench.pure.progress import Board
 from slurm_bench.pure.summary import Contest, SessionSummary
@@ -19,10 +21,13 @@ from slurm_bench.pure.yardstick import Yardstick
 from slurm_bench.steps import page, report_tables, summaries, yardsticks
 from slurm_bench.steps.page import PlacedFigure, Section, interval
 from slurm_bench.steps.yardsticks import Humans
+from slurm_bench.words.campaigns import Unreadable, describe
 from slurm_bench.words.config import Config, ReportCommand
 from slurm_bench.words.errors import UsageError
 from slurm_bench.words.paths import CampaignPaths, ReportPaths
 from slurm_bench.words.verdicts import Verdict
+
+log = logging.getLogger(__name__)
 
 _ON_A_TERMINAL = (
     "#",
@@ -62,21 +67,37 @@ def perform(config: Config) -> None:
     sessions = [session for campaign in campaigns for session in _sessions_of(campaign, command.sessions, humans)]
     _refuse_copies(sessions)
     where = ReportPaths(Path(command.out).absolute()) if command.out else campaigns[0].report
-    found = write(sessions, where, Choices(command.rule_set, command.published))
+    _refuse_closed(where)
+    hidden = [each for campaign in campaigns for each in members(campaign).unreadable]
+    found = write(sessions, where, Choices(command.rule_set, command.published), hidden)
     console = Console()
     for section in found:
         console.print(leaderboard_grid(section))
+    _say_hidden(console, hidden)
     _say_where(console, where)
 
 
+def _refuse_closed(where: ReportPaths) -> None:
+    """
+    Raises:
+        UsageError: this user may not write there.
+    """
+    for folder in (where.root, where.files):
+        if not folders.may_write(folder):
+            raise UsageError(
+                f"you may not write in {folder}; command.out=FOLDER writes the report into one of your own"
+            )
+
+
 def _sessions_of(campaign: CampaignPaths, names: Sequence[str], humans: Humans) -> list[SessionSummary]:
+    there = members(campaign)
+    refuse_empty(there, campaign)
     sessions = summaries.of_campaign(campaign, humans)
     if not sessions:
         raise UsageError(f"no sessions in {campaign.root}; name another with campaign=")
-    there = [session.session.name for session in sessions]
-    unknown = sorted(set(names) - set(there))
+    unknown = sorted(set(names) - set(there.begun))
     if unknown:
-        raise UsageError(f"command.sessions: no {', '.join(unknown)} in {campaign.root}, only {', '.join(there)}")
+        raise UsageError(f"command.sessions: {none_of(unknown[0], there, campaign)}")
     return [session for session in sessions if not names or session.session.name in names]
 
 
@@ -89,8 +110,17 @@ def _refuse_copies(sessions: Sequence[SessionSummary]) -> None:
         known[each.session.id] = each.label
 
 
-def write(sessions: Sequence[SessionSummary], where: ReportPaths, choices: Choices = Choices()) -> list[Section]:
-    """Write the page, its figures and tables as files, and all of its data as JSON; return what can be compared."""
+def write(
+    sessions: Sequence[SessionSummary],
+    where: ReportPaths,
+    choices: Choices = Choices(),
+    unreadable: Sequence[Unreadable] = (),
+) -> list[Section]:
+    """Write the page, its figures and tables as files, and all of its data as JSON; return what can be compared.
+
+    Args:
+        unreadable: what else is in the campaigns.
+    """
     sections = []
     for stem, compared in _stems(sessions).items():
         section = _section(compared, choices, where, stem)
@@ -100,8 +130,8 @@ def write(sessions: Sequence[SessionSummary], where: ReportPaths, choices: Choic
     for table in (tables.sessions(sessions), tables.submissions(sessions), tables.budget(sessions)):
         _write_table(where, table.name, table)
     title = ", ".join(dict.fromkeys(session.session.campaign for session in sessions))
-    store.write_text(where.page, page.render(title, sections, sessions))
-    store.write_text(where.data, _data(sections, sessions))
+    store.write_text(where.page, page.render(title, sections, sessions, describe(unreadable)))
+    store.write_text(where.data, _data(sections, sessions, unreadable))
     return sections
 
 
@@ -195,23 +225,28 @@ def _write_table(where: ReportPaths, name: str, table: Table) -> None:
         store.write_text(where.file(f"{name}.{ending}"), form(table))
 
 
-def _data(sections: Sequence[Section], sessions: Sequence[SessionSummary]) -> str:
+def _data(sections: Sequence[Section], sessions: Sequence[SessionSummary], unreadable: Sequence[Unreadable]) -> str:
     content: dict[str, Any] = {
         "leaderboards": {section.heading: [dict(row) for row in section.leaderboard.rows] for section in sections},
         "yardsticks": {section.heading: [dict(row) for row in section.yardstick.rows] for section in sections},
         "contamination": {section.heading: list(section.contamination) for section in sections},
         "losses_within_nodes": {section.heading: section.losses_within_nodes for section in sections},
         "sessions": list(sessions),
+        "unreadable": list(unreadable),
     }
     by_heading = dict[str, list[dict[str, tables.Value]] | list[str] | str]
-    found = TypeAdapter(dict[str, by_heading | list[SessionSummary]])
+    found = TypeAdapter(dict[str, by_heading | list[SessionSummary] | list[Unreadable]])
     return found.dump_json(content, indent=1).decode() + "\n"
 
 
 def of_campaign(campaign: CampaignPaths) -> list[SessionSummary]:
-    """Write a campaign's report, and return what it says session by session."""
+    """Write a campaign's report where this user may, and return what it says session by session."""
     sessions = summaries.of_campaign(campaign)
-    write(sessions, campaign.report)
+    try:
+        _refuse_closed(campaign.report)
+        write(sessions, campaign.report, unreadable=members(campaign).unreadable)
+    except UsageError as error:
+        log.warning("no report is written: %s", error)
     return sessions
 
 
@@ -229,7 +264,13 @@ def show(campaign: CampaignPaths, sessions: Iterable[SessionSummary]) -> None:
                 f"({each.budget.gpu_seconds} GPU-seconds by {each.budget.accounting}; "
                 f"{', '.join(each.budget.counts)} count)"
             )
+    _say_hidden(console, members(campaign).unreadable)
     _say_where(console, campaign.report)
+
+
+def _say_hidden(console: Console, unreadable: Sequence[Unreadable]) -> None:
+    if unreadable:
+        console.print(describe(unreadable), soft_wrap=True, markup=False, highlight=False)
 
 
 def _say_where(console: Console, where: ReportPaths) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from slurm_bench.effects import containers, seals, store, trouble
+from slurm_bench.effects import containers, folders, seals, store, trouble
 from slurm_bench.effects.cluster import Cluster, Job, python_command
 from slurm_bench.effects.containers import Container
 from slurm_bench.pure.blocks import Left, collect, final, recorded, to_run_again, with_reruns
@@ -282,7 +282,7 @@ class Retimer:
 
     def _job(self, plan: TrialPlan, where: RetimingPaths) -> Job:
         for arm in plan.arms:
-            Path(arm.trials_dir).mkdir(parents=True, exist_ok=True)
+            folders.make(Path(arm.trials_dir))
         return Job(
             name=plan.job_name,
             folder=where.jobs,

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from slurm_bench.effects import human_records, keys, slurm_commands, store
+from slurm_bench.effects import folders, human_records, keys, slurm_commands, store
 from slurm_bench.effects.cluster import Cluster
 from slurm_bench.effects.containers import Apptainer, Container, NoContainer
 from slurm_bench.effects.local import LocalCluster
@@ -26,7 +26,7 @@ from slurm_bench.steps.ledger import Ledger, Patience
 from slurm_bench.words.config import ApiConfig, ClusterConfig, CommandConfig, Config, ContainerConfig, ModelConfig
 from slurm_bench.words.errors import UsageError
 from slurm_bench.words.kinds import KINDS
-from slurm_bench.words.paths import TimingPaths, expanded, shipped, starting_record
+from slurm_bench.words.paths import SessionPaths, TimingPaths, decoy_folder, expanded, shipped, starting_record
 
 log = logging.getLogger(__name__)
 
@@ -58,13 +58,18 @@ def load_config(paths: TimingPaths) -> Config:
     return config
 
 
+def usage_folder(config: Config) -> Path:
+    """Where this machine's or our own record of jobs lies, of all campaigns."""
+    return Path(config.runs) / "usage"
+
+
 def cluster_of(config: Config) -> Cluster:
     """The cluster that the configuration names.
 
     Raises:
         UsageError: it cannot be reached from this machine.
     """
-    usage = Path(config.runs) / "usage"
+    usage = usage_folder(config)
     if config.cluster.kind == "slurm":
         return NestingCluster(SlurmCluster(config.cluster, usage), config.cluster, usage)
     return LocalCluster(config.cluster, usage)
@@ -183,6 +188,7 @@ def look_around(config: ClusterConfig) -> Survey:
 def check(config: Config) -> Cluster:
     """Find out what is missing before anything is written or queued."""
     check_folders(config)
+    check_rights(config)
     if not config.task.synthetic:
         check_data(Path(config.task.data))
     container_of(config.container)
@@ -220,6 +226,32 @@ def check_folders(config: Config) -> None:
     for field, folder in seen.items() if config.container.kind != "none" else ():
         if Path(config.runs).resolve().is_relative_to(Path(folder).resolve()):
             raise UsageError(f"runs: {config.runs} lies in {field}, which the agent sees: it would see verdicts too")
+
+
+def check_rights(config: Config) -> None:
+    """
+    Raises:
+        UsageError: a folder that the session shares with others is closed to this user.
+    """
+    runs = Path(config.runs)
+    shared = [runs / config.campaign]
+    if config.cluster.kind == "local" or config.cluster.accounting == "own" or config.retime.is_nested:
+        shared.append(usage_folder(config))
+    if config.retime.caches == "decoy":
+        shared.append(decoy_folder(runs))
+    for folder in shared:
+        folders.refuse_unwritable(folder, "runs")
+
+
+def check_owner(paths: SessionPaths) -> None:
+    """
+    Raises:
+        UsageError: the session of this name is somebody else's, or its campaign is closed to this user.
+    """
+    folders.refuse_unwritable(paths.campaign.root, "runs")
+    if os.path.lexists(paths.root) and not folders.may_write(paths.root):
+        said = f"session {paths.root.name} is {folders.owner(paths.root)}'s, who alone goes on with it"
+        raise UsageError(f"{said}: begin another with session=")
 
 
 def check_record(name: str) -> None:

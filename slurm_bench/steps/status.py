@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
-from slurm_bench.effects import processes, store
+from slurm_bench.effects import campaigns, processes, store
 from slurm_bench.effects.cluster import Queued
 from slurm_bench.effects.processes import ProcessIdentity
 from slurm_bench.pure import blocks
@@ -106,7 +106,7 @@ class Records:
         open_all: opens ledgers, with the clusters that their configurations name.
 
     Raises:
-        UsageError: there are no sessions, and no calibrations; or none of this name.
+        UsageError: there are no sessions, and no calibrations, that this user may read; or none of this name.
     """
 
     def __init__(
@@ -118,17 +118,15 @@ class Records:
         self._campaign, self._session, self._open_all = campaign, session, open_all
         self._opened: list[Book] = []
         self._decided: dict[Path, SubmissionRecords] = {}
-        if not (campaign.sessions() or campaign.calibrations()):
-            raise UsageError(f"no sessions in {campaign.root}; name another with campaign=")
-        names = [paths.root.name for paths in campaign.sessions()]
-        if session and session not in names:
-            there = f"there are {', '.join(names)}" if names else "it has none"
-            raise UsageError(f"session: none of that name in campaign {campaign.root.name}: {there}")
+        found = campaigns.members(campaign)
+        campaigns.refuse_empty(found, campaign)
+        if session and session not in [paths.root.name for paths in found.sessions]:
+            raise campaigns.none_of(session, found, campaign)
 
     def view(self) -> CampaignView:
-        folders = [*self._campaign.sessions(), *self._campaign.calibrations()]
-        if folders != [book.paths for book in self._opened]:
-            self._opened = self._open_all(folders)
+        there = campaigns.members(self._campaign)
+        if list(there.readable) != [book.paths for book in self._opened]:
+            self._opened = self._open_all(there.readable)
         sessions = self._sessions()
         calibrations = [(book, book.paths) for book in self._opened if isinstance(book.paths, CalibrationPaths)]
         seen, silence = look([book for book, _ in (*sessions, *calibrations)])
@@ -136,6 +134,7 @@ class Records:
             self._campaign.root.name,
             tuple(self._session_records(book, paths) for book, paths in sessions),
             tuple(_calibration_records(book, paths) for book, paths in calibrations),
+            there.unreadable,
         )
         return campaign_view(found, seen, datetime.now(UTC), silence)
 

@@ -23,6 +23,7 @@ from slurm_bench.pure.status_facts import (
     SessionView,
     SubmissionView,
 )
+from slurm_bench.words.campaigns import describe
 from slurm_bench.words.trials import TrialOutcome
 
 _BAR = 24
@@ -70,6 +71,8 @@ def _plain_lines(view: CampaignView) -> Iterator[str]:
     yield _title(view)
     if view.silence:
         yield _silence(view)
+    if view.unreadable:
+        yield describe(view.unreadable)
     for session in view.sessions:
         yield f"{session.name}: {_heading(session)}"
         for fact in _facts(session, view.seen_at):
@@ -103,6 +106,8 @@ def _above(view: CampaignView) -> Iterator[RenderableType]:
     yield Text(_title(view), style="bold")
     if view.silence:
         yield Text(_silence(view), style="red")
+    if view.unreadable:
+        yield Text(describe(view.unreadable), style="red")
 
 
 def _below(view: CampaignView) -> Iterator[RenderableType]:
@@ -156,7 +161,8 @@ def _bar(share: _Share | None) -> Text:
 
 def _title(view: CampaignView) -> str:
     sessions = f"{len(view.sessions)} session{'s' if len(view.sessions) != 1 else ''}"
-    return f"campaign {view.name}, {sessions}, {_budget(view.budget)} ({view.seen_at:%Y-%m-%d %H:%M:%S} UTC)"
+    hidden = f" and {len(view.unreadable)} not readable" if view.unreadable else ""
+    return f"campaign {view.name}, {sessions}{hidden}, {_budget(view.budget)} ({view.seen_at:%Y-%m-%d %H:%M:%S} UTC)"
 
 
 def _silence(view: CampaignView) -> str:

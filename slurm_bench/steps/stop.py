@@ -6,19 +6,21 @@ asked for again until nothing is open: a relay may fire, and a desk hand in, in 
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
-from slurm_bench.effects import locking, processes, store
+from slurm_bench.effects import campaigns, folders, locking, processes, store
+from slurm_bench.effects.campaigns import Members
 from slurm_bench.effects.processes import ProcessIdentity
 from slurm_bench.steps import books, calibration
 from slurm_bench.steps.books import Book
 from slurm_bench.steps.session import LOST_NODE_S
 from slurm_bench.words.accounting import LedgerEntry, RestsOn
+from slurm_bench.words.campaigns import Unreadable
 from slurm_bench.words.config import Config, StopCommand
 from slurm_bench.words.errors import InfrastructureError, SchedulerError, UsageError
 from slurm_bench.words.kinds import KINDS, Kind
@@ -43,35 +45,65 @@ def perform(config: Config) -> None:
     """
     assert isinstance(config.command, StopCommand)
     campaign = CampaignPaths(Path(config.runs).absolute() / config.campaign)
-    names = _chosen(config.session, config.command.all, campaign)
-    sessions = books.open_all(campaign.sessions())
+    found = campaigns.members(campaign)
+    sessions = books.open_all(found.sessions)
+
+    def calibrations() -> Sequence[Book]:
+        return books.open_all(campaigns.members(campaign).calibrations)
+
+    chosen = _chosen(config.session, config.command.all, found, campaign)
+    others = {book.name: folders.owner(book.paths.root) for book in sessions if not folders.is_ours(book.paths.root)}
+    going_on = {
+        name: others[name]
+        for name in sorted(chosen & {*others})
+        if not _is_finished(SessionPaths(campaign.root / name))
+    }
+    if not config.command.all:
+        _refuse(going_on)
     try:
         with _narrated() as say:
-            Stop(sessions, names, lambda: books.open_all(campaign.calibrations()), say).perform()
+            Stop(sessions, chosen - {*others}, calibrations, say, found.unreadable).perform()
     except SchedulerError as error:
         raise SchedulerError(f"{error}; the same command goes on") from None
     for book in sessions:
-        if book.name in names:
+        if book.name in chosen - {*going_on}:
             print(_last_word(book))
+    if config.command.all:
+        _refuse(going_on | {each.name: each.owner for each in found.unreadable})
 
 
-def _chosen(session: str, every: bool, campaign: CampaignPaths) -> set[str]:
+def _chosen(session: str, every: bool, found: Members, campaign: CampaignPaths) -> set[str]:
     """Names of the sessions, and with all of them of the calibrations too."""
-    sessions = [paths.root.name for paths in campaign.sessions()]
-    calibrations = [paths.root.name for paths in campaign.calibrations()]
-    if every and (sessions or calibrations):
-        return {*sessions, *calibrations}
-    if session in sessions:
+    if every:
+        campaigns.refuse_empty(found, campaign)
+        return {paths.root.name for paths in found.readable}
+    if session in [paths.root.name for paths in found.sessions]:
         return {session}
-    there = f"session=NAME of {', '.join(sessions)}; or all=true" if sessions else "it has no sessions"
-    raise UsageError(f"session: none of that name in campaign {campaign.root.name}: {there}")
+    is_hidden = session in [each.name for each in found.unreadable]
+    also = "; or all=true" if found.sessions and not is_hidden else ""
+    raise UsageError(f"{campaigns.none_of(session, found, campaign)}{also}")
+
+
+def _refuse(others: Mapping[str, str]) -> None:
+    """
+    Raises:
+        UsageError: there are any, by name with their owners: Slurm lets nobody else end their jobs.
+    """
+    if others:
+        whose = ", ".join(f"{name} is {owner}'s" for name, owner in others.items())
+        who = " and ".join(sorted(set(others.values())))
+        raise UsageError(f"session: {whose}, and left alone: ask {who}, or an administrator of Slurm, to stop it")
+
+
+def _is_finished(paths: SessionPaths) -> bool:
+    left = store.read_if_there(paths.session, Session)
+    return left is not None and left.state is SessionState.FINISHED
 
 
 def _last_word(book: Book) -> str:
     balance = book.ledger.balances().own
     what = f"{balance.spent:.4f} of {balance.limit:g} H100-hours are spent, {balance.reserved:.4f} reserved"
-    ended = store.read_if_there(SessionPaths(book.paths.root).session, Session)
-    if ended and ended.state is SessionState.FINISHED:
+    if _is_finished(SessionPaths(book.paths.root)):
         return f"{book.name} is finished: {what}"
     return f"{book.name} is stopped: {what}; the same run command with session={book.name} goes on with it"
 
@@ -99,6 +131,7 @@ class Stop:
         names: of the sessions among them, and of the calibrations, that are to end.
         calibrations: opens those that there are; asked once no desk is left that could begin another.
         say: told what is waited for.
+        unreadable: what may need a calibration too, as far as anybody here knows.
     """
 
     def __init__(
@@ -107,11 +140,13 @@ class Stop:
         names: Collection[str],
         calibrations: Callable[[], Sequence[Book]],
         say: Callable[[str], None],
+        unreadable: Sequence[Unreadable] = (),
     ) -> None:
         found = [(book, SessionPaths(book.paths.root)) for book in sessions]
         self._chosen = [(book, paths) for book, paths in found if book.name in names and paths.session.exists()]
         self._others = [(book, paths) for book, paths in found if book.name not in names]
         self._names, self._calibrations, self._say = names, calibrations, say
+        self._unreadable = unreadable
         self._cancelled: set[tuple[str, str | None]] = set()
         """Jobs by name, with the number that they had: one that was not queued yet is cancelled again."""
 
@@ -189,15 +224,17 @@ class Stop:
     def _end_calibrations(self, locks: ExitStack) -> None:
         """Those that only the chosen sessions wait for, or all."""
         for book in self._calibrations():
-            if book.is_open and self._is_ours(book.name):
+            if book.is_open and self._is_to_end(book):
                 sharing = [other.name for other, paths in self._others if _needs(other, paths, book.name)]
+                sharing += map(str, self._unreadable)
                 if sharing:
                     log.info("%s is left alone: %s needs it too", book.name, ", ".join(sharing))
                 else:
                     self._end_calibration(book, CalibrationPaths(book.paths.root), locks)
 
-    def _is_ours(self, name: str) -> bool:
-        return name in self._names or any(name in _resting(paths) for _, paths in self._chosen)
+    def _is_to_end(self, book: Book) -> bool:
+        wanted = book.name in self._names or any(book.name in _resting(paths) for _, paths in self._chosen)
+        return wanted and folders.is_ours(book.paths.root)
 
     def _end_calibration(self, book: Book, paths: CalibrationPaths, locks: ExitStack) -> None:
         """Whoever times it finds its runs void, and may run some of them again."""
@@ -238,6 +275,9 @@ def _needs(other: Book, paths: SessionPaths, name: str) -> bool:
 
 
 def _is_served(paths: SessionPaths) -> bool:
+    """Whether a desk serves it; nobody else's lock can be tried, so that a colleague's counts until it is finished."""
+    if not folders.is_ours(paths.root):
+        return not _is_finished(paths)
     try:
         with locking.lock(paths.lock, busy="served"):
             return False

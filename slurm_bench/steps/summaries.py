@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from slurm_bench.effects import seals, store
+from slurm_bench.effects import campaigns, seals, store
 from slurm_bench.pure import progress, score, stamps, yardstick
 from slurm_bench.pure.changes import Difference, difference
 from slurm_bench.pure.plain import one_line
@@ -31,15 +31,15 @@ _EVER = datetime.max.replace(tzinfo=UTC)
 
 
 def of_campaign(campaign: CampaignPaths, humans: Humans | None = None) -> list[SessionSummary]:
-    """Session by session; those that have no record yet are left out.
+    """Session by session; those that have no record yet, and those that cannot be read, are left out.
 
     Args:
         humans: what they are compared with; None is what the shipped tables say, and what the campaign timed itself.
     """
     accounts = _accounts(campaign)
     humans = humans or yardsticks.known([campaign])
-    begun = [paths for paths in campaign.sessions() if paths.session.exists()]
-    return [_Reader(paths, humans).session(accounts.get(paths.root.name)) for paths in begun]
+    begun = campaigns.members(campaign).begun
+    return [_Reader(paths, humans).session(accounts.get(name)) for name, paths in begun.items()]
 
 
 def _accounts(campaign: CampaignPaths) -> Mapping[str, Account]:

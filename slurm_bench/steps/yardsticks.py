@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from slurm_bench.effects import human_records, store
+from slurm_bench.effects import campaigns, human_records, store
 from slurm_bench.pure import yardstick
 from slurm_bench.pure.human import HumanRecord
 from slurm_bench.pure.verdict import training_times
@@ -51,7 +51,7 @@ def name_of(sealed: Seal, tables: Path = human_records.SHIPPED) -> str:
 
 
 def known(
-    campaigns: Iterable[CampaignPaths] = (), tables: Path = human_records.SHIPPED, until: str | None = None
+    where: Iterable[CampaignPaths] = (), tables: Path = human_records.SHIPPED, until: str | None = None
 ) -> Humans:
     """Return what the tables say, and what these campaigns timed of it by `command=retime`.
 
@@ -60,7 +60,8 @@ def known(
     """
     human_records.check_name("command.until", until, tables)
     records = human_records.load(tables)
-    timed = [each for campaign in campaigns for paths in campaign.calibrations() for each in _timed(paths, tables)]
+    calibrations = [paths for campaign in where for paths in campaigns.members(campaign).calibrations]
+    timed = [each for paths in calibrations for each in _timed(paths, tables)]
     return Humans(tables, records, timed, until)
 
 

@@ -578,12 +578,17 @@ class DecoyDataPaths:
         return self.root.with_name(f".{self.root.name}.lock")
 
 
+def decoy_folder(runs: Path) -> Path:
+    """The folder of all shards of random tokens."""
+    return runs / "shards"
+
+
 def decoy_data(runs: Path, digest: str) -> DecoyDataPaths:
     """
     Args:
         digest: of the real shards.
     """
-    return DecoyDataPaths(runs / "shards" / digest[:12])
+    return DecoyDataPaths(decoy_folder(runs) / digest[:12])
 
 
 @dataclass(frozen=True)
@@ -610,25 +615,18 @@ class ReportPaths:
 
 @dataclass(frozen=True)
 class CampaignPaths:
+    """What is in it is found in one way alone (effects/campaigns.py)."""
+
     root: Path
 
     @property
     def report(self) -> ReportPaths:
         return ReportPaths(self.root)
 
-    def sessions(self) -> list[SessionPaths]:
-        """The campaign's sessions, oldest first by name."""
-        found = sorted(self.root.glob("*/config.yaml"))
-        return [SessionPaths(config.parent) for config in found]
-
     @property
     def ledger_lock(self) -> Path:
         """Held by whoever reserves, charges or releases: one at a time in the whole campaign."""
         return self.root / "ledger.lock"
-
-    def ledgers(self) -> list[Path]:
-        """The folders of all ledgers: of sessions and of calibrations."""
-        return sorted(self.root.glob("*/ledger")) + sorted(self.root.glob(f"{CALIBRATIONS}/*/ledger"))
 
     @property
     def opinions(self) -> OpinionPaths:
@@ -644,7 +642,3 @@ class CampaignPaths:
     def calibration_seals(self) -> Path:
         """Of all calibrations together: what a calibration's folder is named by depends on the seal."""
         return self.root / CALIBRATIONS / "seals"
-
-    def calibrations(self) -> list[CalibrationPaths]:
-        found = sorted(self.root.glob(f"{CALIBRATIONS}/*/config.yaml"))
-        return [CalibrationPaths(config.parent) for config in found]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from slurm_bench.effects import store
+from slurm_bench.effects.campaigns import members
 from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
 from slurm_bench.words.records import Session, SessionState
@@ -56,7 +57,9 @@ def test_killed_in_calibration_and_interrupted_in_a_retiming(paths: SessionPaths
     process = start(paths, *classic)
     wait_beside(
         process,
-        lambda: any(len(list(each.timing.retiming.trials.glob("*.json"))) >= 2 for each in campaign.calibrations()),
+        lambda: any(
+            len(list(each.timing.retiming.trials.glob("*.json"))) >= 2 for each in members(campaign).calibrations
+        ),
     )
     with brake:
         os.kill(process.pid, signal.SIGKILL)
@@ -74,7 +77,7 @@ def test_killed_in_calibration_and_interrupted_in_a_retiming(paths: SessionPaths
     process = start(paths, *classic)
     assert process.wait(waiting.LONG_S) == 0, (paths.root.parents[1].parent / "front.log").read_text()
     check_ended(paths)
-    (calibration,) = [each for each in campaign.calibrations() if each.timing.retiming.plan.exists()]
+    (calibration,) = [each for each in members(campaign).calibrations if each.timing.retiming.plan.exists()]
     (entry,) = [store.read(path, LedgerEntry) for path in calibration.ledger.glob("*.json")]
     assert sorted(attempt.task for attempt in entry.attempts) == list(range(10)), "queued once, also after a kill"
     # The interrupted candidate was asked for anew by the agent, and answered from the one retiming.

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from slurm_bench.effects import store
+from slurm_bench.effects.campaigns import members
 from slurm_bench.effects.containers import NoContainer
 from slurm_bench.steps import calibration
 from slurm_bench.steps.calibration import Program
@@ -31,7 +32,7 @@ def test_a_rehearsal_in_the_sessions_own_job(tmp_path: Path) -> None:
     done = slurm_bench(tmp_path, *QUICK, "cluster=dev", "session=one", f"cluster.scratch={scratch}", *its_own_job)
     assert done.returncode == 0, done.stderr
     campaign = CampaignPaths(tmp_path / "rehearsal")
-    (session,) = campaign.sessions()
+    (session,) = members(campaign).sessions
     assert [verdict.gpu_seconds for verdict in check_outcomes(session)] == [0, 0, 0, 0]
     assert not list(scratch.iterdir()), "cancelled trials too leave nothing"
     assert "its agent stopped meanwhile" in campaign.report.page.read_text()
@@ -67,7 +68,7 @@ def test_a_calibration_in_the_job_that_needs_it(tmp_path: Path, quick_record: Pa
         trials = calibration.calibrate(config, cluster, NoContainer(), [program]).trials
         assert {trial.outcome for trial in trials} == {TrialOutcome.CLEAN} and len(trials) == 10
         assert steps(os.environ["SLURM_JOB_ID"]) == 10
-    (ledger,) = CampaignPaths(config.session_dir.parent).calibrations()
+    (ledger,) = members(CampaignPaths(config.session_dir.parent)).calibrations
     (entry,) = (store.read(path, LedgerEntry) for path in ledger.ledger.glob("*.json"))
     assert entry.settled_at and (entry.reserved_gpu_seconds, len(entry.attempts)) == (0, 10)
 

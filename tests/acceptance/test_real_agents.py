@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from slurm_bench.effects import store
+from slurm_bench.effects.campaigns import members
 from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.metadata import Metadata
 from slurm_bench.words.model_use import ModelUse
@@ -391,7 +392,7 @@ def test_nine_sessions_are_queued_by_one_command(tmp_path: Path) -> None:
         done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, timeout=waiting.LONG_S, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stderr.count("its job is slurm_bench-") == 9
-        sessions = CampaignPaths(campaign.runs / "quick").sessions()
+        sessions = members(CampaignPaths(campaign.runs / "quick")).sessions
         assert len(sessions) == 9
         assert not all(over(each) for each in sessions), "it does not wait for them"
         waiting.until(lambda: all(over(each) for each in sessions))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from slurm_bench.effects import store
+from slurm_bench.effects.campaigns import members
 from slurm_bench.words.accounting import LedgerEntry
 from slurm_bench.words.experiments import ExperimentNote
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
@@ -62,7 +63,7 @@ def test_on_a_bare_machine(tmp_path: Path) -> None:
     done = slurm_bench(tmp_path, "session=one")
     assert done.returncode == 0, done.stderr
     campaign = CampaignPaths(tmp_path / "rehearsal")
-    verdicts = check_outcomes(campaign.sessions()[0])
+    verdicts = check_outcomes(members(campaign).sessions[0])
     score = check_score(verdicts)
     interval = check_report(campaign)
     for name, (outcome, _) in EXPECTED.items():
@@ -80,7 +81,7 @@ def test_on_a_bare_machine(tmp_path: Path) -> None:
     agents = both - score.gpu_seconds
     left = [float(row["h100_hours"]) for row in rows if row["figure"] == "left"]
     assert min(left) == pytest.approx(512 - agents / 3600), "the starting record's decoy run counts, its score does not"
-    check_bundles(tmp_path, campaign.sessions()[0])
+    check_bundles(tmp_path, members(campaign).sessions[0])
 
 
 def check_bundles(runs: Path, session: SessionPaths) -> None:
@@ -114,7 +115,7 @@ def check_bundles(runs: Path, session: SessionPaths) -> None:
 
 def check_errors(runs: Path) -> None:
     for overrides, words in (
-        (["command=bundle", "session=two"], "there are one"),
+        (["command=bundle", "session=two"], "session=NAME of one"),
         (["command=bundle", "session=one", "submission=6"], "there are 0001 to 0005"),
         (["command=reverify", "bundle=nowhere.tar"], "nowhere.tar cannot be read: No such file or directory"),
         (["command=reverify", f"bundle={runs / 'rehearsal' / 'one' / 'config.yaml'}"], "is no bundle, or broken"),
@@ -129,7 +130,7 @@ def test_an_agent_that_asks_for_its_gpus(tmp_path: Path) -> None:
     """It tries each candidate as a job of its own first; what has no launcher is refused there too."""
     done = slurm_bench(tmp_path, *QUICK, "session=one", "agent.gpus=experiments")
     assert done.returncode == 0, done.stderr
-    (session,) = CampaignPaths(tmp_path / "rehearsal").sessions()
+    (session,) = members(CampaignPaths(tmp_path / "rehearsal")).sessions
     check_outcomes(session)
     notes = [store.read(path, ExperimentNote) for path in session.experiments_inbox.glob("*.json")]
     assert sorted((note.number, note.exit_code) for note in notes) == [("", 2), ("0001", 0), ("0002", 0), ("0003", 0)]
@@ -148,7 +149,7 @@ def test_on_slurm_in_apptainer(tmp_path: Path) -> None:
     done = slurm_bench(tmp_path, "cluster=dev", "container=apptainer", "session=one", f"cluster.scratch={scratch}")
     assert done.returncode == 0, done.stderr
     campaign = CampaignPaths(tmp_path / "rehearsal")
-    (session,) = campaign.sessions()
+    (session,) = members(campaign).sessions
     check_score(check_outcomes(session))
     check_report(campaign)
     check_trials(session)
@@ -250,7 +251,7 @@ def test_a_score_can_be_had_later(tmp_path: Path) -> None:
         later = slurm_bench(tmp_path, "command=confirm", "session=one")
         assert later.returncode == 0, later.stderr
         assert "saved, confirmed by 20 fresh blocks" in later.stdout
-    (session,) = CampaignPaths(tmp_path / "rehearsal").sessions()
+    (session,) = members(CampaignPaths(tmp_path / "rehearsal")).sessions
     check_score([store.read(path, Verdict) for path in sorted(session.submissions.glob("*/verdict.json"))])
     store.write(
         session.session, store.read(session.session, Session).model_copy(update={"state": SessionState.INTERRUPTED})

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from slurm_bench.effects import store
+from slurm_bench.effects.campaigns import members
 from slurm_bench.steps import site
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
 from slurm_bench.words.records import Session
@@ -115,7 +116,7 @@ def test_a_campaign_of_two(tmp_path: Path, quick: list[str]) -> None:
     waiting.until(lambda: is_over(job_id))
     log = (tmp_path / f"{job_id}.log").read_text()
     assert exit_code(job_id) == "0:0", log
-    sessions = CampaignPaths(tmp_path / "runs/quick").sessions()
+    sessions = members(CampaignPaths(tmp_path / "runs/quick")).sessions
     assert [paths.root.name[-2:] for paths in sessions] == ["-1", "-2"]
     assert log.count("its job is slurm_bench-") == 2
     assert {site.load_config(paths).cluster.account for paths in sessions} == {"lab"}

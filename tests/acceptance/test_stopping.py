@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from slurm_bench.effects import lane, processes, store
+from slurm_bench.effects.campaigns import members
 from slurm_bench.effects.processes import ProcessIdentity
 from slurm_bench.steps.stop import BY_HAND
 from slurm_bench.words.accounting import LedgerEntry
@@ -156,7 +157,7 @@ def test_on_this_machine(paths: SessionPaths) -> None:
     assert f"one: problem: {BY_HAND}\n" in shown.stdout
     assert slurm_bench(runs, "command=status", "session=one").stdout.count(": interrupted, scripted\n") == 1
     misspelt = slurm_bench(runs, "command=status", "session=two")
-    assert misspelt.returncode == 2 and "there are one" in misspelt.stderr
+    assert misspelt.returncode == 2 and "session=NAME of one" in misspelt.stderr
     check_goes_on(paths)
 
 
@@ -167,7 +168,9 @@ def test_trials_that_an_interrupted_command_left_are_ended_with_the_campaign(pat
     campaign = CampaignPaths(paths.root.parent)
 
     def runs_two() -> bool:
-        return any(len(list(each.timing.retiming.trials.glob("*.json"))) >= 2 for each in campaign.calibrations())
+        return any(
+            len(list(each.timing.retiming.trials.glob("*.json"))) >= 2 for each in members(campaign).calibrations
+        )
 
     wait_beside(process, runs_two)
     with brake:
@@ -177,7 +180,7 @@ def test_trials_that_an_interrupted_command_left_are_ended_with_the_campaign(pat
         done = slurm_bench(runs, "command=stop", "all=true")
         assert done.returncode == 0, done.stderr
     assert not any(map(processes.is_alive, lanes(runs)))
-    ledgers = [store.read_all(calibration.ledger, LedgerEntry) for calibration in campaign.calibrations()]
+    ledgers = [store.read_all(calibration.ledger, LedgerEntry) for calibration in members(campaign).calibrations]
     assert all(ledgers) and all(entry.settled_at for entries in ledgers for entry in entries)
     again = slurm_bench(runs, *RETIME, brake.override, scratch(paths), "format=json")
     assert again.returncode == 0, again.stderr

@@ -13,6 +13,7 @@ import pytest
 
 import gpu_proof
 from gpu_proof import Check
+from slurm_bench.effects.campaigns import members
 from slurm_bench.words.paths import CampaignPaths, SessionPaths
 from tests.acceptance.rehearsals import QUICK
 from tests.clusters import DEV_CLUSTER
@@ -49,7 +50,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SessionPaths]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(DEV_CLUSTER / "slurm.conf"))
         patch.chdir(REPOSITORY)
-        yield CampaignPaths(runs / "proof").sessions()[0]
+        yield members(CampaignPaths(runs / "proof")).sessions[0]
 
 
 def failing(proof: dict[str, Any], gpus: int = 0) -> set[str]:

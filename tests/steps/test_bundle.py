@@ -1023,7 +1023,7 @@ def quick(tmp_path: Path) -> Scene:
 @pytest.mark.parametrize(
     ("session", "submission", "words"),
     [
-        ("other", None, r"session: no other in .*; there are one$"),
+        ("other", None, r"session: none of that name in campaign test: session=NAME of one$"),
         ("one", "7", r"no 0007 in session one; there are 0001 to 0001"),
         ("one", "1", "has no stamp: an older version"),
         ("one", None, "session one has no stamped verdict"),

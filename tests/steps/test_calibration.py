@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from slurm_bench.effects import store
+from slurm_bench.effects.campaigns import members
 from slurm_bench.steps import budget, calibration
 from slurm_bench.words.config import BudgetCommand, Config, RetimeCommand
 from slurm_bench.words.errors import UsageError
@@ -42,7 +43,7 @@ def perform(config: Config, capsys: pytest.CaptureFixture[str]) -> Any:
 
 
 def calibrations(config: Config) -> list[str]:
-    found = CampaignPaths(Path(config.runs) / config.campaign).calibrations()
+    found = members(CampaignPaths(Path(config.runs) / config.campaign)).calibrations
     return [store.read(paths.calibration, Calibration).program for paths in found]
 
 
@@ -91,7 +92,7 @@ def check_table(printed: str) -> None:
 def check_cost(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     """The budget has it."""
     campaign = CampaignPaths(Path(config.runs) / config.campaign)
-    (paths,) = campaign.calibrations()
+    (paths,) = members(campaign).calibrations
     (line,) = budget.of_campaign(paths.campaign).accounts[0].lines
     assert (line.kind, line.attempts) == ("calibration", 10)
     config.command = BudgetCommand(format="csv")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from slurm_bench.effects import store
+from slurm_bench.effects.campaigns import members
 from slurm_bench.effects.cluster import Queued
 from slurm_bench.effects.containers import NoContainer
 from slurm_bench.pure.budget import held_gpu_seconds
@@ -475,7 +476,7 @@ def test_the_candidate_gets_no_better_loss_by_the_incumbents_failure(scene: Scen
 
 
 def calibrations(scene: Scene) -> list[CalibrationPaths]:
-    return CampaignPaths(scene.paths.root.parent).calibrations()
+    return list(members(CampaignPaths(scene.paths.root.parent)).calibrations)
 
 
 def test_sessions_of_a_campaign_share_the_calibration(classic: Config) -> None:
@@ -538,7 +539,7 @@ def test_an_incumbent_that_crashes_ends_the_session(classic: Config) -> None:
     cluster = FakeCluster(one_by_one=True)
     with pytest.raises(UsageError, match="quick-record: trial 0 crashed: exit 3"):
         Scene(classic, cluster)
-    (calibration,) = CampaignPaths(Path(classic.runs) / "test").calibrations()
+    (calibration,) = members(CampaignPaths(Path(classic.runs) / "test")).calibrations
     (entry,) = [store.read(path, LedgerEntry) for path in calibration.ledger.glob("*.json")]
     assert entry.charged_gpu_seconds == 1, "the first crash ends it"
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from slurm_bench.effects.campaigns import members
 from slurm_bench.pure import summary, tables
 from slurm_bench.pure.score import Saved, Score, ScoreState
 from slurm_bench.pure.summary import SessionSummary
@@ -53,7 +54,7 @@ def test_it_is_small(campaign: CampaignPaths, written: None) -> None:
 def test_each_verdict_has_its_page(campaign: CampaignPaths, written: None) -> None:
     page = campaign.report.page.read_text()
     assert "\N{REPLACEMENT CHARACTER}" not in page, "nothing of ours is taken for harmful"
-    for session in campaign.sessions():
+    for session in members(campaign).sessions:
         for verdict in sorted(session.submissions.glob("*/verdict.json")):
             place = f"generated/{session.root.name}/{verdict.parent.name}"
             assert page.count(f'id="{place}"') == 1 and page.count(f'href="#{place}"') >= 1
@@ -358,7 +359,7 @@ def test_what_hides_text_or_turns_it_does_not_reach_the_page(sessions: list[Sess
 
 def test_a_lost_seal_leaves_the_rest_of_the_report(tmp_path: Path) -> None:
     made = generated_campaign.write(tmp_path, seeds=1, submissions=3)
-    shutil.rmtree(made.sessions()[0].seals)
+    shutil.rmtree(members(made).sessions[0].seals)
     sessions = report.of_campaign(made)
     assert len(sessions) == 3 and "0003" in made.report.page.read_text()
 

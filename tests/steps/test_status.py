@@ -217,7 +217,7 @@ def test_one_session_by_its_name_and_else_all(config: Config) -> None:
     for session, names in (("two", ["two"]), ("", ["one", "two"])):
         view = records(config, FakeCluster(), session).view()
         assert [each.name for each in view.sessions] == names
-    with pytest.raises(UsageError, match=r"none of that name in campaign .*: there are one, two"):
+    with pytest.raises(UsageError, match=r"none of that name in campaign .*: session=NAME of one, two"):
         records(config, FakeCluster(), "three")
 
 

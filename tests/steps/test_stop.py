@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from slurm_bench.effects import store
+from slurm_bench.effects.campaigns import members
 from slurm_bench.effects.cluster import Job
 from slurm_bench.effects.containers import NoContainer
 from slurm_bench.effects.processes import ProcessIdentity
@@ -33,7 +34,7 @@ from tests.steps.test_desk import FAST
 
 def opened(config: Config, cluster: FakeCluster) -> list[Book]:
     campaign = CampaignPaths(config.session_dir.parent)
-    folders = [*campaign.sessions(), *campaign.calibrations()]
+    folders = [*members(campaign).sessions, *members(campaign).calibrations]
     return [Book(paths, config, cluster, site.ledger_of(config, paths, cluster)) for paths in folders]
 
 
@@ -200,9 +201,9 @@ def test_another_session_runs_on(chained: test_relay.Scene) -> None:
 @pytest.mark.parametrize(
     ("every", "sessions", "said"),
     [
-        (False, ["one", "two"], "none of that name in campaign test: session=NAME of one, two; or all=true"),
-        (False, [], "none of that name in campaign test: it has no sessions"),
-        (True, [], "none of that name in campaign test: it has no sessions"),
+        (False, ["one", "two"], "session: none of that name in campaign test: session=NAME of one, two; or all=true"),
+        (False, [], "session: none of that name in campaign test: it has no sessions"),
+        (True, [], "no sessions in FOLDER/test; name another with campaign="),
     ],
 )
 def test_which_sessions_there_are_is_said(tmp_path: Path, every: bool, sessions: list[str], said: str) -> None:
@@ -210,8 +211,8 @@ def test_which_sessions_there_are_is_said(tmp_path: Path, every: bool, sessions:
     for name in sessions:
         store.write_text(SessionPaths(campaign.root / name).config, "")
     with pytest.raises(UsageError) as refused:
-        stop._chosen("20261128-120000-scripted-0", every, campaign)
-    assert str(refused.value) == f"session: {said}"
+        stop._chosen("20261128-120000-scripted-0", every, members(campaign), campaign)
+    assert str(refused.value) == said.replace("FOLDER", str(tmp_path))
 
 
 def test_a_session_of_this_machine_alone_is_stopped_where_it_runs(config: Config) -> None:
