@@ -157,7 +157,7 @@ class LocalCluster:
 
 def _surroundings(owner: Owner | None) -> AbstractContextManager[None]:
     """What a lane inherits: nothing of a job around us, unless it is nested there."""
-    return nullcontext() if owner else processes.outside_any_job({})
+    return nullcontext() if owner else processes.outside_any_job()
 
 
 def _visible_gpus(most: int | None) -> Sequence[str]:
