@@ -146,10 +146,11 @@ def test_the_clock_of_slurmctld(skew_s: int | None, state: State, said: str) -> 
     assert said in found.found
 
 
-def test_wckeys_that_every_job_has_to_name(config: Config) -> None:
+def test_wckeys_that_a_site_asks_for(config: Config) -> None:
+    """Slurm 22.05 and 26.05 take jobs that name none all the same."""
     asked = {**SITE, "AccountingStorageEnforce": "associations,limits,wckeys"}
     assert checkup.of_wckeys(config.cluster, SITE, "").state is State.OK
-    assert checkup.of_wckeys(config.cluster, asked, "").state is State.FAILS
+    assert checkup.of_wckeys(config.cluster, asked, "").state is State.NOTE
     assert checkup.of_wckeys(config.cluster, asked, "theirs").found == "asked for, and ours have theirs"
     named = with_cluster(config, sbatch={"wckey": "ours"}).cluster
     assert checkup.of_wckeys(named, asked, "").state is State.OK
