@@ -47,6 +47,8 @@ class Array(Record):
     owner: Owner | None
     host: str = ""
     """Whose processes its lanes are; of a record without one, ours."""
+    desk: processes.ProcessIdentity | None = None
+    """Who queued it, and waits until its lanes work; in records of older versions nobody."""
     cancelled: bool = False
     """Written before its lanes are ended: whoever looks meanwhile must not take their tasks for failed."""
 
@@ -80,6 +82,25 @@ def processes_of(folder: Path) -> list[processes.ProcessIdentity]:
     return [store.read(record, processes.ProcessIdentity) for record in sorted(folder.glob("lane-*.json"))]
 
 
+def ticket(folder: Path, lane: int) -> Path:
+    """What a lane has to take, once, before its first task. Whoever gives it up takes this instead: it never works."""
+    return folder / f"ticket-{lane}"
+
+
+def waiting(folder: Path) -> list[Path]:
+    """The tickets that nobody has taken."""
+    return sorted(folder.glob("ticket-*"))
+
+
+def take(path: Path) -> bool:
+    """Take a ticket; of all that try, one succeeds."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def attempts(folder: Path, array: Array) -> list[Attempt]:
     """What is written down of tasks that have begun; those that go on up to now."""
     written = [store.read(record, _Task).attempt for record in _task_records(folder)]
@@ -107,6 +128,8 @@ def main(folder: str, lane: str) -> None:
     """What a lane does: its tasks in turn, each one accounted. A failed task does not end the lane."""
     usage = Path(folder)
     store.write(usage / f"lane-{lane}.json", processes.identify(os.getpid()))
+    if not take(ticket(usage, int(lane))):
+        return
     array = store.read(array_record(usage), Array)
     if array.owner is None:
         _work(usage, array, int(lane), lambda: None)

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import submitit
+from submitit.local.local import LocalJob
 
 from slurm_bench.effects import folders, lane, processes, store
 from slurm_bench.effects.cluster import Job, Queued, python_command
@@ -23,7 +24,6 @@ from slurm_bench.words.campaigns import REMEDY
 from slurm_bench.words.config import ClusterConfig
 from slurm_bench.words.errors import JobRefused, SchedulerError
 
-_LANE_START_S = 120.0
 _CANCEL_GRACE_S = 5.0
 _LATE_S = 600.0
 """Of two hosts' clocks, and of a lane that is ended: after its time and this it is over, wherever it was."""
@@ -33,8 +33,8 @@ _GPUS = "CUDA_VISIBLE_DEVICES"
 class _CommandExecutor(submitit.LocalExecutor):
     """submitit's controller around a plain command, with its output and its time limit."""
 
-    def start(self, command: str) -> None:
-        self._submit_command(command)
+    def start(self, command: str) -> "LocalJob[object]":
+        return self._submit_command(command)
 
 
 class LocalCluster:
@@ -76,25 +76,21 @@ class LocalCluster:
             limit_s=job.limit_s,
             owner=owner,
             host=processes.host(),
+            desk=processes.identify(os.getpid()),
         )
+        for number in range(array.lanes):
+            store.write_text(lane.ticket(folder, number), "")
         store.write(lane.array_record(folder), array)
         gpus = _visible_gpus(job.gpus if owner else None)
+        starting = {}
         for number in range(array.lanes):
             executor = _CommandExecutor(job.folder)
             executor.update_parameters(timeout_min=_minutes(array, number), signal_delay_s=0)
             command = shlex.join([*gpus, *python_command(lane.__name__, str(folder), str(number))])
             with _surroundings(owner), processes.shielded_children():
-                executor.start(command)
-        self._await_lanes(array)
+                starting[lane.ticket(folder, number)] = executor.start(command)
+        _await_lanes(job.name, starting)
         return job.name
-
-    def _await_lanes(self, array: Array) -> None:
-        """A lane is known by what it writes itself, so that none is lost if we die here."""
-        deadline = time.monotonic() + _LANE_START_S
-        while len(self._lanes(array)) < array.lanes:
-            if time.monotonic() > deadline:
-                raise SchedulerError(f"{array.name}: its lanes did not start within {_LANE_START_S:g} s")
-            time.sleep(0.02)
 
     def knows(self, name: str) -> bool:
         """Whether an array of this name was ever queued."""
@@ -138,13 +134,19 @@ class LocalCluster:
         return lane.attempts(folder, array)
 
     def _is_alive(self, array: Array) -> bool:
-        lanes, owner = self._lanes(array), array.owner
-        if owner is None:
-            return self._may_run_elsewhere(array) or any(map(processes.is_alive, lanes))
-        if not owner.desk.is_of_this_host:
+        """Whether any of its tasks runs or may yet run; a lane that nobody waits for any more is given up here."""
+        owner = array.owner
+        if owner is None and self._may_run_elsewhere(array):
+            return True
+        if owner and not owner.desk.is_of_this_host:
             return self._goes_on(owner)
-        begins = len(lanes) < array.lanes and processes.is_alive(owner.desk)
-        return begins or any(map(processes.is_alive, lanes))
+        tickets = lane.waiting(self._usage / array.name)
+        begins = bool(tickets and array.desk and processes.is_alive(array.desk))
+        if begins or any(map(processes.is_alive, self._lanes(array))):
+            return True
+        given_up = list(map(lane.take, tickets))
+        # A lane that has taken its ticket meanwhile is known by now: it writes down who it is before.
+        return not all(given_up) and any(map(processes.is_alive, self._lanes(array)))
 
     def _may_run_elsewhere(self, array: Array) -> bool:
         """Whether another host alone can tell: the numbers of its processes are those of others here."""
@@ -172,6 +174,8 @@ class LocalCluster:
             return
         self._refuse_of_another_host(array)
         store.write(lane.array_record(self._usage / name), array.model_copy(update={"cancelled": True}))
+        for ticket in lane.waiting(self._usage / name):
+            lane.take(ticket)
         for each in self._lanes(array):
             if processes.is_alive(each):
                 processes.end_tree(each.pid, grace_s=_CANCEL_GRACE_S)
@@ -184,9 +188,26 @@ def _minutes(array: Array, number: int = 0) -> int:
     return (array.limit_s // 60 + 1) * len(array.turns(number))
 
 
+def _await_lanes(name: str, starting: Mapping[Path, "LocalJob[object]"]) -> None:
+    """Return once every lane has begun, however long a busy machine takes; what died before it began is given up.
+
+    Args:
+        starting: what starts each lane, by its ticket.
+
+    Raises:
+        SchedulerError: none has begun.
+    """
+    given_up = set()
+    while waiting := [each for each in starting if each.exists()]:
+        given_up |= {each for each in waiting if starting[each].done() and lane.take(each)}
+        time.sleep(0.02)
+    if len(given_up) == len(starting):
+        raise SchedulerError(f"{name}: what starts its tasks has ended before any began")
+
+
 def _surroundings(owner: Owner | None) -> AbstractContextManager[None]:
     """What a lane inherits: nothing of a job around us, unless it is nested there."""
-    return nullcontext() if owner else processes.outside_any_job({})
+    return nullcontext() if owner else processes.outside_any_job()
 
 
 def _visible_gpus(most: int | None) -> Sequence[str]:

@@ -379,11 +379,11 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def outside_any_job(further: Mapping[str, str]) -> Iterator[None]:
-    """Let libraries that start programs themselves (submitit) see the clean environment, and `further`."""
+def outside_any_job() -> Iterator[None]:
+    """Let libraries that start programs themselves (submitit) see the clean environment."""
     before = dict(os.environ)
     os.environ.clear()
-    os.environ.update({**clean_environment(before), **further})
+    os.environ.update(clean_environment(before))
     try:
         yield
     finally:

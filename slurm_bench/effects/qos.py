@@ -3,6 +3,7 @@
 import os
 import pwd
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 
 from slurm_bench.effects import slurm_commands
 from slurm_bench.pure import guard, limits, slurm_settings
@@ -36,6 +37,22 @@ def site(named: Mapping[str, str]) -> dict[str, str]:
         SchedulerError: no answer, here and below.
     """
     return slurm_settings.settings(slurm_commands.ask(named, "scontrol", "show", "config"))
+
+
+def skew(named: Mapping[str, str]) -> timedelta | None:
+    """By how much slurmctld's clock is ahead of ours at least, below 0 behind; None where it does not say."""
+    before = datetime.now(UTC)
+    told = slurm_settings.told_at(slurm_commands.ask(named, "scontrol", "show", "config"))
+    if told is None:
+        return None
+    after = datetime.now(UTC)
+    # It tells whole seconds, of some time between our two.
+    return max(told - after, timedelta()) + min(told + timedelta(seconds=1) - before, timedelta())
+
+
+def default_wckey(named: Mapping[str, str], cluster: str) -> str:
+    """What this user's jobs are written down under where they name nothing; empty if nothing."""
+    return _accounting(named, "user", me(), f"cluster={cluster}", "format=defaultwckey").strip()
 
 
 def find(named: Mapping[str, str], name: str) -> guard.Qos | None:

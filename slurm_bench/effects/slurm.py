@@ -17,7 +17,7 @@ from pathlib import Path
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-from slurm_bench.effects import folders, polling, processes, slurm_commands
+from slurm_bench.effects import folders, polling, slurm_commands
 from slurm_bench.effects.accounting import Accounting, OwnRecord, Sacct
 from slurm_bench.effects.cluster import RECOVERY, Job, Queued
 from slurm_bench.pure import sacct, slurm_settings
@@ -35,7 +35,7 @@ _MOST_NAMES = 1000
 
 _QUEUED = re.compile(r"^Submitted batch job (\d+)", re.MULTILINE)
 
-# All of the allocation's cores go to the one task; sbatch ran with --export=NONE, which srun would inherit.
+# All of the allocation's cores go to the one task.
 STEP = ("srun", "--ntasks=1", "--nodes=1", "--export=ALL", "--kill-on-bad-exit=1")
 
 
@@ -43,12 +43,20 @@ class _CommandExecutor(submitit.SlurmExecutor):
     """submitit's sbatch script around a plain command: where nothing is pickled, no pickle can be forged.
 
     submitit advises against this because its Job waits for a pickled result; we never ask its Job for anything. Two of
-    its steps are done otherwise: sbatch has a time limit, and only its own line names the job.
+    its steps are done otherwise: sbatch has a time limit and an environment, and only its own line names the job.
+
+    Args:
+        environment: of sbatch, and of the job.
     """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        super().__init__(folder)
+        self._environment = environment
 
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:
         limit = ["timeout", "--kill-after=5", str(slurm_commands.TIMEOUT_S)]
-        return [*limit, *super()._make_submission_command(submission_file_path)]
+        variables = [f"{name}={value}" for name, value in self._environment.items()]
+        return ["env", "-i", *variables, *limit, *super()._make_submission_command(submission_file_path)]
 
     @staticmethod
     def _get_job_id_from_submission_command(string: bytes | str) -> str:
@@ -129,19 +137,16 @@ class SlurmCluster:
     def submit(self, job: Job) -> str:
         folders.make(job.folder)
         command = shlex.join(self._accounting.accounted(job))
-        with processes.outside_any_job(self._environment):
-            executor = _CommandExecutor(job.folder)
-            executor.update_parameters(**self._parameters(job))
-            try:
-                return executor.queue(command, job.tasks)
-            except FailedJobError as error:
-                said = f"{job.name}: {slurm_commands.words(str(error))}"
-                if slurm_commands.is_refusal(str(error)):
-                    raise JobRefused(f"sbatch refused {said}") from None
-                raise SchedulerError(f"sbatch gave no answer for {said}") from None
-            except FailedSubmissionError as error:
-                first, *_ = str(error).splitlines()
-                raise SchedulerError(f"sbatch answered for {job.name} what cannot be read: {first}") from None
+        try:
+            return self._executor(job).queue(command, job.tasks)
+        except FailedJobError as error:
+            said = f"{job.name}: {slurm_commands.words(str(error))}"
+            if slurm_commands.is_refusal(str(error)):
+                raise JobRefused(f"sbatch refused {said}") from None
+            raise SchedulerError(f"sbatch gave no answer for {said}") from None
+        except FailedSubmissionError as error:
+            first, *_ = str(error).splitlines()
+            raise SchedulerError(f"sbatch answered for {job.name} what cannot be read: {first}") from None
 
     def try_out(self, job: Job) -> str:
         """What sbatch foresees for a job, which it does not queue: when and where it would start.
@@ -151,18 +156,21 @@ class SlurmCluster:
             SchedulerError: no answer.
         """
         folders.make(job.folder)
-        executor = _CommandExecutor(job.folder)
-        executor.update_parameters(**self._parameters(job))
         script = job.folder / "try_out.sh"
-        script.write_text(executor.script(shlex.join(job.command), job.tasks))
+        script.write_text(self._executor(job).script(shlex.join(job.command), job.tasks))
         return slurm_commands.try_out(self._environment, script)
+
+    def _executor(self, job: Job) -> _CommandExecutor:
+        executor = _CommandExecutor(job.folder, slurm_commands.of_jobs(self._environment))
+        executor.update_parameters(**self._parameters(job))
+        return executor
 
     def _parameters(self, job: Job) -> dict[str, object]:
         config = self._config
         options = config.cpu_sbatch if job.cpu_only else config.sbatch
-        # A requeued trial would be another trial; the environment of whoever submits is none of the job's.
+        # A requeued trial would be another trial; `of_jobs` says which environment "all" is.
         further: dict[str, object] = {**_placement(config, job), **options, **_start(job)}
-        further |= {"no_requeue": True, "export": "NONE"}
+        further |= {"no_requeue": True, "export": "ALL"}
         if job.gpus:
             option, _, value = self._gpu_request(job.gpus).partition("=")
             further[option] = value

@@ -12,6 +12,8 @@ TIMEOUT_S = 60
 """After which a command gives no answer."""
 SHOW_PARTITIONS = ("scontrol", "--all", "--oneliner", "show", "partition")
 """Hidden ones too: whoever names one may use it."""
+_INHERITED = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "LD_LIBRARY_PATH", "SLURM_CONF")
+"""What a job has of whoever queues it: it finds programs and folders by them, and none of them holds a key."""
 _SLURMS_OWN = re.compile(r"(?:Batch job submission failed|allocation failure): (.*)")
 """The one line in which sbatch says what came of its question. Lines before it may be a site's own words."""
 _NO_ANSWER = re.compile(
@@ -30,6 +32,18 @@ def environment(slurm_conf: str | None) -> dict[str, str]:
     if slurm_conf and not Path(slurm_conf).exists():
         raise UsageError(f"cluster.slurm_conf: no file {slurm_conf} (scripts/dev_cluster up makes that of cluster=dev)")
     return {"SLURM_CONF": slurm_conf} if slurm_conf else {}
+
+
+def of_jobs(named: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that sbatch has and, with `--export=ALL`, a job.
+
+    With NONE or a list of names the node would load the user's login environment; where that fails or
+    hangs, a job of Slurm 25.05 or newer is cancelled before it begins.
+
+    Args:
+        named: the cluster's `environment`.
+    """
+    return {**{name: os.environ[name] for name in _INHERITED if name in os.environ}, **named}
 
 
 def ask(named: Mapping[str, str], *argv: str) -> str:
@@ -58,9 +72,8 @@ def try_out(named: Mapping[str, str], script: Path) -> str:
         JobRefused: why it would not take it.
         SchedulerError: no answer.
     """
-    env = {**processes.clean_environment(os.environ), **named}
     try:
-        done = processes.run(["sbatch", "--test-only", str(script)], timeout_s=TIMEOUT_S, env=env)
+        done = processes.run(["sbatch", "--test-only", str(script)], timeout_s=TIMEOUT_S, env=of_jobs(named))
     except (processes.TimedOut, OSError) as error:
         raise SchedulerError(str(error)) from None
     if done.exit_code == 0:

@@ -1,5 +1,6 @@
 """How a ledger entry grows with what is seen of its job. Nothing here is released early, forgotten or guessed."""
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
@@ -28,15 +29,24 @@ def observed(entry: LedgerEntry, seen: Observation, grace: timedelta) -> LedgerE
     absent = {task: entry.absent_since.get(task, now) for task in sorted(tasks - over - seen.queued)}
     vanished = {task for task, since in absent.items() if now - since > grace}
     # Whatever else is said of it: while an attempt has no end, nobody knows yet what it used.
-    ran = {*entry.ran, *(task for task, state in seen.states.items() if state in _HOLDING)}
+    ran = sorted((Counter(entry.ran) | _runs(entry, seen)).elements())
     settled = (over | vanished) - _live(attempts) - _unaccounted(ran, attempts) >= tasks
     changed = {
         "attempts": attempts,
         "absent_since": absent,
-        "ran": tuple(sorted(ran)),
+        "ran": tuple(ran),
         "settled_at": now if settled else None,
     }
     return entry.model_copy(update=changed)
+
+
+def _runs(entry: LedgerEntry, seen: Observation) -> Counter[int]:
+    """How often each task has run at least, by what the queue shows: again, if it was known to be requeued before."""
+    requeued = Counter(attempt.task for attempt in entry.attempts if attempt.state is JobState.REQUEUED)
+    holding = Counter({task: 1 for task, state in seen.states.items() if state in _HOLDING})
+    # A requeued task is COMPLETING until its node is done with the attempt that was ended.
+    again = Counter({task: 1 + requeued[task] for task, state in seen.states.items() if state is JobState.RUNNING})
+    return holding | again
 
 
 def unanswered(entry: LedgerEntry) -> LedgerEntry:
@@ -50,13 +60,13 @@ def runaways(entry: LedgerEntry, now: datetime, grace: timedelta) -> set[int]:
 
 
 def unaccounted(entry: LedgerEntry, now: datetime, grace: timedelta) -> set[int]:
-    """Tasks that ran by the queue, are gone from it for the grace, and of which the accounting knows nothing."""
+    """Tasks that ran by the queue, are gone from it for the grace, and of which the accounting lacks an attempt."""
     gone = {task for task, since in entry.absent_since.items() if now - since > grace}
     return gone & _unaccounted(entry.ran, entry.attempts)
 
 
 def _unaccounted(ran: Iterable[int], attempts: tuple[Attempt, ...]) -> set[int]:
-    return set(ran) - {attempt.task for attempt in attempts}
+    return set(Counter(ran) - Counter(attempt.task for attempt in attempts if attempt.started))
 
 
 def _live(attempts: tuple[Attempt, ...]) -> set[int]:

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from slurm_bench.pure import slurm_settings, survey
 from slurm_bench.pure.guard import Association, Qos
@@ -13,9 +13,12 @@ from slurm_bench.pure.survey import Survey
 from slurm_bench.words.checkup import ContainerStart, Finding, NodeFacts, State
 from slurm_bench.words.config import ClusterConfig, Config
 
-_OLDEST = (22, 5)
-"""Slurm's version since when srun --overlap shares GPUs."""
+_RUN = ("22.05", "26.05")
+"""Versions of Slurm that the tests run on."""
+_OLDEST, _WHOLE = (22, 5, 0), (26, 5, 3)
+"""Slurm's versions since when srun --overlap shares GPUs, and since when it gives all that are asked for."""
 _MOST_SKEW_S = 60.0
+_NONE = "(null)"
 _LEAST_SHM_GB = 1.0
 
 
@@ -46,8 +49,7 @@ def of_scheduler(config: Config, site: Mapping[str, str]) -> Iterator[Finding]:
     yield _version(config, site)
     yield _accounting(config.cluster, site)
     yield _array_size(site)
-    requeued = "requeues jobs by itself" if site.get("JobRequeue") == "1" else "requeues no job by itself"
-    yield ok("requeue", f"the site {requeued}; ours are queued with --no-requeue")
+    yield _requeue(site)
     yield _preemption(site)
     yield _process_tracking(site)
 
@@ -55,12 +57,25 @@ def of_scheduler(config: Config, site: Mapping[str, str]) -> Iterator[Finding]:
 def _version(config: Config, site: Mapping[str, str]) -> Finding:
     version, cluster = site.get("SLURM_VERSION", "unknown"), site.get("ClusterName", "unknown")
     found = f"Slurm {version}, cluster {cluster}"
-    numbers = re.match(r"(\d+)\.(\d+)", version)
-    if not numbers or (int(numbers[1]), int(numbers[2])) >= _OLDEST:
-        return ok("Slurm", found)
-    if config.retime.is_nested:
+    numbers = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", version)
+    this = tuple(int(number or 0) for number in numbers.groups()) if numbers else _WHOLE
+    if config.retime.is_nested and this < _OLDEST:
         return fails("Slurm", found, "retime.where=allocation needs Slurm 22.05 or newer: take retime.where=fresh")
-    return note("Slurm", found, "tried with 22.05 and 26.05")
+    if config.retime.is_nested and this < _WHOLE:
+        fewer = "srun --overlap may give a step fewer GPUs than it asks for before 26.05.3: such a trial is void"
+        return note("Slurm", f"{found}: {fewer}", "take retime.where=fresh, or see that trials are not void")
+    if not version.startswith(_RUN):
+        return note("Slurm", found, f"the tests run on {' and '.join(_RUN)}: try a short session first")
+    return ok("Slurm", found)
+
+
+def _requeue(site: Mapping[str, str]) -> Finding:
+    """Whether anything may start a job of ours again: --no-requeue does not stop what goes wrong before it begins."""
+    programs = [name for name in ("Prolog", "PrologSlurmctld", "ResumeProgram") if site.get(name, _NONE) != _NONE]
+    if not programs:
+        return ok("requeue", "no job of ours is queued again by itself: they have --no-requeue")
+    failing = f"where its {' or '.join(programs)} fails the site queues a job again all the same"
+    return ok("requeue", f"ours have --no-requeue; {failing}: both attempts are charged, and a trial is void")
 
 
 def _accounting(config: ClusterConfig, site: Mapping[str, str]) -> Finding:
@@ -77,6 +92,35 @@ def _accounting(config: ClusterConfig, site: Mapping[str, str]) -> Finding:
     return ok("accounting", "slurmdbd, and it counts gres/gpu")
 
 
+def of_clock(skew: timedelta | None) -> Finding:
+    """
+    Args:
+        skew: by how much slurmctld's clock is ahead of ours; None where it does not say.
+    """
+    if skew is None:
+        return note("Slurm's clock", "scontrol show config does not say what it shows")
+    seconds = skew.total_seconds()
+    found = f"{abs(seconds):.0f} s {'ahead of' if seconds >= 0 else 'behind'} ours"
+    if abs(seconds) <= _MOST_SKEW_S:
+        return ok("Slurm's clock", found)
+    remedy = "let the administrators know: jobs are found by name all the same, but at 300 s munge refuses to work"
+    return note("Slurm's clock", found, remedy)
+
+
+def of_wckeys(config: ClusterConfig, site: Mapping[str, str], default: str) -> Finding:
+    """
+    Args:
+        default: the key of this user's jobs that name none; empty if there is none.
+    """
+    named = config.sbatch.get("wckey") or default
+    if "wckeys" not in site.get("AccountingStorageEnforce", "").split(","):
+        return ok("wckeys", "not asked for")
+    if named:
+        return ok("wckeys", f"asked for, and ours have {named}")
+    remedy = "a site's own plugin may want one: '+cluster.sbatch.wckey=KEY', and cpu_sbatch's too"
+    return note("wckeys", "asked for, and ours name none, which Slurm itself takes", remedy)
+
+
 def _array_size(site: Mapping[str, str]) -> Finding:
     largest = site.get("MaxArraySize", "0")
     found = f"MaxArraySize is {largest}"
@@ -87,7 +131,7 @@ def _array_size(site: Mapping[str, str]) -> Finding:
 
 def _preemption(site: Mapping[str, str]) -> Finding:
     kind, mode = site.get("PreemptType", "preempt/none"), site.get("PreemptMode", "OFF")
-    if kind in ("preempt/none", "(null)"):
+    if kind in ("preempt/none", _NONE):
         return ok("preemption", "none")
     return note("preemption", f"{kind}, {mode}", "a trial that is preempted is void and run once more, at your cost")
 
@@ -234,6 +278,7 @@ def of_user(config: ClusterConfig, user: str, association: Association | None, q
 def of_limits(config: ClusterConfig, found: Iterable[Limits]) -> Iterator[Finding]:
     """Whether a QOS or an association holds a job of ours back for ever: sbatch takes it all the same."""
     gpus = max(config.session_gpus, config.node_gpus if config.exclusive else config.trial_gpus)
+    least = 0 if _has_jobs_without_gpus(config) else min(config.session_gpus, config.trial_gpus)
     for limits in found:
         if config.session_hours > limits.hours:
             said = f"{limits.of} lets a job run for {limits.hours:g} hours, cluster.session_hours is"
@@ -241,6 +286,10 @@ def of_limits(config: ClusterConfig, found: Iterable[Limits]) -> Iterator[Findin
         if gpus > limits.gpus:
             said = f"{limits.of} lets a job have {limits.gpus:g} GPUs, and ours have {gpus}"
             yield fails("limits of jobs", said, "set another cluster.qos or account, or ask for more")
+        if least < limits.least_gpus:
+            whose = "relays and agents without GPUs have none" if not least else f"ours have {least}"
+            said = f"{limits.of} lets no job have fewer than {limits.least_gpus} GPUs, and {whose}"
+            yield fails("limits of jobs", said, "set another cluster.qos, or cluster.chain=false with session_gpus")
 
 
 def of_counts(config: Config) -> Iterator[Finding]:
@@ -293,6 +342,11 @@ def _locks(facts: NodeFacts) -> Finding:
 
 def _container(start: ContainerStart, facts: NodeFacts) -> Finding:
     check = f"container ({start.field})"
+    if start.unpacked_in:
+        how = start.problem or f"started in {start.seconds:.1f} s"
+        found = f"{how}; the node cannot mount images, each start unpacks one in {start.unpacked_in}"
+        remedy = "ask for squashfuse there; until then set APPTAINER_TMPDIR in cluster.setup to a large local disk"
+        return (fails if start.problem else note)(check, found, remedy)
     if not start.problem:
         return ok(check, f"started in {start.seconds:.1f} s, without network")
     if facts.fuse_problem or "/dev/fuse" in start.problem:
@@ -343,7 +397,7 @@ def _clock(facts: NodeFacts, here: datetime) -> Finding:
     apart = abs((here - facts.at).total_seconds())
     found = f"the node's and ours are {apart:.0f} s apart, the job's end included"
     if apart > _MOST_SKEW_S:
-        return note("clocks", found, "accounting is asked with two minutes to spare: let the administrators know")
+        return note("clocks", found, "let the administrators know: jobs are found by name all the same")
     return ok("clocks", found)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from slurm_bench.pure import slurm_settings
 from slurm_bench.words.errors import SchedulerError
 
-QOS_FIELDS = "name,maxwall,maxtresperjob"
+QOS_FIELDS = "name,maxwall,maxtresperjob,mintresperjob"
 """Columns for `sacctmgr --noheader --parsable2 show qos NAMES format=`."""
 USER_FIELDS = "defaultaccount,account,partition,defaultqos,maxwall,maxtresperjob"
 """Columns for `sacctmgr --noheader --parsable2 show user NAME cluster=NAME withassoc format=`."""
@@ -21,6 +21,7 @@ class Limits:
     hours: float
     gpus: float
     """Infinite where there is none, as hours."""
+    least_gpus: int = 0
 
 
 def of_qos(text: str) -> list[Limits]:
@@ -28,7 +29,7 @@ def of_qos(text: str) -> list[Limits]:
     Raises:
         SchedulerError: sacctmgr printed other columns than QOS_FIELDS.
     """
-    return [_limits(f"QOS {name}", wall, tres) for name, wall, tres in _rows(text, 3)]
+    return [_limits(f"QOS {name}", wall, most, least) for name, wall, most, least in _rows(text, 4)]
 
 
 def of_user(text: str, account: str, partition: str) -> tuple[list[Limits], str]:
@@ -49,6 +50,11 @@ def _rows(text: str, columns: int) -> list[list[str]]:
     return rows
 
 
-def _limits(of: str, wall: str, tres: str) -> Limits:
-    gpus = _GPUS.search(tres)
-    return Limits(of, slurm_settings.hours(wall), int(gpus[1]) if gpus else math.inf)
+def _limits(of: str, wall: str, most: str, least: str = "") -> Limits:
+    most_gpus, least_gpus = _GPUS.search(most), _GPUS.search(least)
+    return Limits(
+        of,
+        slurm_settings.hours(wall),
+        int(most_gpus[1]) if most_gpus else math.inf,
+        int(least_gpus[1]) if least_gpus else 0,
+    )

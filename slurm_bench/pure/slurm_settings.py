@@ -3,18 +3,26 @@
 import math
 import re
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 
 from slurm_bench.words.errors import SchedulerError
 
 _TIME_LIMIT_GRANULARITY_S = 60
 """slurmctld checks time limits once a minute."""
 _TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d+)(?::(\d+))?")
-_LINE = re.compile(r"^(\w+)\s*= ?(.*?)\s*$", re.MULTILINE)
+_LINE = re.compile(r"^(\w+)(?:\[\d+\])?\s*= ?(.*?)\s*$", re.MULTILINE)
+_TOLD_AT = re.compile(r"^Configuration data as of (\d+)$", re.MULTILINE)
 
 
 def settings(text: str) -> dict[str, str]:
     """Settings by name, e.g. KillWait to "30 sec"."""
     return dict(_LINE.findall(text))
+
+
+def told_at(text: str) -> datetime | None:
+    """Return when slurmctld said this, by its own clock (UTC); None where that is not in epoch seconds."""
+    found = _TOLD_AT.search(text)
+    return datetime.fromtimestamp(int(found[1]), UTC) if found else None
 
 
 def overrun_s(site: Mapping[str, str], of_partitions: Iterable[str] = ()) -> int:

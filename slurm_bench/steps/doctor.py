@@ -116,6 +116,7 @@ class _Doctor:
         log.info("asking Slurm")
         assert self._cluster  # refuses where its programs are missing
         yield from checkup.of_scheduler(self.config, qos.site(self._named))
+        yield checkup.of_clock(qos.skew(self._named))
 
     def _database(self) -> Iterator[Finding]:
         if self.config.cluster.accounting == "sacct":
@@ -132,6 +133,7 @@ class _Doctor:
         self.association = qos.association(named, cluster, config.account, partition)
         found = qos.find(named, config.qos) if config.qos else None
         yield from checkup.of_user(config, qos.me(), self.association, found)
+        yield checkup.of_wckeys(config, settings, qos.default_wckey(named, cluster))
         if self.association and partition:
             account = self.association.account
             yield from checkup.of_limits(config, qos.limits_of_jobs(named, config, cluster, account, partition))

@@ -1,5 +1,6 @@
 """On a node, as a job of `command=doctor`: what a session would find there. It spends nothing and changes nothing."""
 
+import os
 import platform
 import sys
 import tempfile
@@ -26,6 +27,8 @@ from slurm_bench.words.trials import Gpu
 
 _START_S = 120
 """That a container may take."""
+_UNPACKS = "to temporary sandbox"
+"""What Apptainer says when it cannot mount an image."""
 
 
 def main(folder: str, token: str, gpus: str, _task: str) -> None:
@@ -155,8 +158,16 @@ class _Examination:
         self, field: str, container: Callable[[], Container], command: Sequence[str]
     ) -> ContainerStart:
         began = time.monotonic()
-        problem = self._problem(lambda: _why(self._run(container, command)))
-        return ContainerStart(field=field, problem=problem, seconds=time.monotonic() - began)
+        try:
+            done = self._run(container, command)
+        except (BenchError, OSError) as error:
+            return ContainerStart(field=field, problem=one_line(str(error)))
+        return ContainerStart(
+            field=field,
+            problem=_why(done),
+            seconds=time.monotonic() - began,
+            unpacked_in=os.environ.get("APPTAINER_TMPDIR", "/tmp") if _UNPACKS in done.stderr else "",
+        )
 
     def _run(self, container: Callable[[], Container], command: Sequence[str]) -> Completed:
         try:
@@ -177,7 +188,9 @@ class _Examination:
             environment=self._agent.environment,
             path=[container().inside(each) for each in own],
         )
-        return [*site.cluster_of(self._config).step, *container().argv(program)]
+        argv = [*site.cluster_of(self._config).step, *container().argv(program)]
+        # What Apptainer has to say is what we are here for.
+        return ["--nocolor" if word == "--quiet" else word for word in argv]
 
     def _scratch(self) -> dict[str, object]:
         """The fields of NodeFacts about it."""
@@ -223,7 +236,8 @@ def _why(done: Completed) -> str:
     if done.exit_code == 0:
         return ""
     lines = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("srun: ")]
-    return one_line(lines[-1]) if lines else f"exit code {done.exit_code}"
+    told = [line for line in lines if line.startswith("FATAL")] or lines
+    return one_line(told[-1]) if told else f"exit code {done.exit_code}"
 
 
 if __name__ == "__main__":

@@ -359,8 +359,8 @@ class Ledger:
             unknown = accounts.unaccounted(entry, now, self._grace)
             if entry.settled_at is None and unknown:
                 raise SchedulerError(
-                    f"{entry.job_name}: the queue has shown task {min(unknown)} running, and the accounting knows "
-                    "nothing of it; what it may have used stays reserved until it does (sacct, slurmdbd)"
+                    f"{entry.job_name}: the queue has shown task {min(unknown)} running, and the accounting does not "
+                    "know of that; what it may have used stays reserved until it does (sacct, slurmdbd)"
                 )
 
     @contextmanager

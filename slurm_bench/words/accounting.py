@@ -174,7 +174,7 @@ class LedgerEntry(Record):
     absent_since: dict[int, datetime] = Field(default_factory=dict)
     """Tasks that are neither queued nor accounted as over, and since when every answer has said so."""
     ran: tuple[int, ...] = ()
-    """Tasks that the queue has shown running: none of them is over before the accounting knows what it used."""
+    """Tasks that the queue has shown running, once for each attempt: the accounting has to say what each used."""
     settled_at: datetime | None = None
     """When every task was over; from then on it is charged more or less only if the accounting learns better."""
 

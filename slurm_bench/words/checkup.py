@@ -39,6 +39,8 @@ class ContainerStart(Record):
     problem: str = ""
     """Why none starts, in Apptainer's last words; empty if one does."""
     seconds: float = 0.0
+    unpacked_in: str = ""
+    """Where the node unpacks the image at each start, because it cannot mount it; empty if it can."""
 
 
 class NodeFacts(Record):

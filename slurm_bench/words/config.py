@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from string import Formatter
+from typing import Any
 
 from omegaconf import MISSING
 
@@ -470,8 +471,8 @@ class BudgetConfig:
     """Of a session."""
     campaign_h100_hours: float | None = None
     """H100-hours of all sessions and calibrations of the campaign together; null is no such limit."""
-    weights: dict[str, float] = field(default_factory=dict)
-    """H100-hours that one GPU-hour of each type counts."""
+    weights: dict[Any, float] = field(default_factory=dict)
+    """H100-hours that one GPU-hour of each type counts. Hydra and YAML read the type 4090 as a number: it is text."""
     counts: list[str] = MISSING
     """Kinds of jobs that count against the budget; the others are accounted for beside it."""
     notice_at: float = MISSING
@@ -484,6 +485,7 @@ class BudgetConfig:
         unknown = sorted(set(self.counts) - set(KINDS))
         _require(not unknown, "budget.counts", f"of {', '.join(KINDS)}", unknown)
         _require(0 < self.notice_at <= 1, "budget.notice_at", "above 0 and at most 1", self.notice_at)
+        self.weights = {str(gpu_type): weight for gpu_type, weight in self.weights.items()}
         for gpu_type, weight in self.weights.items():
             _require_positive(f"budget.weights.{gpu_type}", weight)
 

@@ -1,6 +1,8 @@
 """The front door: one clear line and the right exit code, never a traceback."""
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 from dataclasses import fields
@@ -305,3 +307,16 @@ def test_in_a_job_its_account_is_the_default(overrides: list[str], account: str)
     assert f"account: {account}\n" in done.stdout, done.stderr
     outside = slurm_bench(*shown, "cluster=slurm", SLURM_JOB_ACCOUNT="")
     assert "account: ''\n" in outside.stdout, "no account is named"
+
+
+@pytest.mark.parametrize("gpu_type", ["4090", "2080ti", "a100-sxm4-80gb", "1g.10gb"])
+def test_the_weight_of_any_type_of_gpu_is_given_as_the_refusal_says(gpu_type: str, tmp_path: Path) -> None:
+    """Hydra reads a key of 4090 as a number."""
+    overrides = [f"runs={tmp_path}", "command=budget", f"cluster.gpu_type={gpu_type}"]
+    refused = slurm_bench(*overrides)
+    assert refused.returncode == 2
+    (told,) = re.findall(r"\((.*)\)", refused.stderr)
+    (hint,) = shlex.split(told.replace("H100-HOURS", "0.5"))
+    assert "no sessions in" in slurm_bench(*overrides, hint).stderr
+    (config,) = cli.composed([*overrides, hint])
+    assert config.h100_weight == 0.5

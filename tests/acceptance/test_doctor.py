@@ -171,16 +171,48 @@ def test_an_image_that_is_not_what_was_built(site: Site) -> None:
     assert "has another SHA-256" in report.findings["container.image"]["found"]
 
 
+def sacctmgr(*argv: str) -> None:
+    named = {**os.environ, "SLURM_CONF": str(DEV_CLUSTER / "slurm.conf")}
+    subprocess.run(["sacctmgr", "--immediate", *argv], env=named, capture_output=True, check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is an administrator there")
+def test_a_qos_for_jobs_with_many_gpus_alone(site: Site) -> None:
+    sacctmgr("add", "qos", "big", "MinTRESPerJob=gres/gpu=4")
+    try:
+        sacctmgr("modify", "user", "root", "set", "qos+=big")
+        report = site.doctor("cluster.qos=big", "job=false")
+    finally:
+        sacctmgr("modify", "user", "root", "set", "qos-=big")
+        sacctmgr("delete", "qos", "big")
+    assert report.failing() == ["limits of jobs"], report
+    assert "QOS big lets no job have fewer than 4 GPUs" in report.findings["limits of jobs"]["found"]
+
+
+def apptainer_after(command: str) -> str:
+    """An Apptainer in whose mount namespace something was hidden before."""
+    return (
+        f"""#!/bin/bash\nexec unshare --mount bash -c '{command} && exec {shutil.which("apptainer")} "$@"' - "$@"\n"""
+    )
+
+
 def test_no_fuse_on_the_node(site: Site) -> None:
     hide = "mount --bind /dev/fuse /dev/fuse && mount -o remount,bind,nodev /dev/fuse"
-    apptainer = (
-        f"""#!/bin/bash\nexec unshare --mount bash -c '{hide} && exec {shutil.which("apptainer")} "$@"' - "$@"\n"""
-    )
-    report = site.doctor(site.with_programs(apptainer=apptainer))
+    report = site.doctor(site.with_programs(apptainer=apptainer_after(hide)))
     assert report.failing() == ["container (container.image)"], report
     finding = report.findings["container (container.image)"]
     assert "failed to open /dev/fuse: Permission denied" in finding["found"]
     assert "ask for /dev/fuse to be open to users" in finding["remedy"]
+
+
+def test_a_node_that_unpacks_images(site: Site) -> None:
+    found = (shutil.which(name) for name in ("squashfuse", "squashfuse_ll"))
+    hide = " && ".join(f"mount --bind /dev/null {program}" for program in found if program)
+    report = site.doctor(site.with_programs(apptainer=apptainer_after(hide)))
+    finding = report.findings["container (container.image)"]
+    assert finding["state"] in ("note", "fails"), finding  # root of a virtual machine may be refused the unpacking, too
+    assert finding["found"].endswith("the node cannot mount images, each start unpacks one in /tmp")
+    assert "APPTAINER_TMPDIR" in finding["remedy"]
 
 
 def test_no_apptainer_on_the_node(site: Site) -> None:

@@ -64,7 +64,7 @@ def test_keys_of_the_host(scene: Scene, inside: str, monkeypatch: pytest.MonkeyP
     """Attack: look for keys in the environment, in /proc and in files.
 
     Defence: `env -i` before apptainer, an allow-list after it, no process and no folder of the host inside; the
-    batch job is queued with --export=NONE. Canaries lie in all these places; none is found.
+    batch job is queued from an environment of a few names. Canaries lie in all these places; none is found.
     """
     front, back = uuid.uuid4().hex, uuid.uuid4().hex
     for name in (

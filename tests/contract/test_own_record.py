@@ -136,7 +136,7 @@ def test_as_much_as_sacct_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert sacct
     programs = tmp_path / "bin"
     programs.mkdir()
-    for program in ("sbatch", "squeue", "scancel", "srun", "scontrol", "timeout"):
+    for program in ("sbatch", "squeue", "scancel", "srun", "scontrol", "timeout", "env", "bash", "sleep"):
         (programs / program).symlink_to(str(shutil.which(program)))
     monkeypatch.setenv("PATH", str(programs))
     scene = Scene(tmp_path)

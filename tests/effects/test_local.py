@@ -1,11 +1,14 @@
 """This machine as a cluster: what is said of an array while somebody ends it."""
 
+import multiprocessing
 import os
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 import pytest
 
 from slurm_bench.effects import store
@@ -124,3 +127,75 @@ def test_an_array_of_another_host_that_is_over_is_what_it_wrote_down(tmp_path: P
     say_that_it_was_queued_on("elsewhere", tmp_path / "usage" / "array")
     states = cluster.look(asked)["array"].states
     assert [states[task] for task in range(4)] == [JobState.COMPLETED, JobState.FAILED] * 2
+
+
+class Starting:
+    """A desk in a process of its own that has queued an array, stopped where its lanes have not begun."""
+
+    def __init__(self, folder: Path) -> None:
+        self.usage = folder / "usage"
+        queue = LocalCluster(cluster_config("local"), self.usage).submit
+        self.desk = multiprocessing.get_context("fork").Process(target=queue, args=(job("array", folder, "touch"),))
+        self.desk.start()
+        self.held: set[psutil.Process] = set()
+        until(self._hold)
+
+    def _hold(self) -> bool:
+        """Stop what starts the lanes as soon as it is there: a busy machine, in short."""
+        new = set(psutil.Process(self.desk.pid).children(recursive=True)) - self.held
+        for process in new:
+            process.suspend()
+        self.held |= new
+        return len(self.held) == 2
+
+    def let_go(self) -> None:
+        for process in filter(psutil.Process.is_running, self.held):
+            process.resume()
+
+    def until_over(self) -> None:
+        self.let_go()
+        until(lambda: not any(map(psutil.Process.is_running, self.held)))
+
+    def states(self) -> set[JobState]:
+        seen = LocalCluster(cluster_config("local"), self.usage).look([Queued("array", datetime.now(UTC), 4)])
+        return set(seen["array"].states.values())
+
+
+@pytest.fixture
+def starting(tmp_path: Path) -> Iterator[Starting]:
+    made = Starting(tmp_path)
+    yield made
+    made.desk.kill()
+    made.until_over()
+
+
+def test_lanes_that_start_slowly_are_waited_for(starting: Starting, tmp_path: Path) -> None:
+    assert starting.states() == {JobState.PENDING}
+    starting.let_go()
+    starting.desk.join()
+    until(lambda: starting.states() == {JobState.COMPLETED})
+    assert {each.name for each in tmp_path.glob("task*")} == {"task0", "task1", "task2", "task3"}
+
+
+def test_lanes_that_nobody_waits_for_are_given_up_and_never_work(starting: Starting, tmp_path: Path) -> None:
+    starting.desk.kill()
+    starting.desk.join()
+    assert starting.states() == {JobState.CANCELLED}
+    starting.until_over()
+    assert list(tmp_path.glob("task*")) == []
+    assert starting.states() == {JobState.CANCELLED}
+
+
+def test_lanes_that_are_cancelled_before_they_begin_never_work(starting: Starting, tmp_path: Path) -> None:
+    LocalCluster(cluster_config("local"), starting.usage).cancel("array")
+    starting.until_over()
+    assert list(tmp_path.glob("task*")) == []
+    assert starting.states() == {JobState.CANCELLED}
+
+
+def test_what_dies_before_its_lane_began_is_not_waited_for(starting: Starting) -> None:
+    for process in starting.held:
+        process.kill()
+    starting.desk.join(10)
+    assert starting.desk.exitcode == 1, "no lane has begun"
+    assert starting.states() == {JobState.CANCELLED}

@@ -64,6 +64,24 @@ def test_what_the_queue_has_shown_running_is_never_settled_at_nothing() -> None:
     assert accounts.unaccounted(settled, NOON + timedelta(seconds=400), GRACE) == set()
 
 
+def test_a_requeued_task_is_not_settled_before_the_accounting_knows_its_second_attempt() -> None:
+    """As Slurm 22.05 and 26.05 show it: COMPLETING at first, PENDING, RUNNING again, and a row of its own."""
+    first = attempt(state=JobState.REQUEUED)
+    shown = [JobState.RUNNING, JobState.COMPLETING, JobState.PENDING]
+    looks = [(second, seen(*([first] if second else []), queued={0: state})) for second, state in enumerate(shown)]
+    waiting = after(entry(tasks=1), *looks)
+    assert after(waiting, (100, seen(first)), (161, seen(first))).settled_at, "it never ran again"
+    again = after(waiting, (10, seen(first, queued={0: JobState.RUNNING})))
+    gone = after(again, (100, seen(first)), (300, seen(first)))
+    assert gone.settled_at is None
+    assert accounts.unaccounted(gone, NOON + timedelta(seconds=300), GRACE) == {0}
+    second = attempt(submitted=NOON + timedelta(seconds=5))
+    waits = replace(second, state=JobState.PENDING, started=None, ended=None, elapsed_s=0)
+    assert after(gone, (310, seen(first, waits)), (500, seen(first, waits))).settled_at is None, "a row that is behind"
+    settled = after(gone, (310, seen(first, second)))
+    assert settled.settled_at and settled.charged_gpu_seconds == 400
+
+
 def test_a_terminal_state_without_its_end_is_not_over() -> None:
     """As a database that catches up showed it: COMPLETED for 12 s, a second later for 3 s."""
     early = attempt(elapsed_s=12, ended=None)

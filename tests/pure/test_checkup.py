@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm_bench.pure import checkup, limits, survey
+from slurm_bench.pure import checkup, limits, slurm_settings, survey
 from slurm_bench.pure.guard import Association, Qos
 from slurm_bench.words.checkup import ContainerStart, Finding, NodeFacts, State
 from slurm_bench.words.config import ClusterConfig, Config
@@ -16,7 +16,7 @@ from slurm_bench.words.trials import Gpu
 from tests.conftest import make_config
 
 SITE = {
-    "SLURM_VERSION": "23.11.4",
+    "SLURM_VERSION": "26.05.5",
     "ClusterName": "ours",
     "AccountingStorageType": "accounting_storage/slurmdbd",
     "AccountingStorageTRES": "cpu,mem,gres/gpu,gres/gpu:h100",
@@ -110,6 +110,58 @@ def test_an_old_slurm_cannot_time_in_the_sessions_own_job(config: Config) -> Non
     assert list(failing(checkup.of_scheduler(config, {**SITE, "SLURM_VERSION": "21.08.8"}))) == ["Slurm"]
 
 
+@pytest.mark.parametrize(
+    ("version", "where", "said"),
+    [
+        ("22.05.8", "fresh", None),
+        ("26.05.5", "allocation", None),
+        ("23.11.10", "fresh", "Slurm 23.11.10, cluster ours"),
+        ("26.05.2", "allocation", "before 26.05.3: such a trial is void"),
+        ("22.05.8", "allocation", "before 26.05.3: such a trial is void"),
+    ],
+)
+def test_the_version_is_one_that_the_tests_run_on(config: Config, version: str, where: str, said: str | None) -> None:
+    config.retime.where = where
+    noted = only(checkup.of_scheduler(config, {**SITE, "SLURM_VERSION": version}), State.NOTE)
+    assert list(noted) == (["Slurm"] if said else [])
+    assert (said or "") in noted.get("Slurm", "")
+
+
+def test_what_queues_a_job_again_all_the_same(config: Config) -> None:
+    """As scontrol prints it: 26.05 counts prologs, and one that is not there has no line."""
+    shown = "JobRequeue              = 1\nProlog[0]               = /etc/prolog\nPrologSlurmctld         = (null)\n"
+    found = {each.check: each.found for each in checkup.of_scheduler(config, slurm_settings.settings(shown))}
+    assert "where its Prolog fails the site queues a job again all the same" in found["requeue"]
+    alone = {each.check: each.found for each in checkup.of_scheduler(config, SITE)}
+    assert alone["requeue"] == "no job of ours is queued again by itself: they have --no-requeue"
+
+
+@pytest.mark.parametrize(
+    ("skew_s", "state", "said"),
+    [(-3, State.OK, "3 s behind ours"), (200, State.NOTE, "200 s ahead of ours"), (None, State.NOTE, "does not say")],
+)
+def test_the_clock_of_slurmctld(skew_s: int | None, state: State, said: str) -> None:
+    found = checkup.of_clock(None if skew_s is None else timedelta(seconds=skew_s))
+    assert found.state is state
+    assert said in found.found
+
+
+def test_wckeys_that_a_site_asks_for(config: Config) -> None:
+    """Slurm 22.05 and 26.05 take jobs that name none all the same."""
+    asked = {**SITE, "AccountingStorageEnforce": "associations,limits,wckeys"}
+    assert checkup.of_wckeys(config.cluster, SITE, "").state is State.OK
+    assert checkup.of_wckeys(config.cluster, asked, "").state is State.NOTE
+    assert checkup.of_wckeys(config.cluster, asked, "theirs").found == "asked for, and ours have theirs"
+    named = with_cluster(config, sbatch={"wckey": "ours"}).cluster
+    assert checkup.of_wckeys(named, asked, "").state is State.OK
+
+
+def test_a_node_that_unpacks_images(config: Config) -> None:
+    start = ContainerStart(field="container.image", seconds=40, unpacked_in="/tmp")
+    found = only(checkup.of_node(config, FACTS.model_copy(update={"containers": (start,)}), NOW), State.NOTE)
+    assert found["container (container.image)"].endswith("the node cannot mount images, each start unpacks one in /tmp")
+
+
 def surveyed(cluster: ClusterConfig, nodes: str = NODES) -> survey.Survey:
     return survey.survey(cluster, PARTITIONS, nodes)
 
@@ -139,7 +191,7 @@ def test_limits_that_hold_jobs_back_for_ever(config: Config) -> None:
     columns = "lab|lab|gpu|fast|1-00:00:00|\nlab|other||slow||\n"
     own, default = limits.of_user(columns, "lab", "gpu")
     assert default == "fast"
-    found = [*own, *limits.of_qos("fast|00:30:00|cpu=8,gres/gpu=4\n")]
+    found = [*own, *limits.of_qos("fast|00:30:00|cpu=8,gres/gpu=4|\n")]
     said = [finding.found for finding in checkup.of_limits(with_cluster(config, session_hours=24).cluster, found)]
     assert said == [
         "QOS fast lets a job run for 0.5 hours, cluster.session_hours is 24",
@@ -147,6 +199,17 @@ def test_limits_that_hold_jobs_back_for_ever(config: Config) -> None:
     ]
     with pytest.raises(SchedulerError):
         limits.of_qos("fast|x\n")
+
+
+def test_a_qos_for_jobs_with_many_gpus_alone(config: Config) -> None:
+    """Slurm queues smaller ones all the same, for ever: QOSMinGRES."""
+    (big,) = limits.of_qos("big|||cpu=1,gres/gpu=4\n")
+    (relays,) = checkup.of_limits(config.cluster, [big])
+    assert relays.found == "QOS big lets no job have fewer than 4 GPUs, and relays and agents without GPUs have none"
+    alone = with_cluster(config, chain=False)
+    assert list(checkup.of_limits(alone.cluster, [big])) == []
+    (small,) = checkup.of_limits(with_cluster(alone, trial_gpus=1, exclusive=False).cluster, [big])
+    assert small.found == "QOS big lets no job have fewer than 4 GPUs, and ours have 1"
 
 
 @pytest.mark.parametrize(
@@ -190,7 +253,7 @@ def test_an_agent_that_asks_for_its_gpus(config: Config) -> None:
     assert by_experiments.cluster.session_gpus == 0
     found = list(checkup.of_partitions(by_experiments, surveyed(by_experiments.cluster), 1, 1.05))
     assert {finding.state for finding in found} == {State.OK}
-    (own,) = limits.of_qos("own|02:00:00|gres/gpu=8\n")
+    (own,) = limits.of_qos("own|02:00:00|gres/gpu=8|\n")
     assert not list(checkup.of_limits(by_experiments.cluster, [own]))
     assert not list(checkup.of_counts(by_experiments))
     beside = replace(by_experiments, budget=replace(by_experiments.budget, counts=["session", "retiming"]))
