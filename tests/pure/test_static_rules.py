@@ -289,6 +289,26 @@ def test_what_shows_that_other_tokens_come_out_stays_a_breach(edits: list[tuple[
     assert judged(*edits)
 
 
+PATTERN = 'train_files: str = "data/fineweb10B/fineweb_train_*.bin"'
+JOINED = PATTERN.replace('"data/', 'os.path.join(data_path, "data/').replace('.bin"', '.bin")')
+CLASS = "@dataclass(frozen=True)\nclass Hyperparameters:"
+
+
+@pytest.mark.parametrize(
+    ("before", "broken"),
+    [
+        ('data_path = os.environ.get("DATA_PATH", ".")', set()),
+        ('data_path = "logs"', {"data"}),
+        ('data_path = os.environ.get("DATA_PATH", ".")\ndata_path = "logs"', {"data"}),
+        ("from pathlib import Path as data_path", {"data"}),
+        ("", {"data"}),
+        ('data_path = os.environ.get("DATA_PATH", ".")\n\n\ndef f(data_path):\n    return data_path', {"data"}),
+    ],
+)
+def test_the_folder_of_the_data_may_stand_before_a_pattern(before: str, broken: set[str]) -> None:
+    assert rules_broken((PATTERN, JOINED), (CLASS, f"{before}\n\n\n{CLASS}")) == broken
+
+
 READ = "    tokens = np.fromfile(file, dtype=np.uint16, offset=header.nbytes)\n"
 RETURNED = "        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())"
 TRAINED = "to_device(next(train_loader), device), rate_factor(step, args))"
