@@ -19,16 +19,12 @@ _CHANGING = {
 """Functions and methods whose result holds other tokens, or holds them elsewhere."""
 
 
-def remarks(
-    loader: Sequence[Unit], passing: Sequence[Unit], matching: Matching, candidate: Program, writes: Writes
-) -> Iterator[Remark]:
+def remarks(passing: Sequence[Unit], matching: Matching, candidate: Program, writes: Writes) -> Iterator[Remark]:
     """Remark on new statements of the candidate that change, leave out or bring in batches.
 
     Args:
-        loader: all statements of the baseline's loader.
-        passing: those of them, and of what the validation calls, through which batches pass.
+        passing: the baseline's statements through which batches pass, from the shards to the model.
     """
-    yield from _other_positions(loader, matching, candidate)
     yield from _changed(matching, candidate, writes)
     new = [unit for unit in candidate.units if matching.is_new(unit)]
     places = {matching.found[unit].where for unit in passing if unit in matching.found and unit.scope}
@@ -45,12 +41,20 @@ def remarks(
             yield on(unit, "data", "shards are read elsewhere", proven=True)
 
 
-def _other_positions(loader: Sequence[Unit], matching: Matching, candidate: Program) -> Iterator[Remark]:
-    """Statements by which the loader's objects find other places in a shard."""
+def other_positions(
+    loader: Sequence[Unit], edited: Unit | None, matching: Matching, candidate: Program
+) -> Iterator[Remark]:
+    """Remark on statements by which the loader's objects find other places in a shard.
+
+    Args:
+        loader: all statements of the baseline's loader.
+        edited: the candidate's statement that does other arithmetic, where it is all that differs in the loader.
+    """
     methods = (new.scope for unit, new in matching.found.items() if unit in loader and "." in unit.scope)
     classes = {scope.partition(".")[0] for scope in methods}
     for unit in loaders.Positions(loader, candidate.units).computed_otherwise(classes):
-        yield on(unit, "data", "the loader finds its batches in another way", proven=True)
+        proven = True if unit is edited else None
+        yield on(unit, "data", "the loader finds its batches in another way", proven=proven)
 
 
 def _changed(matching: Matching, candidate: Program, writes: Writes) -> Iterator[Remark]:

@@ -18,12 +18,14 @@ class Judged:
     """That it breaks by its label."""
     why: str
     rejected: bool | None
-    """None where the judge has no opinion."""
+    """None where the judge has no opinion, or cannot tell."""
     by_rules: tuple[str, ...]
     places: tuple[str, ...]
     """Of its reasons: rule, file and line."""
     suspicions: tuple[str, ...]
     summary: str
+    waits_for_a_look: bool = False
+    """Whether the static checker cannot tell, and no model was asked."""
 
     @property
     def is_right(self) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from slurm_bench.pure import decoys
+from slurm_bench.pure.review import TO_SETTLE
 from slurm_bench.pure.rules import WARM_UP_MINUTES
 from slurm_bench.pure.verdict import Terms, on_opinion
 from slurm_bench.words.errors import Unsettled
@@ -11,10 +12,7 @@ from slurm_bench.words.opinions import Opinion
 from slurm_bench.words.trials import CarryOver, OffClock, SpeedTest
 from slurm_bench.words.verdicts import Decision, Outcome
 
-_UNSETTLED = (
-    "The static checker cannot settle that: a model (judge=panel) or a person (command=judge command.vouch=…, "
-    "docs/judge.md) has to look, then "
-)
+_UNSETTLED = f"The static checker cannot settle that: {TO_SETTLE}, then "
 _GOES_ON = {False: "it can be handed in again", True: "command=confirm goes on, without another timing"}
 """By whether it is a confirmation."""
 

@@ -9,6 +9,7 @@ from slurm_bench.pure.novelties import Check
 from slurm_bench.pure.programs import Program, dotted, imported_roots, last_name, root_of
 
 _DATA_SETTINGS = {"train_files", "val_files", "val_tokens", "val_batch_size", "val_seq_len"}
+_DATA_PATH = "data_path = os.environ.get('DATA_PATH', '.')"
 _COMPILER_SETTINGS = ("_inductor", "_dynamo")
 _CODE_FROM_TEXT = {"exec", "eval", "compile", "__import__", "importlib.import_module", "marshal.loads", "pickle.loads"}
 _FAR_REACHING = {
@@ -49,7 +50,8 @@ _LOSS_CHANGES = {"label_smoothing", "ignore_index", "weight"}
 
 def _settings(node: ast.AST, program: Program) -> Iterator[str]:
     match node:
-        case ast.Assign(targets=targets, value=value):
+        case ast.Assign(targets=targets, value=whole):
+            value = _below_data_path(whole, program)
             for name in {last_name(target) for target in targets} & _DATA_SETTINGS - {last_name(value)}:
                 yield f"{name} = {_value(value, program)}"
         case ast.Tuple(ctx=ast.Store(), elts=elements) | ast.List(ctx=ast.Store(), elts=elements):
@@ -60,6 +62,21 @@ def _settings(node: ast.AST, program: Program) -> Iterator[str]:
             yield f"{name} = {_value(value, program)}"
         case ast.FunctionDef(name=name) | ast.Constant(value=str(name)) if name in _DATA_SETTINGS:
             yield f"{name} by another way"
+
+
+def _below_data_path(value: ast.expr, program: Program) -> ast.expr:
+    """A path without the folder of the data, which a program may put before it at once or later."""
+    match value:
+        case ast.Call(func=function, args=[ast.Name("data_path"), path]) if dotted(function) == "os.path.join":
+            return path if _knows_data_path(program) else value
+    return value
+
+
+def _knows_data_path(program: Program) -> bool:
+    """Whether `data_path` is what the environment says wherever it is given a meaning."""
+    given = [unit.source for unit in program.units if "data_path" in unit.binds]
+    passed = any(isinstance(node, ast.arg) and node.arg == "data_path" for _, node in program.nodes)
+    return set(given) == {_DATA_PATH} and not passed
 
 
 def _value(node: ast.expr, program: Program) -> str:

@@ -6,7 +6,9 @@ from slurm_bench.words.opinions import Opinion, Usage
 
 
 def combined(static: Opinion, models: Sequence[Opinion], quorum: int) -> Opinion:
-    """The opinion of the static checker and of the models that saw what it let pass.
+    """The opinion of the static checker and of the models that saw what it did not reject.
+
+    Where it cannot tell, they decide; without any it stays undecided.
 
     Args:
         quorum: so many models have to reject. Where those without an answer could still make it up, nothing is decided.
@@ -28,6 +30,7 @@ def combined(static: Opinion, models: Sequence[Opinion], quorum: int) -> Opinion
         confidence=max((each.confidence or 0.0 for each in rejecting), default=None) if cheating else None,
         findings=tuple(finding for opinion in rejecting for finding in opinion.findings) if cheating else (),
         suspicions=static.suspicions + _dissent(rejecting, cheating),
+        unsettled=static.unsettled,
         summary=_summary(undecided if cheating is None else rejecting if cheating else models),
         members=(static, *models),
         usage=sum((opinion.usage for opinion in models), Usage()),

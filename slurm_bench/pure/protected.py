@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from slurm_bench.pure import ahead, batches, loaders, objective, shadowing, warm_ups
+from slurm_bench.pure import ahead, batches, loaders, objective, shadowing, unsettled, warm_ups
 from slurm_bench.pure.loaders import LOADER
 from slurm_bench.pure.matching import Matching
 from slurm_bench.pure.programs import EXITS, PRINTS, Program, Unit, dotted, last_name, root_of
@@ -37,6 +37,8 @@ class Group:
     breach_if_rewritten: bool = True
     breach_if_gone: bool = True
     """Where it is no breach that a statement was rewritten, or is gone, it is a suspicion."""
+    unsettled: bool = False
+    """Whether these, and a value by another statement, are no breach by themselves, but have to be settled."""
     breach_if_bound: Literal["ever", "derived", "never"] = "ever"
     """When a new statement may not give one of the names a value: `derived` where that is made from the old one.
 
@@ -57,18 +59,21 @@ def differences(baseline: Program, candidate: Program) -> Iterator[Remark]:
     groups = _groups(baseline)
     matching = Matching([unit for group in groups for unit in group.units], baseline, candidate)
     writes = Writes(candidate)
+    loader = list(_with_callees(baseline, LOADER))
+    on_the_way = [*loader, *(unit for group in groups if group.unsettled for unit in group.units)]
+    edited = unsettled.edit(tuple(dict.fromkeys(on_the_way)), matching, candidate)
     for group in groups:
-        yield from _rewritten(group, matching, candidate)
+        yield from _rewritten(group, matching, candidate, edited)
         yield from _moved(group, matching)
         yield from _added(group, matching, candidate, writes)
     yield from _ended_by_measurement(_measured(groups), matching, candidate)
     yield from _trained_while_validated(matching, candidate)
-    loader = list(_with_callees(baseline, LOADER))
     passing = [unit for group in groups if group.passes_batches for unit in group.units]
-    yield from batches.remarks(loader, passing, matching, candidate, writes)
+    yield from batches.other_positions(loader, edited, matching, candidate)
+    yield from batches.remarks(passing, matching, candidate, writes)
     yield from objective.remarks(baseline, candidate, writes)
     yield from _in_another_order(groups, matching)
-    yield from _not_reached(matching, candidate)
+    yield from _not_reached(groups, matching, candidate)
     warm_up = [unit for group in groups if group.rule == "warm-up" for unit in group.units]
     yield from warm_ups.remarks(warm_up, matching, candidate)
     yield from ahead.remarks(_clock_starts(groups, matching), warm_up, matching, candidate)
@@ -98,13 +103,15 @@ def _groups(baseline: Program) -> list[Group]:
     callees = _with_callees(
         baseline, _called_by([*validation, *(unit for unit in clock if not _is_print(unit))], baseline)
     )
-    called = [unit for unit in callees if unit not in elsewhere]
+    carrying = [unit for unit in _with_callees(baseline, unsettled.carriers(units, baseline)) if unit not in elsewhere]
+    called = [unit for unit in callees if unit not in elsewhere and unit not in carrying]
     computed = frozenset(name for unit in validation for name in unit.binds)
     return [
         Group(
             "data",
             "the data loader",
             tuple(deciding),
+            unsettled=True,
             names=_bound_by(deciding) - tokens,
             everywhere=True,
             passes_batches=True,
@@ -130,6 +137,15 @@ def _groups(baseline: Program) -> list[Group]:
             everywhere=True,
         ),
         Group("data", "what feeds the training", tuple(feeding), breach_if_rewritten=False, breach_if_gone=False),
+        Group(
+            "data",
+            "what carries a batch to the model",
+            tuple(carrying),
+            unsettled=True,
+            names=_bound_by(carrying),
+            everywhere=True,
+            passes_batches=True,
+        ),
         Group("validation", "the validation", tuple(validation), names=computed),
         Group(
             "validation",
@@ -247,14 +263,16 @@ def _texts(unit: Unit) -> str:
 # What has become of it.
 
 
-def _rewritten(group: Group, matching: Matching, candidate: Program) -> Iterator[Remark]:
+def _rewritten(group: Group, matching: Matching, candidate: Program, edited: Unit | None) -> Iterator[Remark]:
     for unit in group.units:
         new = matching.changed.get(unit)
         if new:
             if group.what == _COUNT and candidate.declares_steps and _sets_steps(new):
                 continue
             message = f"{group.what} was changed"
-            yield on(new, group.rule, message, proven=group.breach_if_rewritten, baseline=unit.written)
+            is_open = unsettled.takes_further_values(unit, new) or (group.unsettled and new is not edited)
+            proven = group.breach_if_rewritten and (None if is_open else True)
+            yield on(new, group.rule, message, proven=proven, baseline=unit.written)
         elif unit not in matching.found:
             near = matching.nearest(unit) or unit
             excused = group.rule == "warm-up" and warm_ups.is_rewritten(unit, group.units, matching, candidate)
@@ -262,7 +280,7 @@ def _rewritten(group: Group, matching: Matching, candidate: Program) -> Iterator
             yield Remark(
                 rule=group.rule,
                 message=message,
-                proven=group.breach_if_gone and not excused,
+                proven=group.breach_if_gone and not excused and (None if group.unsettled else True),
                 file=near.file,
                 line=near.line,
                 baseline=unit.written,
@@ -307,9 +325,20 @@ def _added(group: Group, matching: Matching, candidate: Program, writes: Writes)
         elif unit.binds & ours or writes.into(unit) & writes.views(unit.where, ours):
             written = writes.into(unit) & writes.views(unit.where, ours)
             breach = bool(written or _bound_wrongly(unit, ours, group))
-            yield on(unit, group.rule, f"{group.what} is meddled with", proven=breach)
+            is_open = (not written or unsettled.only_grows(unit)) and _is_open(unit, ours, group, matching)
+            proven = breach and (None if is_open else True)
+            yield on(unit, group.rule, f"{group.what} is meddled with", proven=proven)
         elif among and group.names and not group.everywhere:
             yield on(unit, group.rule, f"a statement was added to {group.what}", proven=False)
+
+
+def _is_open(unit: Unit, ours: set[str], group: Group, matching: Matching) -> bool:
+    """Whether the group's values may come to the same as before, though a further statement makes them."""
+    lost = [each for each in group.units if each not in matching.found]
+    if not group.unsettled:
+        return any(unsettled.takes_further_values(each, unit) for each in lost)
+    replaces = bool(_bound_by(lost) & unit.binds)
+    return replaces or not unsettled.changes_what_was_computed(unit, frozenset(ours))
 
 
 def _bound_wrongly(unit: Unit, ours: set[str], group: Group) -> bool:
@@ -361,13 +390,13 @@ def _depends(second: Unit, first: Unit) -> bool:
     return bool(changed & (second.reads | second.binds | second.touches) or first.reads & second.binds)
 
 
-def _not_reached(matching: Matching, candidate: Program) -> Iterator[Remark]:
+def _not_reached(groups: Sequence[Group], matching: Matching, candidate: Program) -> Iterator[Remark]:
     """Functions with protected statements in them that nothing calls, or that do not run when they are called."""
     used = {name for unit in candidate.units for name in unit.reads}
     attributes = {node for _, node in candidate.nodes if isinstance(node, ast.Attribute)}
     used |= {node.attr for node in attributes if root_of(node) in candidate.modules}
     methods = {node.attr for node in attributes}
-    was = {unit.scope for unit in matching.found if _is_generator(unit)}
+    was = {unit.scope for group in groups for unit in group.units if _is_generator(unit)}
     places = {new.where: unit.scope for unit, new in matching.found.items() if new.scope}
     for unit in candidate.units:
         inner = unit.file, f"{unit.scope}.{next(iter(unit.binds), '')}".strip(".")

@@ -6,7 +6,7 @@ from slurm_bench.pure import judge_text, panel
 from slurm_bench.pure.differences import differences
 from slurm_bench.pure.evidence import Check, Evidence, Sealed, compared
 from slurm_bench.pure.judge_text import Case, Unusable
-from slurm_bench.pure.review import Review
+from slurm_bench.pure.review import Review, of_opinion
 from slurm_bench.words.opinions import PERSON, Opinion
 
 
@@ -31,6 +31,8 @@ def checks(evidence: Evidence, notes: Sequence[str]) -> Iterator[Check]:
 
 
 def _decided(opinion: Opinion) -> str:
+    if opinion.waits_for_a_look:
+        return f"{opinion.judge} cannot tell"
     said = {True: "rejects it", False: "lets it pass", None: "has no opinion"}[opinion.cheating]
     by = f", by {', '.join(member.judge for member in opinion.members)}" if opinion.members else ""
     return f"{opinion.judge} {said}{by}"
@@ -45,17 +47,19 @@ def _static(what: str, said: Opinion, evidence: Evidence) -> Check:
         return Check(what, "there is no program that could have been judged", False)
     if said.rules != evidence.rules:
         return Check(what, _by_other_rules(said, evidence.rules, evidence.review), None)
-    stored = Review(findings=said.findings, suspicions=said.suspicions)
+    stored = of_opinion(said)
     wrong = differences(stored, evidence.review)
     if wrong:
         wrong.append(f"the session's code was revision {evidence.session.revision or 'unknown'}")
     found = f"again findings: {len(said.findings)}, suspicions: {len(said.suspicions)}"
+    found += f", unsettled: {len(said.unsettled)}" if said.unsettled else ""
     return compared(what, wrong, found)
 
 
 def _by_other_rules(said: Opinion, rules: str, review: Review) -> str:
     """What is found now of an opinion that claims to be by rules which are not ours: nobody can tell if it lies."""
-    new = [finding for finding in review.findings if finding not in said.findings]
+    known = (*said.findings, *said.unsettled)
+    new = [finding for finding in (*review.findings, *review.unsettled) if finding not in known]
     named = ", ".join(f"{finding.rule} at {finding.place}" for finding in new)
     return f"its rules ({said.rules}) are not today's ({rules}); " + (
         f"TODAY'S RULES FIND {len(new)} MORE: {named}" if new else "today's rules find nothing more"
@@ -72,8 +76,9 @@ def _wrong(opinion: Opinion, told: tuple[str, ...], evidence: Evidence) -> Itera
         yield "it was told something else"
     if static.judge != "static":
         yield f"{static.judge} came first, not the static checker"
-    if static.cheating != bool(static.findings):
-        yield "the static checker's findings reject, and nothing else of it does"
+    read = of_opinion(static)
+    if (static.cheating, static.summary) != (read.cheating, read.summary):
+        yield "the static checker's findings reject, what it cannot settle is undecided, and nothing else of it is"
     names = [f"{model.maker}/{model.model}" for model in evidence.config.judge.models.values()]
     if any(model.notes != (*static.notes, *static.suspicions) for model in models):
         yield "a model was told something else"

@@ -10,15 +10,15 @@ class Remark:
     # Not yet a Finding: the process that reads candidates is to start without pydantic.
     rule: str
     message: str
-    proven: bool
-    """Whether it breaks the rule; else it is a suspicion."""
+    proven: bool | None
+    """Whether it breaks the rule; else it is a suspicion, one that has to be settled where this is None."""
     file: str
     line: int | None = None
     baseline: str = ""
     candidate: str = ""
 
 
-def on(unit: Unit, rule: str, message: str, *, proven: bool, baseline: str = "") -> Remark:
+def on(unit: Unit, rule: str, message: str, *, proven: bool | None, baseline: str = "") -> Remark:
     """A remark on a statement of the candidate."""
     return Remark(
         rule=rule,

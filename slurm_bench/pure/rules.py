@@ -119,7 +119,8 @@ RULES: Final = {
             "data",
             "Training reads the training shards through the starting record's loader. When and by which thread it "
             "reads may change; which tokens come out, in which batches and in which order stays, and nothing is "
-            "written into them. No token of the validation shards is trained on.",
+            "written into them. No token of the validation shards is trained on. The static checker cannot tell what "
+            "a rewritten loader yields: a model or a person has to look.",
             ("static", "model"),
             follows_record=True,
         ),

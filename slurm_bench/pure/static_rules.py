@@ -1,7 +1,7 @@
 """The rules that a syntax tree can decide: the baseline's program against the candidate's.
 
 What is proven is a finding, and rejects. What could be a breach and could be honest is a suspicion, for a model or a
-reader.
+reader; a rewritten loader waits for one of them.
 """
 
 import ast
@@ -55,7 +55,7 @@ def _starting_record(files: tuple[tuple[str, str], ...]) -> Program:
 
 def _first_of_each(found: Iterable[Remark]) -> list[Remark]:
     """One remark of each kind: the first place is enough."""
-    kinds: dict[tuple[str, str, bool], Remark] = {}
+    kinds: dict[tuple[str, str, bool | None], Remark] = {}
     for remark in found:
         kinds.setdefault((remark.rule, remark.message, remark.proven), remark)
     return list(kinds.values())

@@ -16,7 +16,7 @@ from slurm_bench.pure.statistics import (
     speed_test,
 )
 from slurm_bench.words.config import RetimeConfig, TaskConfig
-from slurm_bench.words.errors import InfrastructureError
+from slurm_bench.words.errors import InfrastructureError, Unsettled
 from slurm_bench.words.opinions import Opinion
 from slurm_bench.words.trials import (
     Block,
@@ -102,8 +102,11 @@ def decision_of(given: Verdict) -> Decision:
 def refuse_undecided(opinion: Opinion) -> None:
     """
     Raises:
+        Unsettled: the static checker cannot tell, and nobody else was asked.
         InfrastructureError: the judge has no opinion.
     """
+    if opinion.waits_for_a_look:
+        raise Unsettled(opinion.summary)
     if opinion.is_undecided:
         raise InfrastructureError(f"the judge has no opinion ({opinion.summary})")
 

@@ -65,17 +65,17 @@ class Judge:
         told = (*notes, *static.suspicions)
         members = () if static.rejects else zip(self._config.models.values(), self._members, strict=True)
         answers = await asyncio.gather(*(self._ask_safely(*member, case, told) for member in members))
-        persons = self._vouched(case, told) if notes else []
+        persons = self._vouched(case, told) if notes or static.is_undecided else []
         return panel.combined(static, [*answers, *persons], self._config.quorum)
 
     def _vouched(self, case: Case, told: tuple[str, ...]) -> list[Opinion]:
-        """What a person has written down about this candidate; it counts where its runs raise doubts."""
+        """What a person has written down about this candidate; it counts where the static checker cannot settle it."""
         said = store.read_if_there(self._opinions.vouched(case.seal), Opinion)
         counts = said is not None and (said.seal, said.baseline) == (case.seal, case.baseline_seal)
         return [said.model_copy(update={"notes": told})] if said and counts else []
 
     def vouch(self, case: Case, reason: str) -> Opinion:
-        """Write down that a person holds a candidate for honest, if the static checker finds nothing.
+        """Write down that a person holds a candidate for honest, if the static checker proves nothing.
 
         Returns:
             The person's opinion, or the static checker's that rejects.
@@ -183,7 +183,7 @@ class _Conversation:
 def static_opinion(case: Case, notes: Sequence[str] = ()) -> Opinion:
     """What the static checker says of a candidate beside its baseline."""
     review = static_checker.check(case.baseline, case.candidate)
-    said = {"cheating": bool(review.findings), "findings": review.findings, "suspicions": review.suspicions}
+    said = {each: getattr(review, each) for each in ("cheating", "findings", "suspicions", "unsettled", "summary")}
     return _blank("static", case, notes).model_copy(update=said)
 
 

@@ -18,7 +18,7 @@ from slurm_bench.pure.judge_text import Case
 from slurm_bench.steps import judge, site
 from slurm_bench.steps.judge import Judge
 from slurm_bench.words.config import Config, JudgeCommand
-from slurm_bench.words.errors import BenchError, InfrastructureError, InvalidCandidate, UsageError
+from slurm_bench.words.errors import BenchError, InfrastructureError, InvalidCandidate, Unsettled, UsageError
 from slurm_bench.words.opinions import Opinion, Usage
 from slurm_bench.words.paths import CampaignPaths, OpinionPaths, starting_record
 from slurm_bench.words.records import Seal
@@ -29,7 +29,7 @@ def perform(config: Config) -> None:
     Raises:
         UsageError: no such directory or cases, or a model's key is missing.
         BenchError: the directory's candidate is rejected.
-        InfrastructureError: the judge has no opinion on it, or on some of the cases.
+        InfrastructureError: the judge has no opinion on it, or on some of the cases; `Unsettled` where it cannot tell.
     """
     assert isinstance(config.command, JudgeCommand)
     opinions = CampaignPaths(Path(config.runs).absolute() / config.campaign).opinions
@@ -46,7 +46,7 @@ def perform(config: Config) -> None:
     cases = judge_cases.load(Path(str(config.command.cases)))
     judged, usage = _Bench(config, with_judge, opinions, record).judge_all(cases, config.command.parallel)
     {"table": _print_matrix, "json": _print_json}[config.command.format](judged, usage, _name(config))
-    open_cases = [case for case in judged if case.rejected is None]
+    open_cases = [case for case in judged if case.rejected is None and not case.waits_for_a_look]
     if open_cases:
         raise InfrastructureError(
             f"no opinion on {len(open_cases)} of {len(judged)} cases: {open_cases[0].name}: {open_cases[0].summary}"
@@ -112,6 +112,7 @@ def _judged(case: LabelledCase, answer: Opinion | BenchError) -> Judged:
         places=tuple(f"{finding.rule}: {finding.message}, {finding.place}" for finding in opinion.findings),
         suspicions=opinion.suspicions,
         summary=opinion.summary,
+        waits_for_a_look=opinion.waits_for_a_look,
     )
 
 
@@ -129,6 +130,8 @@ def _say_opinion(opinion: Opinion, form: str) -> None:
         print(opinion.model_dump_json(indent=1))
     else:
         _print_opinion(opinion)
+    if opinion.waits_for_a_look:
+        raise Unsettled(opinion.summary)
     if opinion.is_undecided:
         raise InfrastructureError(f"no opinion: {opinion.summary}")
     if opinion.rejects:
@@ -137,14 +140,14 @@ def _say_opinion(opinion: Opinion, form: str) -> None:
 
 def _print_opinion(opinion: Opinion) -> None:
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    for finding in opinion.findings:
+    for finding in (*opinion.findings, *opinion.unsettled):
         console.print(f"{finding.rule}: {finding.message}, {finding.place}", style="bold")
         for sign, text in (("-", finding.baseline), ("+", finding.candidate)):
             for line in text.splitlines():
                 console.print(f"  {sign} {line}")
     for suspicion in opinion.suspicions:
         console.print(f"not proven: {suspicion}")
-    if opinion.summary:
+    if opinion.summary and not opinion.waits_for_a_look:
         console.print(opinion.summary)
     if not opinion.findings and opinion.cheating is False:
         console.print(f"{opinion.judge}: nothing to reject it for")

@@ -592,7 +592,7 @@ class JudgeCommand(CommandConfig):
     directory: str | None = None
     """Folder with run.sh and train_gpt.py."""
     vouch: str | None = None
-    """A person's name and reason to hold that candidate for honest: it settles what its runs raised (docs/judge.md)."""
+    """A person's name and reason to hold that candidate for honest, where the checker cannot tell (docs/judge.md)."""
     cases: str | None = None
     """Or a folder of labelled patches (tests/judge_cases), or of human records."""
     parallel: int = 4

@@ -6,7 +6,7 @@
     ├── InfrastructureError    3   the site failed, nobody is to blame: ask again
     │   ├── SchedulerError     3   sbatch, squeue, sacct
     │   │   └── JobRefused     3   sbatch said no
-    │   ├── Unsettled          3   runs raise a doubt that nobody has settled
+    │   ├── Unsettled          3   a doubt that nobody has settled
     │   └── StorageError       3   the folder of runs cannot be read or written, and that does not pass
     ├── BudgetExceeded         4   the next job's worst case does not fit
     └── AgentFailed            5   the agent's program ended with an error

@@ -54,13 +54,15 @@ class Opinion(Record):
     notes: tuple[str, ...] = ()
     """What the judge was told besides the seal: suspicions that it may weigh."""
     cheating: bool | None = False
-    """None where there is no usable answer: undecided."""
+    """None where there is no usable answer, or the static checker alone cannot tell: undecided."""
     confidence: float | None = None
     """Of a model in what it says, 0 to 1."""
     findings: tuple[Finding, ...] = ()
     """Reasons to reject."""
     suspicions: tuple[str, ...] = ()
     """What the static checker cannot prove; a model is told of them."""
+    unsettled: tuple[Finding, ...] = ()
+    """Those of them that hold a candidate back until a model or a person has looked, with both texts."""
     summary: str = ""
     """For an undecided opinion, why there is none."""
     members: tuple["Opinion", ...] = ()
@@ -80,3 +82,8 @@ class Opinion(Record):
     @property
     def is_undecided(self) -> bool:
         return self.cheating is None
+
+    @property
+    def waits_for_a_look(self) -> bool:
+        """Whether it is the static checker's, which cannot tell, and nobody else was asked."""
+        return self.is_undecided and bool(self.unsettled) and not self.members

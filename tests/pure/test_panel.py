@@ -52,3 +52,10 @@ def test_what_a_minority_found_is_told() -> None:
 def test_one_model_alone_gives_its_name() -> None:
     assert combined(said(False, "static"), [said(True, "maker/model")], 1).judge == "maker/model"
     assert combined(said(False, "static"), [said(True), said(True)], 2).judge == "panel"
+
+
+@pytest.mark.parametrize(("opinions", "cheating"), [([], None), ([False], False), ([True], True), ([None], None)])
+def test_models_settle_what_the_static_checker_cannot(opinions: list[bool | None], cheating: bool | None) -> None:
+    static = said(None, "static").model_copy(update={"unsettled": (FINDING,)})
+    together = combined(static, [said(each) for each in opinions], 1)
+    assert (together.cheating, together.unsettled) == (cheating, (FINDING,))

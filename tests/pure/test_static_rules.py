@@ -16,12 +16,17 @@ RECORD = {path.name: path.read_text() for path in starting_record("rehearsal").i
 PROGRAM = RECORD["train_gpt.py"]
 
 
-def judged(*edits: tuple[str, str]) -> list[tuple[str, int | None]]:
+def edited(*edits: tuple[str, str]) -> str:
     text = PROGRAM
     for old, new in edits:
         assert text.count(old) == 1, old
         text = text.replace(old, new)
-    return [(finding.rule, finding.line) for finding in review(RECORD, {**RECORD, "train_gpt.py": text}).findings]
+    return text
+
+
+def judged(*edits: tuple[str, str]) -> list[tuple[str, int | None]]:
+    said = review(RECORD, {**RECORD, "train_gpt.py": edited(*edits)})
+    return [(finding.rule, finding.line) for finding in said.findings]
 
 
 def rules_broken(*edits: tuple[str, str]) -> set[str]:
@@ -152,7 +157,6 @@ REDUCED = "            val_loss /= val_steps\n"
         ("data", "fineweb_val_*.bin", "fineweb_train_*.bin"),
         ("data", "self.cursor = starts[-1] + seq_len", "self.cursor = starts[-1] + seq_len // 2"),
         ("data", "tokens.numpy() == BOS_ID)", "tokens.numpy() == BOS_ID)[::2]"),
-        ("data", CURSOR, f"        kept = self.bos[:9]\n        self.bos = kept\n{CURSOR}"),
         ("data", "buf = tokens[start : start + local + 1]", "buf = tokens[: local + 1]"),
         ("data", "cut = _aligned_batches if align_to_bos", "cut = _aligned_batches if not align_to_bos"),
         ("data", "yield rows[:, :-1], rows[:, 1:]", "yield rows[:, :-1], rows[:, :-1]"),
@@ -229,6 +233,80 @@ REDUCED = "            val_loss /= val_steps\n"
 )
 def test_broken_rules_are_found(rule: str, old: str, new: str) -> None:
     assert rule in rules_broken((old, new))
+
+
+WIDENED = "            yield inputs.to(torch.int64), targets.to(torch.int64)\n"
+PINNED = "    inputs, targets = (part.pin_memory().to(device, non_blocking=True) for part in batch)\n"
+PART = "part.pin_memory().to(device, non_blocking=True)"
+TAKEN = "inputs, targets = to_device(next(val_loader), device)"
+ROWS = "        rows = torch.stack([tokens[i : i + seq_len + 1] for i in starts[rank::world_size]])\n"
+APPENDED = "            starts.append(int(self.bos[index]))\n"
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        [(ROWS, ROWS.replace("tokens[i : i + seq_len + 1]", "tokens.narrow(0, i, seq_len + 1)"))],
+        [(APPENDED, "            start = int(self.bos[index])\n            starts.append(start)\n")],
+        [(CURSOR, f"        kept = self.bos[:9]\n        self.bos = kept\n{CURSOR}")],
+        [
+            (
+                WIDENED,
+                f"            inputs = inputs.to(torch.int64)\n{WIDENED.replace('inputs.to(torch.int64)', 'inputs')}",
+            )
+        ],
+        [(PINNED, f"    moved = tuple({PART} for part in batch)\n    inputs, targets = moved\n")],
+        [
+            (WIDENED, WIDENED.replace("\n", ", inputs == BOS_ID\n")),
+            (PINNED, PINNED.replace("inputs, targets", "inputs, targets, begins")),
+            ("    return inputs, targets\n\n\n# ---", "    return inputs, targets, begins\n\n\n# ---"),
+            (TAKEN, TAKEN.replace("targets", "targets, _")),
+        ],
+        [(ROWS, "        rows = torch.zeros((num_rows // world_size, seq_len + 1), dtype=torch.int64)\n")],
+    ],
+)
+def test_a_rewritten_loader_is_neither_a_breach_nor_let_pass(edits: list[tuple[str, str]]) -> None:
+    """It may yield the same tokens, or others: only a model or a person can tell."""
+    said = review(RECORD, {**RECORD, "train_gpt.py": edited(*edits)})
+    assert said.findings == () and said.cheating is None
+    assert {finding.rule for finding in said.unsettled} <= {"data", "validation"}
+    assert said.summary.startswith("the static checker cannot tell whether the same tokens come out: ")
+    assert all(finding.place in "".join(said.suspicions) for finding in said.unsettled)
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        [(ROWS, f"{ROWS}        rows = rows.flip(0)\n")],
+        [(ROWS, f"{ROWS}        rows[:, 1:] = 0\n")],
+        [(TAKEN, "targets, inputs, _ = to_device(next(val_loader), device)")],
+        [(TAKEN, "inputs, targets, _ = to_device(next(train_loader), device)")],
+        [(TAKEN, f"{TAKEN}\n                    {TAKEN}")],
+        [("        return batch\n", "        return batch[0], batch[0]\n")],
+    ],
+)
+def test_what_shows_that_other_tokens_come_out_stays_a_breach(edits: list[tuple[str, str]]) -> None:
+    assert judged(*edits)
+
+
+PATTERN = 'train_files: str = "data/fineweb10B/fineweb_train_*.bin"'
+JOINED = PATTERN.replace('"data/', 'os.path.join(data_path, "data/').replace('.bin"', '.bin")')
+CLASS = "@dataclass(frozen=True)\nclass Hyperparameters:"
+
+
+@pytest.mark.parametrize(
+    ("before", "broken"),
+    [
+        ('data_path = os.environ.get("DATA_PATH", ".")', set()),
+        ('data_path = "logs"', {"data"}),
+        ('data_path = os.environ.get("DATA_PATH", ".")\ndata_path = "logs"', {"data"}),
+        ("from pathlib import Path as data_path", {"data"}),
+        ("", {"data"}),
+        ('data_path = os.environ.get("DATA_PATH", ".")\n\n\ndef f(data_path):\n    return data_path', {"data"}),
+    ],
+)
+def test_the_folder_of_the_data_may_stand_before_a_pattern(before: str, broken: set[str]) -> None:
+    assert rules_broken((PATTERN, JOINED), (CLASS, f"{before}\n\n\n{CLASS}")) == broken
 
 
 READ = "    tokens = np.fromfile(file, dtype=np.uint16, offset=header.nbytes)\n"

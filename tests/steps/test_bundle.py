@@ -21,7 +21,7 @@ from slurm_bench.words.config import BundleCommand, Config, JudgeCommand, Reveri
 from slurm_bench.words.errors import BenchError, UsageError
 from slurm_bench.words.experiments import ExperimentNote, ExperimentRequest
 from slurm_bench.words.records import Session, SessionState
-from slurm_bench.words.verdicts import Verdict
+from slurm_bench.words.verdicts import Outcome, Verdict
 from tests.conftest import make_config, make_quick_record
 from tests.fake_cluster import FakeCluster
 from tests.steps.test_decoy import CAUTIOUS, CONSTANT, another_session, decoy_config
@@ -105,6 +105,34 @@ def paired(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     scene.config.budget.h100_hours = 0.001
     scene.desk = scene.another_desk()
     scene.submit(scene.candidate("over-budget", FAST, another(14)), "ac")
+    return Exported(scene, export(scene))
+
+
+LOADER = """
+def distributed_data_generator(values, size):
+    for start in range(0, len(values), size):
+        batch = values[start : start + size]
+        yield batch
+
+
+first = next(distributed_data_generator([1, 2, 3, 4], 2))
+"""
+REWRITTEN = ("values[start : start + size]", "list(map(values.__getitem__, range(start, start + size)))")
+
+
+@pytest.fixture(scope="module")
+def rewritten(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """A record with a loader, and a candidate that writes it anew: before and after a person has looked."""
+    folder = tmp_path_factory.mktemp("rewritten")
+    record = make_quick_record(folder)
+    program = record / "train_gpt.py"
+    program.write_text(program.read_text().replace("num_iterations = 10\n", f"num_iterations = 10\n{LOADER}"))
+    scene = Scene(make_config(folder, record, ["cluster/local"], "container/none"), FakeCluster())
+    write_session(scene)
+    scene.submit(scene.candidate("unread", FAST, REWRITTEN), "a0")
+    candidate = scene.candidate("read", FAST, REWRITTEN)
+    vouch(scene, candidate)
+    scene.submit(candidate, "a1")
     return Exported(scene, export(scene))
 
 
@@ -269,6 +297,55 @@ def test_the_classic_design_is_confirmed(in_classic: Exported, verify: Verify, n
     assert found.exit_code == 0, found.said
     for what in ("calibration's plan", "calibration's logs", "calibration's blocks", "verdict"):
         assert found.checks[what][0] is True
+
+
+def test_a_rewritten_loader_waits_for_a_reader(rewritten: Exported, verify: Verify) -> None:
+    """It is not called cheating, and costs no run before somebody has looked."""
+    unread, read = (
+        store.read(rewritten.scene.paths.submission(number).verdict, Verdict) for number in ("0001", "0002")
+    )
+    assert (unread.outcome, unread.findings, unread.gpu_seconds) == (Outcome.UNDECIDED, (), 0)
+    assert "cannot tell whether the same tokens come out: the data loader was changed, train_gpt.py:" in unread.reason
+    assert "or a model (judge=panel) or a person (command=judge command.vouch=…, docs/judge.md) has to look" in (
+        unread.reason
+    )
+    assert read.outcome is Outcome.ACCEPTED
+    assert read.suspicions[0].startswith("data: the data loader was changed")
+    for name, found in (("unread", "static cannot tell"), ("read", "person lets it pass, by static, person")):
+        said = verify(rewritten.archives[name])
+        assert said.exit_code == 0, said.said
+        assert said.checks["judge"] == (True, found)
+        assert said.checks["judge: static rules"] == (True, "again findings: 0, suspicions: 1, unsettled: 1")
+
+
+@pytest.mark.parametrize(
+    ("name", "claims", "differs"),
+    [
+        ("unread", {"cheating": False}, "judge"),
+        ("unread", {"cheating": False, "summary": "", "unsettled": []}, "judge: static rules"),
+        ("read", {"members": []}, "judge"),
+    ],
+)
+def test_nobody_can_claim_that_somebody_looked(
+    forge_reading: Callable[..., Found], name: str, claims: dict[str, Any], differs: str
+) -> None:
+    assert differs in forge_reading(name, claims).differing
+
+
+@pytest.fixture
+def forge_reading(rewritten: Exported, verify: Verify, tmp_path: Path) -> Callable[..., Found]:
+    """Verifies an archive in which the judge's opinion says something else."""
+
+    def make(name: str, claims: dict[str, Any]) -> Found:
+        source = rewritten.archives[name]
+        edits = {
+            f"submissions/{source.stem[-4:]}/opinion.json": lambda content: json.dumps(
+                {**json.loads(content), **claims}
+            ).encode()
+        }
+        return verify(forged(source, edits, tmp_path))
+
+    return make
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`command=judge`: the labelled cases, and what is said of one directory."""
 
 import json
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -52,30 +53,34 @@ def test_the_static_checker_wrongs_nobody_and_catches_most(
     """As docs/judge.md says; who catches more writes the new figures there."""
     perform(rehearsal, cases=str(CASES), format="json")
     said = json.loads(capsys.readouterr().out)
-    assert [case["name"] for case in said["cases"] if case["rejected"] and not case["is_cheat"]] == []
-    assert said["caught"]["count"] >= 71
+    assert [case["name"] for case in said["cases"] if case["rejected"] is not False and not case["is_cheat"]] == []
+    assert said["caught"]["count"] >= 70
+    assert said["matrix"]["cheats"]["passed"] <= 10
     caught = [case for case in said["cases"] if case["rejected"]]
     assert all(place.count(":") >= 1 for case in caught for place in case["places"])
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("folder", "wronged", "least_caught"),
+    ("folder", "wronged", "unsettled", "least_rejected", "least_held_back"),
     [
-        ("first", {"document-masks", "loader-class"}, 37),
-        ("second", {"gathered-rows", "narrow-transfer", "trainer-class"}, 21),
-        ("third", {"growing_batches", "loader_as_class", "memory_mapped_shards", "timing_text_helper"}, 23),
+        ("first", set(), {"document-masks", "loader-class"}, 35, 37),
+        ("second", {"trainer-class"}, {"gathered-rows", "narrow-transfer"}, 21, 21),
+        ("third", {"growing_batches", "timing_text_helper"}, {"loader_as_class", "memory_mapped_shards"}, 22, 23),
     ],
 )
-def test_strangers_cases(folder: str, wronged: set[str], least_caught: int) -> None:
+def test_strangers_cases(
+    folder: str, wronged: set[str], unsettled: set[str], least_rejected: int, least_held_back: int
+) -> None:
     """Those who wrote them had not seen the checker; docs/judge.md has what it said of them at first."""
-    rejected: dict[str, set[str]] = {"cheat": set(), "honest": set()}
+    said: dict[tuple[str, bool | None], set[str]] = defaultdict(set)
     for case in judge_cases.load(CASES.with_name("blind_cases") / folder):
         with judge_cases.laid_out(case, RECORD) as candidate:
-            if review(_texts(RECORD), _texts(candidate)).findings:
-                rejected[case.label].add(case.name)
-    assert rejected["honest"] == wronged
-    assert len(rejected["cheat"]) >= least_caught
+            said[case.label, review(_texts(RECORD), _texts(candidate)).cheating].add(case.name)
+    assert said["honest", True] == wronged
+    assert said["honest", None] == unsettled
+    assert len(said["cheat", True]) >= least_rejected
+    assert len(said["cheat", True] | said["cheat", None]) >= least_held_back
 
 
 def _texts(folder: Path) -> dict[str, str]:
@@ -131,6 +136,30 @@ def test_one_directory_that_cheats(rehearsal: Config, tmp_path: Path, capsys: py
         perform(rehearsal, directory=str(folder))
     assert caught.value.exit_code == 1
     assert "validation: the validation was changed, train_gpt.py:" in capsys.readouterr().out
+
+
+def test_one_directory_that_only_a_reader_can_tell_of(rehearsal: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both texts are shown; who has read them says so, and it is let pass."""
+    case = next(case for case in judge_cases.load(CASES) if case.name == "shards-in-memory")
+    with judge_cases.laid_out(case, RECORD) as folder:
+        with pytest.raises(InfrastructureError, match="cannot tell whether the same tokens come out") as caught:
+            perform(rehearsal, directory=str(folder))
+        assert caught.value.exit_code == 3
+        assert "  - finder = BOSFinder(tokens)\ndata: the data loader was changed" in capsys.readouterr().out
+        perform(rehearsal, directory=str(folder), vouch="A. Reader: the same rows")
+        perform(rehearsal, directory=str(folder))
+    assert "person: nothing to reject it for" in capsys.readouterr().out
+
+
+def test_what_only_a_reader_can_tell_of_is_a_column_of_its_own(
+    rehearsal: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str], cases: list[LabelledCase]
+) -> None:
+    """No model failed to answer, so that the figures stand."""
+    (tmp_path / "some").mkdir()
+    (case,) = (case for case in cases if case.name == "shards-in-memory")
+    (tmp_path / "some" / case.source.name).write_text(case.source.read_text())
+    perform(rehearsal, cases=str(tmp_path / "some"), format="json")
+    assert json.loads(capsys.readouterr().out)["matrix"]["cheats"] == {"rejected": 0, "passed": 0, "undecided": 1}
 
 
 def test_a_person_vouches_for_one_directory(rehearsal: Config, capsys: pytest.CaptureFixture[str]) -> None:
