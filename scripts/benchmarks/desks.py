@@ -32,6 +32,11 @@ _LOOK_S = 0.05
 _PATIENCE_S = 300
 
 
+def both(folder: Path) -> Iterator[Figure]:
+    yield from throughput(folder / "at_once")
+    yield from within_a_minute(folder / "in_turn")
+
+
 def throughput(folder: Path, count: int = SESSIONS, each: int = EACH) -> Iterator[Figure]:
     """Measure desks that are all asked at once, and again as soon as they have answered.
 
