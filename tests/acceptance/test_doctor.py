@@ -273,7 +273,8 @@ def test_an_interpreter_that_nodes_cannot_start(site: Site) -> None:
     folder = site.folder / "local"
     packages = next(path for path in sys.path if path.endswith("site-packages"))
     made = f"{sys.executable} -m venv --without-pip --copies {folder}"
-    told = f"echo 'import site; site.addsitedir(\"{packages}\")' > {folder}/lib/python3.{sys.version_info.minor}/site-packages/packages.pth"
+    own = f"{folder}/lib/python3.{sys.version_info.minor}/site-packages"
+    told = f"echo 'import site; site.addsitedir(\"{packages}\")' > {own}/packages.pth"
     launcher = hidden(folder)
     launcher[4] = launcher[4].replace("&&", f"&& {made} && {told} &&")
     report = site.doctor(launcher=launcher, python=folder / "bin/python3")
