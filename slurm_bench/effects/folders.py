@@ -40,9 +40,9 @@ def sync(folder: Path) -> None:
 
 
 def make_own(folder: Path) -> None:
-    """Make a folder as the umask says, also where the one above it is shared."""
+    """Make a folder in which nobody else writes, also where the one above it is shared."""
     make(folder.parent)
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(mode=0o755, exist_ok=True)
 
 
 def is_shared(folder: Path) -> bool:

@@ -180,7 +180,7 @@ def _work(usage: Path, array: Array, lane: int, watch: Callable[[], None]) -> No
 
 
 def _write_down(record: Path, attempt: Attempt) -> None:
-    trouble.waited_out(lambda: store.write(record, _Task(attempt=attempt)), record.parent, _PATIENCE_S)
+    trouble.waited_out(lambda: store.write(record, _Task(attempt=attempt)), record.parent, trouble.Waiting(_PATIENCE_S))
 
 
 def _run(array: Array, task: int, output: Path, watch: Callable[[], None]) -> tuple[JobState, int]:

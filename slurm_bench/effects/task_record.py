@@ -39,7 +39,7 @@ def main(folder: str, separator: str, *command: str) -> int:
     ended = processes.run_in_place(command)
     over = begun.model_copy(update={"attempt": _ended(begun.attempt, ended, job)})
     try:
-        trouble.waited_out(lambda: store.write(record, over), Path(folder), _PATIENCE_S)
+        trouble.waited_out(lambda: store.write(record, over), Path(folder), trouble.Waiting(_PATIENCE_S))
     except (OSError, StorageError) as error:
         print(f"the end of this task is not written down: {error}", file=sys.stderr)
     return ended.exit_code

@@ -1,6 +1,9 @@
 """Waiting out a file system in trouble: a full quota, a server that is away, a handle that went stale."""
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,21 +13,31 @@ from slurm_bench.words.errors import StorageError
 
 T = TypeVar("T")
 
-_WORKED_S = 600.0
-"""What lasts so long has worked before it failed; a server that is away lets one wait for minutes, too."""
+
+@dataclass(frozen=True)
+class Waiting:
+    """How long trouble is waited out."""
+
+    patience_s: float
+    poll_s: float = 1.0
+    works_s: float = math.inf
+    """An act that lasts so long has worked before it failed, and the patience begins anew."""
 
 
-def waited_out(
-    act: Callable[[], T], folder: Path, patience_s: float, poll_s: float = 1.0, clock: Clock | None = None
-) -> T:
+def of_waits(patience_s: float, poll_s: float) -> Waiting:
+    """Return it for an act that itself mostly waits; a server that is away lets one wait for minutes, too."""
+    return Waiting(patience_s, poll_s, works_s=600.0)
+
+
+def waited_out(act: Callable[[], T], folder: Path, waiting: Waiting, clock: Clock | None = None) -> T:
     """Return what an act gives that may be done again, once the file system of its folder lets it.
 
     Raises:
-        StorageError: it did not within the patience, counted from when it last began well; caused by the last OSError.
+        StorageError: it did not within the patience; caused by the last OSError.
         OSError: another one.
     """
     clock = clock or SystemClock()
-    since = None
+    since: datetime | None = None
     while True:
         began = clock.now()
         try:
@@ -33,11 +46,11 @@ def waited_out(
             if not storage.is_trouble(error):
                 raise
             now = clock.now()
-            unbroken = (now - began).total_seconds() < min(patience_s, _WORKED_S)
-            since = since if since and unbroken else now
-            if (now - since).total_seconds() >= patience_s:
-                raise of(error, folder, patience_s) from error
-        clock.sleep(poll_s)
+            worked = (now - began).total_seconds() >= waiting.works_s
+            since = now if worked else since or began
+            if (now - since).total_seconds() >= waiting.patience_s:
+                raise of(error, folder, waiting.patience_s) from error
+        clock.sleep(waiting.poll_s)
 
 
 def of(error: OSError, folder: Path, waited_s: float = 0) -> StorageError:

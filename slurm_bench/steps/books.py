@@ -8,7 +8,7 @@ from slurm_bench.effects.cluster import Cluster, Queued
 from slurm_bench.steps import site
 from slurm_bench.steps.ledger import Ledger
 from slurm_bench.words.config import ClusterConfig, Config
-from slurm_bench.words.paths import TimingPaths
+from slurm_bench.words.paths import CalibrationPaths, TimingPaths
 
 _SITE = ("kind", "slurm_conf", "accounting", "shared_poll")
 """What of a cluster's configuration says whom to ask, and how."""
@@ -27,8 +27,9 @@ class Book:
 
     @property
     def is_kept_here(self) -> bool:
-        """Whether this user may write in it; in a colleague's he only reads."""
-        return folders.may_write(self.paths.ledger)
+        """Whether this user keeps it; a colleague's he only reads, and a calibration is everybody's who may write."""
+        ours = isinstance(self.paths, CalibrationPaths) or folders.is_ours(self.paths.root)
+        return ours and folders.may_write(self.paths.ledger)
 
     @property
     def is_open(self) -> bool:

@@ -258,7 +258,8 @@ class Ledger:
         def wait() -> LedgerEntry:
             return self._wait_until_over(job_name, poll_s, watch)
 
-        return trouble.waited_out(wait, self._paths.ledger, self._silence.total_seconds(), poll_s, self._clock)
+        waiting = trouble.of_waits(self._silence.total_seconds(), poll_s)
+        return trouble.waited_out(wait, self._paths.ledger, waiting, self._clock)
 
     def _wait_until_over(
         self, job_name: str, poll_s: float, watch: Callable[[Mapping[int, JobState]], None]

@@ -130,7 +130,7 @@ class Retimer:
 
         cluster = self.config.cluster
         patience_s = 60 * cluster.silence_minutes
-        return trouble.waited_out(go_on, where.root, patience_s, cluster.poll_seconds)
+        return trouble.waited_out(go_on, where.root, trouble.of_waits(patience_s, cluster.poll_seconds))
 
     def afresh(self) -> "Retimer":
         """Return the same with allocations of their own for all trials, also where others are nested in our job."""

@@ -249,7 +249,7 @@ def check_owner(paths: SessionPaths) -> None:
         UsageError: the session of this name is somebody else's, or its campaign is closed to this user.
     """
     folders.refuse_unwritable(paths.campaign.root, "runs")
-    if os.path.lexists(paths.root) and not folders.may_write(paths.root):
+    if os.path.lexists(paths.root) and not folders.is_ours(paths.root):
         said = f"session {paths.root.name} is {folders.owner(paths.root)}'s, who alone goes on with it"
         raise UsageError(f"{said}: begin another with session=")
 

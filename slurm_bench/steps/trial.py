@@ -34,6 +34,8 @@ LEAVE_S = 5.0
 _SCRATCH = "slurm_bench-trial-"
 CACHES = "caches"
 MAX_OUTPUT = 64 * 2**20
+_LITTLE = 2**20
+"""Bytes that fill no disk: what honest programs print and log, many times over."""
 MAX_FILES = 100_000
 
 
@@ -123,21 +125,27 @@ class _TrialRun:
         self._note(**known)
         self._in_runs(lambda: store.write(self._record, self._trial))
 
-    def _in_runs(self, write: Callable[[], object]) -> None:
+    def _in_runs(self, write: Callable[[], object], logged: int = 0) -> None:
         """
+        Args:
+            logged: bytes of the candidate's that are to be written.
+
         Raises:
             StorageError: the folder of runs stays in trouble.
-            OSError: it is full, and scratch is of the same file system, so that the candidate may have filled it.
+            OSError: it is full, and the candidate may have taken the last room.
         """
         try:
-            trouble.waited_out(write, self._trials, self._plan.patience_s)
+            trouble.waited_out(write, self._trials, trouble.Waiting(self._plan.patience_s))
         except StorageError as error:
-            if storage.is_of_space(error.__cause__) and self._shares_scratch() and error.__cause__:
+            if storage.is_of_space(error.__cause__) and self._may_have_filled(logged) and error.__cause__:
                 raise error.__cause__ from None
             raise
 
-    def _shares_scratch(self) -> bool:
-        return self._trials.stat().st_dev == scratch.folder(self._plan.scratch_dir).stat().st_dev
+    def _may_have_filled(self, logged: int) -> bool:
+        """Whether the candidate could make its bad draws void by what it writes, there or in its scratch."""
+        printed = self._output.stat().st_size if self._output.exists() else 0
+        scratch_device = scratch.folder(self._plan.scratch_dir).stat().st_dev
+        return printed + logged > _LITTLE or self._trials.stat().st_dev == scratch_device
 
     def _note(self, **known: object) -> None:
         self._trial = self._trial.model_copy(update=known)
@@ -206,7 +214,7 @@ class _TrialRun:
         try:
             log = _training_log(folder)
             there = paths.trial_log(self._trials, self._trial.index)
-            self._in_runs(lambda: there.write_text(log, encoding="utf-8"))
+            self._in_runs(lambda: there.write_text(log, encoding="utf-8"), logged=len(log))
             result = trainlog.parse(log)
         except (trainlog.NoResult, InvalidCandidate, OSError) as problem:
             self._note(outcome=TrialOutcome.NO_RESULT, note=str(problem))
