@@ -271,16 +271,15 @@ def test_runs_that_nodes_do_not_see(site: Site) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may have a mount namespace without a user namespace")
 def test_an_interpreter_that_nodes_cannot_start(site: Site) -> None:
     folder = site.folder / "local"
-    copied = f"cp $(readlink -f {sys.executable}) {folder}/python3"
+    packages = next(path for path in sys.path if path.endswith("site-packages"))
+    made = f"{sys.executable} -m venv --without-pip --copies {folder}"
+    own = f"{folder}/lib/python3.{sys.version_info.minor}/site-packages"
+    told = f"echo 'import site; site.addsitedir(\"{packages}\")' > {own}/packages.pth"
     launcher = hidden(folder)
-    launcher[4] = launcher[4].replace("&&", f"&& {copied} &&")
-    # A copy of the interpreter without an environment of its own: it is told where this one's packages are.
-    packages = f"PYTHONPATH={REPOSITORY}:{next(path for path in sys.path if path.endswith('site-packages'))}"
-    report = site.doctor(
-        launcher=[*launcher, "env", packages, f"PYTHONHOME={sys.base_prefix}"], python=folder / "python3"
-    )
+    launcher[4] = launcher[4].replace("&&", f"&& {made} && {told} &&")
+    report = site.doctor(launcher=launcher, python=folder / "bin/python3")
     assert report.failing() == ["a job"], report
-    assert f"{folder}/python3: No such file" in report.findings["a job"]["found"]
+    assert f"{folder}/bin/python3: No such file" in report.findings["a job"]["found"]
     assert "the interpreter must be there for jobs too" in report.findings["a job"]["remedy"]
 
 
