@@ -20,6 +20,12 @@ from slurm_bench.words.errors import UsageError
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 _DRIVERS_LIBRARIES = "/.singularity.d/libs"
 """Where `--nv` puts them."""
+_SECCOMP = Path(__file__).with_name("seccomp.json")
+"""Calls of the kernel that no program of the benchmark needs, and that lead out of a container or into its neighbours.
+
+Key rings belong to no namespace; of sockets all but local ones, IP and netlink (AF_VSOCK leads to a hypervisor);
+io_uring goes past every filter; userfaultfd, bpf, perf and what only administrators do. Programs of 32 bits do not run.
+"""
 _KERNELS_OWN = (
     *(f"/proc/{name}" for name in ("acpi", "bus", "fs", "irq", "mtrr", "pressure", "scsi", "sys", "sysrq-trigger")),
     *(f"/sys/{name}" for name in ("block", "bus", "class", "dev", "devices", "module")),
@@ -92,7 +98,7 @@ class Apptainer:
         home, directory = program.home, program.directory.inside
         options = ["--containall", "--cleanenv", "--net", "--network=none", "--no-eval"]
         # Without network no other name can be found or reached, and torchrun meets its ranks by the host's name.
-        options += ["--hostname=localhost"]
+        options += ["--hostname=localhost", f"--security=seccomp:{_SECCOMP}"]
         # Never --fakeroot: a root inside could remount what is bound read-only.
         options += _without_root() if os.geteuid() == 0 else []
         options += ["--nv"] if self._gpu_devices else []

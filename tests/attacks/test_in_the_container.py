@@ -253,3 +253,33 @@ os._exit(3)
 """
     trial, _ = scene.trial(scene.candidate(after=after))
     assert (trial.outcome, trial.exit_code) == (TrialOutcome.CRASHED, 3)
+
+
+_CALLS = """
+import ctypes, errno, socket
+libc = ctypes.CDLL(None, use_errno=True)
+numbers = dict(add_key=248, keyctl=250, request_key=249, io_uring_setup=425, userfaultfd=323, bpf=321,
+               perf_event_open=298, open_by_handle_at=304)
+for name, number in numbers.items():
+    returned = libc.syscall(number, 0, 0, 0, 0, 0)
+    print(name, "went through" if returned != -1 else errno.errorcode[ctypes.get_errno()])
+for family in range(socket.AF_NETLINK + 30):
+    try:
+        socket.socket(family, socket.SOCK_RAW if family == socket.AF_NETLINK else socket.SOCK_DGRAM).close()
+        print("family", family)
+    except OSError:
+        pass
+"""
+
+
+def test_calls_of_the_kernel_that_lead_out(scene: Scene, inside: str) -> None:
+    """Attack: key rings of the host's user, a hypervisor's socket, io_uring, and what else has no namespace.
+
+    Defence: a filter of the kernel's, for the agent's container and for a trial's.
+    """
+    printed = run(scene, inside, f"python3 - <<'END'\n{_CALLS}\nEND").splitlines()
+    names = ("add_key", "keyctl", "request_key", "io_uring_setup", "userfaultfd", "bpf", "perf_event_open")
+    for name in (*names, "open_by_handle_at"):
+        assert f"{name} EPERM" in printed
+    families = {int(line.split()[1]) for line in printed if line.startswith("family")}
+    assert families == {socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK}

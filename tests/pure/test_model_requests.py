@@ -395,3 +395,14 @@ def test_little_is_quoted_and_on_one_line() -> None:
     text = anthropic(tools=[{"type": "x\n" * 10_000}])
     assert "\n" not in text
     assert len(text) < 200
+
+
+@pytest.mark.parametrize("part", ["[],", '{"a":0},', "0,"])
+def test_a_body_of_ever_more_parts_is_not_read(part: str) -> None:
+    with pytest.raises(ValueError, match="more than 1,000,000 parts"):
+        parse(f"[{1_000_001 * part}0]".encode())
+
+
+def test_a_long_conversation_is_read() -> None:
+    said = "for each in (a, b): print(each[0], {each: 1})\n" * 50_000
+    assert parse(json.dumps([said, said]).encode()) == [said, said]
